@@ -1,0 +1,190 @@
+"""Settings: frozen pydantic models, the one source for flags, YAML, Python arguments and the reference page.
+
+Order of precedence: the defaults below, the preset, a YAML file, then flags or keyword arguments.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from augmint.core.errors import UserError, did_you_mean
+
+_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+
+def seconds(text: str | float) -> float:
+    """``"90s"``, ``"10m"``, ``"1.5h"`` or a number of seconds, as seconds."""
+    if isinstance(text, (int, float)):
+        return float(text)
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", text.lower())
+    if not found or found[2] not in _UNITS:
+        raise ValueError(f"{text!r} is not a duration; write 90s, 10m or 1.5h")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+Seconds = Annotated[float, BeforeValidator(seconds), Field(gt=0)]
+
+
+class Section(BaseModel):
+    """A group of settings that one part of augmint receives."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RunConfig(Section):
+    """What every verb takes."""
+
+    seed: int = Field(0, ge=0, description="Every random number follows from this one.")
+    time: Seconds = Field(
+        300.0, description="Time to spend, as 90s, 10m or 1.5h; becomes a number of steps at the start."
+    )
+    preset: Literal["fast", "balanced", "best"] = Field(
+        "balanced", description="How thorough to be where you set nothing."
+    )
+    workers: int = Field(0, ge=0, description="Processes to use; 0 = as many as there are cores.")
+    strict: bool = Field(
+        False, description="Stop at the first file that cannot be read, instead of skipping and naming it."
+    )
+
+
+class AugmentConfig(Section):
+    """Classic transforms."""
+
+    recipe: str = Field("medium", description="light, medium, strong, or the path of a recipe in YAML.")
+    variants: int = Field(4, ge=1, le=10_000, description="Augmented variants of each real sample.")
+
+
+class TrainConfig(Section):
+    """The GAN. What is left empty is worked out from the data and the time, and written to choices.json."""
+
+    size: Literal["nano", "small", "article"] = Field(
+        "nano", description="Network size; article is the literal small net of the article: the teaching baseline."
+    )
+    grid: int | None = Field(
+        None, ge=4, le=512, description="Longest side that the GAN sees, in pixels (default: from the data)."
+    )
+    steps: int | None = Field(None, ge=1, description="Training steps (default: from the time).")
+    batch: int = Field(32, ge=2, le=4096, description="Samples a step.")
+    gamma: float | None = Field(
+        None, gt=0, description="Weight of the gradient penalties (default: 0.375 x pixels / batch)."
+    )
+    lr: float = Field(6e-4, gt=0, description="Adam's learning rate at the start; it falls to a third.")
+    rebuild_weight: float = Field(0.1, ge=0, description="Weight of the verifier's rebuild loss.")
+    lazy: int = Field(4, ge=1, description="Gradient penalties every so many steps, with so many times the weight.")
+
+
+class GenerateConfig(Section):
+    """Making and choosing synthetic samples."""
+
+    quality: float = Field(0.0, ge=0, le=1, description="0 = full variety; towards 1 = nearer to each class's mean.")
+    keep: float = Field(0.7, gt=0, le=1, description="Share of the candidates that curation may keep, class by class.")
+
+
+class ProveConfig(Section):
+    """The experiment."""
+
+    seeds: int = Field(10, ge=3, le=200, description="Paired probe models an arm.")
+    margin: float = Field(1.0, gt=0, description="Points of accuracy below which a difference does not matter to you.")
+    share: float | None = Field(
+        None, ge=0, le=0.9, description="Synthetic share of each batch (default: by the regime)."
+    )
+    probe_steps: int | None = Field(None, ge=1, description="Training steps of every probe (default: from the time).")
+
+
+class BoostConfig(RunConfig, AugmentConfig, TrainConfig, GenerateConfig, ProveConfig):
+    """The main job: all of it."""
+
+    folds: int = Field(5, ge=2, le=20, description="Outer folds, where the data brings no test part and is small.")
+    include_synthetic: bool = Field(
+        False, description="Mix kept synthetic samples in although nothing could prove them."
+    )
+
+
+class AugmentVerb(RunConfig, AugmentConfig):
+    """``augmint augment``."""
+
+
+class TrainVerb(RunConfig, TrainConfig):
+    """``augmint train``."""
+
+
+class GenerateVerb(RunConfig, GenerateConfig):
+    """``augmint generate``."""
+
+
+class ProveVerb(RunConfig, AugmentConfig, ProveConfig):
+    """``augmint prove``."""
+
+    grid: int | None = Field(
+        None, ge=4, le=512, description="Longest side that the probes see, in pixels (default: from the data)."
+    )
+
+
+T = TypeVar("T", bound=Section)
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """A YAML mapping, read by the safe loader: a tag such as ``!!python`` is refused, nothing is executed."""
+    import yaml
+
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError("there is no such settings file", where=path, mend="check the path given to --config") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}, line {mark.line + 1}" if mark else str(path)
+        problem = getattr(error, "problem", None) or str(error)
+        raise UserError(f"not plain YAML: {problem}", where=where, mend="use plain keys and values, no tags") from None
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise UserError("a settings file is a list of `key: value` lines", where=path, mend="see docs/reference.md")
+    return {str(k): v for k, v in found.items()}
+
+
+def build(model: type[T], *layers: Mapping[str, Any], where: object = None) -> T:
+    """The settings of a verb from layers of increasing precedence; a key set to ``None`` counts as not set.
+
+    Raises:
+        UserError: for an unknown key (with the nearest known one) or a value out of range.
+    """
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for name, value in layer.items():
+            if name not in model.model_fields:
+                raise UserError(
+                    f"unknown setting '{name}'{did_you_mean(name, model.model_fields)}",
+                    where=where,
+                    mend="known here: " + ", ".join(model.model_fields),
+                )
+            if value is not None:
+                merged[name] = value
+    try:
+        return model(**merged)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(p) for p in first["loc"])
+        raise UserError(
+            f"setting '{name}': {first['msg'].removeprefix('Value error, ')} (it was {first['input']!r})",
+            where=where,
+            mend=str(model.model_fields[name].description) if name in model.model_fields else "",
+        ) from None
+
+
+def settings(model: type[T], *, config: Path | None = None, flags: Mapping[str, Any] | None = None) -> T:
+    """The settings of a verb: defaults, then the preset, then the YAML file, then flags or keyword arguments."""
+    from augmint.core.presets import preset
+
+    from_file = load_yaml(config) if config is not None else {}
+    from_flags = {k: v for k, v in (flags or {}).items() if v is not None}
+    build(model, from_file, where=config)  # a fault in the file is reported with the file's name
+    chosen = build(model, from_file, from_flags)
+    names = model.model_fields
+    presets = {k: v for k, v in preset(getattr(chosen, "preset", "balanced")).items() if k in names}
+    return build(model, presets, from_file, from_flags)

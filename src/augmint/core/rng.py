@@ -1,0 +1,72 @@
+"""Randomness as a function: every number is a pure function of a key and a counter, never of what was drawn before.
+
+The mixer is the finaliser of SplitMix64 (Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators"),
+applied twice. The same integers come out for one sample or for a vector of samples, in any order, on any machine.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+U64 = NDArray[np.uint64]
+F64 = NDArray[np.float64]
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_M1 = np.uint64(0xBF58476D1CE4E5B9)
+_M2 = np.uint64(0x94D049BB133111EB)
+_S30, _S27, _S31, _S11 = (np.uint64(s) for s in (30, 27, 31, 11))
+
+
+def key(*parts: str | int) -> int:
+    """A 64-bit key for a tuple of words and whole numbers; ``key("a", 1)`` and ``key("a1")`` differ."""
+    text = "\x1f".join(f"{type(p).__name__[0]}{p}" for p in parts)
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def mix(x: U64) -> U64:
+    """SplitMix64 finaliser: a bijection of 64-bit integers that spreads every input bit over all output bits."""
+    x = (x ^ (x >> _S30)) * _M1
+    x = (x ^ (x >> _S27)) * _M2
+    return x ^ (x >> _S31)
+
+
+def _as_u64(values: ArrayLike) -> U64:
+    # A bare numpy scalar would warn on the wrap-around that the mixer wants, an array does not.
+    return np.atleast_1d(np.asarray(values, dtype=np.uint64))
+
+
+def bits(keys: ArrayLike, counters: ArrayLike) -> U64:
+    """64 random bits for each (key, counter) pair, broadcast against each other; at least one-dimensional."""
+    k, c = _as_u64(keys), _as_u64(counters)
+    return mix(mix(k + _GOLDEN * (c + np.uint64(1))) ^ k)
+
+
+def combine(keys: ArrayLike, other: ArrayLike) -> U64:
+    """New keys from pairs of keys, broadcast: the key of "this op on this sample"."""
+    return bits(keys, other)
+
+
+def uniform(keys: ArrayLike, counters: ArrayLike = 0) -> F64:
+    """Uniform numbers in [0, 1) for each (key, counter) pair, 53 bits each."""
+    return (bits(keys, counters) >> _S11).astype(np.float64) * 2.0**-53
+
+
+def normal(keys: ArrayLike, counters: ArrayLike = 0) -> F64:
+    """Standard normal numbers for each (key, counter) pair (Box-Muller on two uniforms of the same counter)."""
+    counters = _as_u64(counters) * np.uint64(2)
+    u1, u2 = uniform(keys, counters), uniform(keys, counters + np.uint64(1))
+    out: F64 = np.sqrt(-2.0 * np.log1p(-u1)) * np.cos(2.0 * np.pi * u2)
+    return out
+
+
+def permutation(seed_key: int, n: int) -> NDArray[np.int64]:
+    """A random order of ``range(n)`` that depends on the key alone."""
+    return np.argsort(bits(seed_key, np.arange(n)), kind="stable").astype(np.int64)
+
+
+def torch_seed(*parts: str | int) -> int:
+    """A seed for ``torch.Generator.manual_seed`` (which wants a non-negative signed 64-bit integer)."""
+    return key(*parts) >> 1

@@ -1,0 +1,245 @@
+"""The run folder, safe writing, and signals that save before they end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from types import FrameType
+from typing import Any
+
+from augmint.core.errors import Refused, UserError
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write under a temporary name beside the target, then rename: a reader sees the old file or the new one."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".part", delete=False) as f:
+            part = Path(f.name)
+            try:
+                f.write(data)
+                f.flush()
+                os.fsync(f.fileno())
+            except BaseException:
+                part.unlink(missing_ok=True)
+                raise
+        part.chmod(0o644)
+        part.replace(path)
+    except PermissionError:
+        raise UserError(
+            "this place cannot be written to", where=path, mend="choose another --out, or mend its permissions"
+        ) from None
+    except OSError as error:
+        raise UserError(
+            f"writing failed: {error.strerror}", where=path, mend="check the disk's space and the path"
+        ) from None
+
+
+def write_text(path: Path, text: str) -> None:
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Readable JSON, keys in the order given; NaN and infinity are refused, for no other tool would read them."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False, default=_plain) + "\n")
+
+
+def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
+    """One JSON object a line."""
+    write_text(path, "".join(json.dumps(r, ensure_ascii=False, allow_nan=False, default=_plain) + "\n" for r in rows))
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):  # numpy scalars and arrays, torch tensors
+        return value.tolist()
+    if isinstance(value, Path):
+        return value.as_posix()
+    if hasattr(value, "model_dump"):
+        return value.model_dump()
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError("this file is missing", where=path, mend="is this the folder of a run?") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"not readable as JSON: {error}", where=path, mend="restore it, or start a new run") from None
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSONL file; a last line cut short by a kill is dropped."""
+    rows: list[dict[str, Any]] = []
+    if not path.exists():
+        return rows
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines, 1):
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            if number < len(lines):
+                raise UserError(
+                    "not readable as JSON", where=f"{path}, line {number}", mend="restore the file"
+                ) from None
+    return rows
+
+
+def check_output(out: Path, *, ours: str | None = None) -> None:
+    """Refuse an output folder that holds something already, unless the file ``ours`` in it shows that we made it."""
+    if out.exists() and not out.is_dir():
+        raise Refused("the output is an existing file", where=out, mend="give a folder that does not exist yet")
+    if out.is_dir() and any(out.iterdir()) and not (ours and (out / ours).exists()):
+        raise Refused(
+            "the output folder exists and is not empty", where=out, mend="give another --out, or move it away"
+        )
+    if out.is_dir() and not os.access(out, os.W_OK):
+        raise UserError(
+            "this place cannot be written to", where=out, mend="choose another --out, or mend its permissions"
+        )
+    for parent in (out, *out.parents):
+        if parent.exists():
+            if not os.access(parent, os.W_OK):
+                raise UserError(
+                    "this place cannot be written to",
+                    where=parent,
+                    mend="choose another --out, or mend its permissions",
+                )
+            return
+
+
+def versions() -> dict[str, str]:
+    """Versions that decide bytes, read from metadata: nothing heavy is imported."""
+    out = {"python": sys.version.split()[0]}
+    for name in ("augmint", "torch", "numpy", "opencv-python-headless", "scikit-learn", "scipy", "pandas"):
+        try:
+            out[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return out
+
+
+class Run:
+    """A folder with settings, log, weights, samples and proof of one job.
+
+    The same command again finds the folder, checks that nothing has changed, and goes on; with other settings or data
+    it refuses and names the difference.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    @property
+    def state(self) -> dict[str, Any]:
+        return dict(read_json(self / "run.json"))
+
+    @property
+    def is_done(self) -> bool:
+        return (self / "run.json").exists() and self.state.get("status") == "done"
+
+    @classmethod
+    def open(cls, path: Path, *, verb: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> Run:
+        """Start a run, or take up the one that is there.
+
+        Args:
+            config: the settings that decide the result, as plain JSON values.
+            inputs: fingerprint of each input, by name.
+        """
+        run = cls(path)
+        wanted = json.loads(json.dumps({"verb": verb, "config": config, "inputs": inputs}, default=_plain))
+        if (run / "run.json").exists():
+            found = run.state
+            changes = _changes({k: found.get(k) for k in wanted}, wanted)
+            if changes:
+                raise Refused(
+                    "this run was made with other settings or data: " + "; ".join(changes),
+                    where=path,
+                    mend="repeat the first command to go on with it, or give another --out",
+                )
+            return run
+        if path.exists() and any(path.iterdir()):
+            raise Refused("the folder exists and is not a run of augmint", where=path, mend="give another --out")
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        write_json(
+            run / "run.json", {**wanted, "status": "running", "started": now, "versions": versions(), "timings": {}}
+        )
+        write_text(run / "config.yaml", _yaml(wanted["config"]))
+        return run
+
+    def update(self, **fields: Any) -> None:
+        """Change fields of ``run.json``; ``timings`` are merged."""
+        state = self.state
+        timings = {**state.get("timings", {}), **fields.pop("timings", {})}
+        write_json(self / "run.json", {**state, **fields, "timings": timings})
+
+    def choose(self, name: str, value: Any, reason: str) -> None:
+        """Write an inferred value and its reason to ``choices.json``; the first choice of a name stands."""
+        choices = read_json(self / "choices.json") if (self / "choices.json").exists() else {}
+        if name not in choices:
+            write_json(self / "choices.json", {**choices, name: {"value": value, "reason": reason}})
+
+    def chosen(self, name: str) -> Any:
+        """A value that was chosen before, or ``None``."""
+        choices = read_json(self / "choices.json") if (self / "choices.json").exists() else {}
+        return choices[name]["value"] if name in choices else None
+
+    def log(self, text: str) -> None:
+        """Append a line to ``log.txt``."""
+        with (self / "log.txt").open("a", encoding="utf-8") as f:
+            f.write(f"{datetime.now(UTC).isoformat(timespec='seconds')}  {text}\n")
+
+
+def _yaml(value: Any) -> str:
+    import yaml
+
+    return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True))
+
+
+def _changes(old: Any, new: Any, at: str = "") -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        names = [*old, *(k for k in new if k not in old)]
+        return [c for k in names for c in _changes(old.get(k), new.get(k), f"{at}.{k}" if at else k)]
+    return [] if old == new else [f"{at.removeprefix('config.')} was {old!r}, now {new!r}"]
+
+
+class Stop:
+    """Whether Ctrl-C or SIGTERM has asked to stop; long loops look at it where stopping loses nothing."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __bool__(self) -> bool:
+        return self.asked
+
+
+@contextmanager
+def stop_on_signal() -> Iterator[Stop]:
+    """Turn the first SIGINT or SIGTERM into a polite request; a second one ends at once."""
+    stop = Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def ask(signum: int, frame: FrameType | None) -> None:
+        if stop.asked:
+            raise KeyboardInterrupt
+        stop.asked = True
+
+    before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for s, handler in before.items():
+            signal.signal(s, handler)

@@ -1,0 +1,1 @@
+"""Doing one thing many times, on many processes."""

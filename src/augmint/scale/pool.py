@@ -1,0 +1,76 @@
+"""An ordered map over processes: the same results, in the same order, with any number of workers."""
+
+from __future__ import annotations
+
+import multiprocessing as mp
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from typing import TypeVar
+
+from augmint.core.errors import UserError
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def quiet_worker() -> None:
+    """One thread a worker: the pool is the parallelism. Signals are the parent's business."""
+    import signal
+    import sys
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = "1"
+    if "cv2" in sys.modules:
+        sys.modules["cv2"].setNumThreads(0)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+
+
+def ordered_map(
+    fn: Callable[[A], B], items: Iterable[A], *, workers: int = 0, name: Callable[[A], str] = str
+) -> Iterator[B]:
+    """``fn`` of every item, lazily and in order; at most four items a worker are in flight.
+
+    Args:
+        fn: a picklable function of one item.
+        workers: processes; 0 = one a core, 1 = in this process.
+        name: what to call an item when its worker fails.
+    """
+    workers = workers or cores()
+    if workers == 1:
+        yield from map(fn, items)
+        return
+    with ProcessPoolExecutor(workers, mp_context=mp.get_context("spawn"), initializer=quiet_worker) as pool:
+        waiting: deque[tuple[str, Future[B]]] = deque()
+        try:
+            for item in items:
+                waiting.append((name(item), pool.submit(fn, item)))
+                if len(waiting) >= 4 * workers:
+                    yield _result(*waiting.popleft())
+            while waiting:
+                yield _result(*waiting.popleft())
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+
+def _result(name: str, future: Future[B]) -> B:
+    try:
+        return future.result()
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"a worker failed with {type(error).__name__}: {error}",
+            where=name,
+            mend="run again with --workers 1 --debug",
+        ) from error
