@@ -1,0 +1,128 @@
+"""Convolution, resampling and space-to-depth for 1, 2 or 3 axes: the dimension is a parameter, never a copy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+_CONVS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+_LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
+_POOLS = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
+
+
+def conv(axes: int, c_in: int, c_out: int, kernel: int = 3, *, zero: bool = False, stride: int = 1) -> nn.Module:
+    """Same-size convolution over ``axes`` axes; ``zero`` starts it at nothing, so that a residual block starts as identity."""
+    layer: nn.Module = _CONVS[axes](c_in, c_out, kernel, stride=stride, padding=kernel // 2)
+    weight, bias = layer.weight, layer.bias
+    assert isinstance(weight, Tensor) and isinstance(bias, Tensor)
+    if zero:
+        nn.init.zeros_(weight)
+    else:
+        nn.init.kaiming_normal_(weight, a=0.2)
+    nn.init.zeros_(bias)
+    return layer
+
+
+def linear(d_in: int, d_out: int, *, gain: float = 1.0) -> nn.Linear:
+    """A fully connected layer with variance-keeping weights times ``gain``."""
+    layer = nn.Linear(d_in, d_out)
+    nn.init.normal_(layer.weight, std=gain / math.sqrt(d_in))
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def upsample(x: Tensor, shape: Sequence[int]) -> Tensor:
+    """Linear interpolation to ``shape``."""
+    return F.interpolate(x, size=tuple(shape), mode=_LINEAR[x.dim() - 2], align_corners=False)
+
+
+def halve(x: Tensor) -> Tensor:
+    """Average pooling by two along every axis."""
+    pooled: Tensor = _POOLS[x.dim() - 2](x, 2)
+    return pooled
+
+
+def unshuffle(x: Tensor) -> Tensor:
+    """Space to depth by two along every axis: ``[N, C, 2h, ...] -> [N, C * 2^axes, h, ...]``."""
+    axes = x.dim() - 2
+    if axes == 2:
+        return F.pixel_unshuffle(x, 2)
+    n, c = x.shape[:2]
+    split = [s for size in x.shape[2:] for s in (size // 2, 2)]
+    order = [0, 1, *range(3, 3 + 2 * axes, 2), *range(2, 2 + 2 * axes, 2)]
+    return x.reshape(n, c, *split).permute(order).reshape(n, c * 2**axes, *(s // 2 for s in x.shape[2:]))
+
+
+def shuffle(x: Tensor) -> Tensor:
+    """Depth to space, the inverse of `unshuffle`."""
+    axes = x.dim() - 2
+    if axes == 2:
+        return F.pixel_shuffle(x, 2)
+    n, c = x.shape[0], x.shape[1] // 2**axes
+    order = [0, 1, *(i for a in range(axes) for i in (2 + axes + a, 2 + a))]
+    y = x.reshape(n, c, *([2] * axes), *x.shape[2:]).permute(order)
+    return y.reshape(n, c, *(2 * s for s in x.shape[2:]))
+
+
+def pad_to(x: Tensor, shape: Sequence[int]) -> Tensor:
+    """Repeat the last row and column (...) until the grid has ``shape``."""
+    missing = [want - have for want, have in zip(shape, x.shape[2:], strict=True)]
+    if not any(missing):
+        return x
+    return F.pad(x, [p for m in reversed(missing) for p in (0, m)], mode="replicate")
+
+
+def crop_to(x: Tensor, shape: Sequence[int]) -> Tensor:
+    """Cut the end of every axis down to ``shape``."""
+    for axis, size in enumerate(shape):
+        x = x.narrow(axis + 2, 0, size)
+    return x
+
+
+class Residual(nn.Module):
+    """Two convolutions and a shortcut; no normalisation, the last convolution starts at zero (R3GAN, Huang et al. 2024)."""
+
+    def __init__(self, axes: int, width: int) -> None:
+        super().__init__()
+        self.a = conv(axes, width, width)
+        self.b = conv(axes, width, width, zero=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + self.b(F.leaky_relu(self.a(F.leaky_relu(x, 0.2)), 0.2))
+        return out
+
+
+class Plan(nn.Module):
+    """How a grid is laid out inside the networks; holds no weights.
+
+    The grid is padded to even multiples, shuffled to half its size, and halved ``levels`` times more until its
+    shortest axis is about 3 to 7 cells long.
+    """
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        super().__init__()
+        half = [max(1, math.ceil(s / 2)) for s in shape]
+        levels = 0
+        while min(half) / 2 ** (levels + 1) >= 3:
+            levels += 1
+        self.levels = levels
+        self.base = tuple(math.ceil(h / 2**levels) for h in half)
+        self.padded = tuple(b * 2 ** (levels + 1) for b in self.base)
+
+    def at(self, level: int) -> tuple[int, ...]:
+        """The shape after ``level`` doublings of the base."""
+        return tuple(b * 2**level for b in self.base)
+
+
+def count_weights(module: nn.Module) -> int:
+    """How many numbers the module learns."""
+    return sum(p.numel() for p in module.parameters())
+
+
+def flat_grads(module: nn.Module) -> Tensor:
+    """All gradients as one vector (for checks and all-reduce)."""
+    return torch.cat([p.grad.flatten() for p in module.parameters() if p.grad is not None])

@@ -1,0 +1,1 @@
+"""Adversarial training: the loop, the losses, what steers them, and exact checkpoints."""

@@ -1,0 +1,271 @@
+"""The training loop, to be read from top to bottom.
+
+Nothing here reads a clock or a global random state: a step is a function of the state and its number, so a run that
+was killed and resumed equals the one that was not, bit for bit.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from augmint.core import rng
+from augmint.core.errors import Interrupted, UserError
+from augmint.core.types import F32, I64, Grid
+from augmint.models.generator import Z_DIM
+from augmint.models.verifier import Judge
+from augmint.training import adapt, checkpoint, ema, losses, watch
+from augmint.transforms.recipe import Recipe
+from augmint.transforms.run_torch import augment
+
+Figures = dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """What a run is going to do; every number is settled before the first step."""
+
+    steps: int
+    batch: int
+    gamma: float
+    lr: float
+    rebuild_weight: float = 0.1
+    class_weight: float = 0.2
+    lazy: int = 4
+    ticks: int = 10
+    seed: int = 0
+
+    def is_tick(self, step: int) -> bool:
+        """Whether a tick (figures, snapshot, checkpoint) follows this many finished steps."""
+        return step == self.steps or step % max(1, self.steps // self.ticks) == 0
+
+
+@dataclass(slots=True)
+class State:
+    """All that a checkpoint holds."""
+
+    generator: nn.Module
+    verifier: Judge
+    ema: nn.Module
+    opt_g: torch.optim.Adam
+    opt_v: torch.optim.Adam
+    step: int = 0
+    samples_seen: int = 0
+    aug_p: float = 0.0
+    lr_scale: float = 1.0
+    best_fid: float = float("inf")
+    notes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def fresh(cls, generator: nn.Module, verifier: Judge, lr: float) -> State:
+        average = copy.deepcopy(generator).requires_grad_(False)
+        adam = {"lr": lr, "betas": (0.0, 0.9), "eps": 1e-8}
+        return cls(
+            generator,
+            verifier,
+            average,
+            torch.optim.Adam(generator.parameters(), **adam),  # type: ignore[arg-type]
+            torch.optim.Adam(verifier.parameters(), **adam),  # type: ignore[arg-type]
+        )
+
+    def save(self, folder: Path, schedule: Schedule) -> None:
+        optim = {f"{n}.{k}": v for n, o in self._optims() for k, v in checkpoint.adam_state(o).items()}
+        parts: dict[str, Mapping[str, Tensor]] = {n: m.state_dict() for n, m in self._modules()}
+        counters = {k: getattr(self, k) for k in ("step", "samples_seen", "aug_p", "lr_scale", "notes")}
+        best = None if self.best_fid == float("inf") else self.best_fid
+        threads = torch.get_num_threads()
+        state = {**counters, "best_fid": best, "num_threads": threads, "steps": schedule.steps}
+        checkpoint.save_folder(folder, {**parts, "optim": optim}, state)
+
+    def load(self, folder: Path) -> None:
+        for name, module in self._modules():
+            checkpoint.load_into(module, folder, name)
+        optim = checkpoint.load_part(folder, "optim")
+        for name, optimiser in self._optims():
+            mine = {k.removeprefix(name + "."): v for k, v in optim.items() if k.startswith(name + ".")}
+            checkpoint.load_adam(optimiser, mine)
+        state = checkpoint.load_state(folder)
+        for name in ("step", "samples_seen", "aug_p", "lr_scale", "notes"):
+            setattr(self, name, state[name])
+        self.best_fid = float("inf") if state["best_fid"] is None else state["best_fid"]
+
+    def _modules(self) -> list[tuple[str, nn.Module]]:
+        return [("generator", self.generator), ("verifier", self.verifier), ("ema", self.ema)]
+
+    def _optims(self) -> list[tuple[str, torch.optim.Adam]]:
+        return [("g", self.opt_g), ("v", self.opt_v)]
+
+
+class Data:
+    """Training samples in memory, drawn class by class in equal numbers, and held-out reals for the gap.
+
+    Args:
+        x: ``[N, C, *shape]`` in [-1, 1].
+        y: ``[N]`` class indices; all -1 (or ``num_classes`` 0) for data without labels.
+    """
+
+    def __init__(self, x: F32, y: I64, num_classes: int, held_out_x: F32, held_out_y: I64) -> None:
+        if not len(x):
+            raise UserError("there is nothing to train on", mend="give at least one usable sample")
+        self.x, self.num_classes = torch.from_numpy(x), num_classes
+        self.held_out_x, self.held_out_y = torch.from_numpy(held_out_x), torch.from_numpy(np.maximum(held_out_y, 0))
+        self.y = np.maximum(y, 0)
+        self.has_labels = num_classes > 0
+        groups = [np.flatnonzero(self.y == c) for c in range(max(num_classes, 1))]
+        self.groups = [g for g in groups if len(g)]
+
+    @property
+    def grid(self) -> Grid:
+        return Grid(self.x.shape[1], tuple(self.x.shape[2:]))
+
+    def draw(self, key: int, n: int) -> tuple[Tensor, Tensor]:
+        """``n`` samples and labels: a class by chance, then one of its samples."""
+        u = rng.uniform(key, np.arange(2 * n)).reshape(2, n)
+        group = (u[0] * len(self.groups)).astype(int)
+        index = np.array([self.groups[g][int(v * len(self.groups[g]))] for g, v in zip(group, u[1], strict=True)])
+        return self.x[torch.from_numpy(index)], torch.from_numpy(self.y[index])
+
+
+def latents(key: int, n: int) -> Tensor:
+    """``[n, 64]`` standard normal, a function of the key."""
+    return torch.randn(n, Z_DIM, generator=torch.Generator().manual_seed(key >> 1))
+
+
+def train(
+    state: State,
+    data: Data,
+    schedule: Schedule,
+    recipe: Recipe,
+    *,
+    folder: Path | None = None,
+    stop: object = False,
+    on_row: Callable[[dict[str, Any]], None] = lambda row: None,
+    on_tick: Callable[[State, Figures], Figures] = lambda state, figures: {},
+) -> State:
+    """Train from ``state.step`` to ``schedule.steps``.
+
+    Args:
+        recipe: transforms for real and fake alike, applied with the steered probability ``aug_p``.
+        folder: where checkpoints go; with none, nothing is saved.
+        stop: becomes true when somebody asks to stop; the state is saved and `Interrupted` raised.
+        on_row: called with the losses about a hundred times a run.
+        on_tick: called with the state and the tick's figures; returns more figures; ``fid`` decides the best checkpoint.
+    """
+    every = max(1, schedule.steps // 100)
+    while state.step < schedule.steps:
+        figures = one_step(state, data, schedule, recipe)
+        if not watch.is_finite(figures):
+            _roll_back(state, folder)
+            continue
+
+        if state.step % every == 0 or state.step == schedule.steps:
+            on_row({"step": state.step, "samples_seen": state.samples_seen, **figures})
+
+        if schedule.is_tick(state.step):
+            found = {**figures, **_steer(state, data, schedule)}
+            found |= on_tick(state, found)
+            is_best = found.get("fid", state.best_fid) <= state.best_fid
+            state.best_fid = min(state.best_fid, found.get("fid", float("inf")))
+            on_row({"step": state.step, "samples_seen": state.samples_seen, "tick": True, **found})
+            _save(state, schedule, folder, is_best)
+
+        if stop:
+            _save(state, schedule, folder, is_best=False)
+            raise Interrupted(f"stopped after step {state.step} of {schedule.steps}; the state is saved", mend="run the same command to go on")
+    return state
+
+
+def one_step(state: State, data: Data, s: Schedule, recipe: Recipe) -> Figures:
+    """One step of the verifier, then one of the generator, on one batch; returns the losses."""
+    progress = state.step / s.steps
+    for group in (*state.opt_g.param_groups, *state.opt_v.param_groups):
+        group["lr"] = adapt.learning_rate(s.lr, progress) * state.lr_scale
+        group["betas"] = (0.0, adapt.beta2(progress))
+
+    # Data: reals, fakes, and the same transforms of both with the steered probability.
+    real, y = data.draw(rng.key(s.seed, "batch", state.step), s.batch)
+    label = y if data.has_labels else torch.zeros_like(y)
+    fake = state.generator(latents(rng.key(s.seed, "z", state.step), s.batch), label)
+    keys = rng.bits(rng.key(s.seed, "augment", state.step), np.arange(2 * s.batch))
+    seen = augment(torch.cat([real, fake]), recipe, keys, p=state.aug_p) if state.aug_p > 0 else torch.cat([real, fake])
+    real_seen, fake_seen = seen[: s.batch].detach(), seen[s.batch :]
+
+    # Verifier: real above fake; rebuild and name the reals; lazily, flat slopes at reals (R1) and fakes (R2).
+    verifier = state.verifier
+    on_real, on_fake = verifier(real_seen, label), verifier(fake_seen.detach(), label)
+    rebuilt = verifier.rebuild(verifier.heads.code(on_real.features))
+    recon = losses.rebuild_error(real_seen, rebuilt).mean()
+    v_loss = losses.relativistic(on_real.score, on_fake.score)
+    total = v_loss + s.rebuild_weight * recon
+    if data.has_labels:
+        total = total + s.class_weight * F.cross_entropy(on_real.logits, label)
+    figures = {"v_loss": v_loss.item(), "recon": recon.item(), "aug_p": state.aug_p}
+    if state.step % s.lazy == 0:
+        r1 = losses.gradient_penalty(lambda x: verifier.score(x, label), real_seen)
+        r2 = losses.gradient_penalty(lambda x: verifier.score(x, label), fake_seen)
+        total = total + 0.5 * s.gamma * s.lazy * (r1 + r2)
+        figures |= {"r1": r1.item(), "r2": r2.item()}
+    state.opt_v.zero_grad(set_to_none=True)
+    total.backward()  # type: ignore[no-untyped-call]
+    state.opt_v.step()
+
+    # Generator: fake above real, judged by the verifier as it is now.
+    verifier.requires_grad_(False)
+    with torch.no_grad():
+        real_score = verifier.score(real_seen, label)
+    g_loss = losses.relativistic(verifier.score(fake_seen, label), real_score)
+    state.opt_g.zero_grad(set_to_none=True)
+    g_loss.backward()  # type: ignore[no-untyped-call]
+    state.opt_g.step()
+    verifier.requires_grad_(True)
+
+    state.step += 1
+    state.samples_seen += s.batch
+    ema.update(state.ema, state.generator, s.batch, state.samples_seen, s.steps * s.batch)
+    return {**figures, "g_loss": g_loss.item(), "lr": state.opt_g.param_groups[0]["lr"]}
+
+
+@torch.no_grad()
+def _steer(state: State, data: Data, s: Schedule) -> Figures:
+    """Measure the held-out gap and move ``aug_p``; with under 8 held-out reals there is nothing to measure."""
+    if len(data.held_out_x) < 8:
+        return {}
+    n = min(256, len(data.held_out_x))
+    held, held_y = data.held_out_x[:n], data.held_out_y[:n]
+    real, y = data.draw(rng.key(s.seed, "gap", state.step), n)
+    fake = state.generator(latents(rng.key(s.seed, "gap z", state.step), n), held_y)
+    score = state.verifier.score
+    found = adapt.gap(score(real, y), score(held, held_y), score(fake, held_y))
+    state.aug_p = adapt.next_aug_p(state.aug_p, found)
+    return {"gap": found}
+
+
+def _save(state: State, schedule: Schedule, folder: Path | None, is_best: bool) -> None:
+    if folder is None:
+        return
+    target = folder / f"step-{state.step:06d}"
+    state.save(target, schedule)
+    checkpoint.point(folder, "last", target)
+    if is_best:
+        checkpoint.point(folder, "best", target)
+    checkpoint.tidy(folder)
+
+
+def _roll_back(state: State, folder: Path | None) -> None:
+    """A loss is no longer a number: back to the last checkpoint, at half the learning rate."""
+    at = state.step
+    last = checkpoint.find(folder, "last") if folder else None
+    scale = state.lr_scale / 2
+    if last is None or scale < 1 / 64:
+        raise UserError(f"training diverged at step {at} and cannot be saved", mend="lower --lr, or raise --gamma")
+    state.load(last)
+    state.lr_scale = scale
+    state.notes.append(f"step {at}: a loss was not a number; back to step {state.step} at half the learning rate")
