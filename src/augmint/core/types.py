@@ -115,6 +115,10 @@ class Sink(Protocol):
         """Write one sample under a temporary name, rename it, and return its path relative to the sink's root."""
         ...
 
+    def copy(self, ref: Ref, *, part: str | None = None) -> Path:
+        """Copy a real sample as it is, byte for byte where it is a file of its own; return its path as `write` does."""
+        ...
+
 
 @runtime_checkable
 class Modality(Protocol):

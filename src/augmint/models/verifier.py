@@ -145,9 +145,3 @@ class ArticleVerifier(Judge):
     def see(self, x: Tensor) -> Tensor:
         x = F.leaky_relu(self.conv1(x), 0.2)
         return F.leaky_relu(self.conv2(x), 0.2).flatten(1)
-
-
-def nano_widths(shape: Sequence[int], top: int) -> list[int]:
-    """Channels a stage, lowest resolution first: narrower for grids so small that width would be wasted."""
-    first = min(top, max(48, 8 * max(shape)))
-    return [max(24, int(first * f)) for f in (1.0, 0.75, 0.5, 0.375, 0.25)]

@@ -1,0 +1,1 @@
+"""Files and tables: reading and writing pictures safely, folder conventions, metadata, and splits."""

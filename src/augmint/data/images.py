@@ -1,0 +1,196 @@
+"""Reading and writing pictures: PNG and JPEG, gray, RGB or RGBA, as uint8 ``[H, W, C]``.
+
+What a reader gets, whatever is in the file:
+
+- 16-bit PNG: scaled to 8 bits (``round(v / 257)``); palettes are resolved; gray + alpha and any transparency give RGBA
+  with straight alpha; CMYK JPEG becomes RGB. Colour profiles are ignored.
+- EXIF orientation is applied, once, here: height, width and pixels are those that a person sees. Files that augmint
+  copies keep their bytes, orientation tag included; files that it writes are upright and carry no tag.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from augmint.core.errors import BadSample, UserError
+from augmint.core.run import write_bytes
+from augmint.data.containers import Head, check_whole, lean_png, read_head, with_mark
+
+U8 = NDArray[np.uint8]
+
+SUFFIXES = (".png", ".jpg", ".jpeg")
+MAX_PIXELS = 100_000_000
+MAX_SIDE = 32_767  # OpenCV's warps count pixels in signed 16 bits
+MAX_BYTES = 512 * 2**20
+JPEG_QUALITY = 95
+
+# IPTC digital source types (https://cv.iptc.org/newscodes/digitalsourcetype/). A GAN's picture comes from a model
+# derived from sampled content. An augmented picture is a real one that an algorithm changed without inventing
+# anything: "algorithmically altered", never the term for generative models.
+SOURCE_TYPES: Mapping[str, str] = {
+    "augmented": "http://cv.iptc.org/newscodes/digitalsourcetype/algorithmicallyEnhanced",
+    "synthetic": "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia",
+}
+
+
+class Header(NamedTuple):
+    """Upright size in pixels, channels as `read` returns them, container format, and the provenance mark's URI."""
+
+    height: int
+    width: int
+    channels: int
+    format: str
+    mark: str | None = None
+
+
+def header(path: Path, *, max_pixels: int = MAX_PIXELS) -> Header:
+    """What a picture file says of itself, without decoding it.
+
+    Raises:
+        BadSample: the file is empty, not a picture, too large, cut short within its header, or may not be read.
+    """
+    with _opened(path) as data:
+        head = read_head(data, path)
+    _check_limits(head, path, max_pixels)
+    height, width = (head.width, head.height) if head.orientation >= 5 else (head.height, head.width)
+    return Header(height, width, head.channels, head.format, head.mark)
+
+
+def read(path: Path, *, max_pixels: int = MAX_PIXELS) -> U8:
+    """Decode one picture to uint8 ``[H, W, C]`` with C = 1 (gray), 3 (RGB) or 4 (RGBA, straight alpha), upright.
+
+    Raises:
+        BadSample: the file is broken, cut short, larger than ``max_pixels``, or may not be read. Limits are checked
+            on the header, before the pixels are allocated.
+    """
+    with _opened(path) as data:
+        head = read_head(data, path)
+        _check_limits(head, path, max_pixels)
+        check_whole(data, head, path)
+        coded = lean_png(data, path) if head.format == "PNG" else bytes(data[:])
+    return _upright(_decode(coded, head, path), head.orientation)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[bytes | mmap]:
+    """The file's bytes, mapped and not loaded; pipes, devices and giants are refused before they are opened."""
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise BadSample("not a regular file", where=path, mend="take it out of the folder")
+        if found.st_size > MAX_BYTES:
+            raise BadSample(
+                f"{found.st_size / 2**20:.0f} MiB; the limit for one picture is {MAX_BYTES // 2**20} MiB",
+                where=path,
+                mend="make it smaller, or take it out of the folder",
+            )
+        if found.st_size == 0:
+            yield b""
+            return
+        with path.open("rb") as f, mmap(f.fileno(), 0, access=ACCESS_READ) as data:
+            yield data
+    except FileNotFoundError:
+        raise BadSample("the file is gone", where=path, mend="restore it, or scan the folder again") from None
+    except PermissionError:
+        raise BadSample(
+            "the file may not be read", where=path, mend="mend its permissions, for example chmod u+r"
+        ) from None
+    except OSError as error:
+        raise BadSample(f"reading failed: {error.strerror}", where=path, mend="check the disk and the path") from None
+
+
+def _check_limits(head: Head, path: Path, max_pixels: int) -> None:
+    pixels = head.height * head.width
+    if pixels > max_pixels or max(head.height, head.width) > MAX_SIDE:
+        raise BadSample(
+            f"{head.width} x {head.height} = {pixels / 1e6:,.0f} million pixels; the limits are "
+            f"{max_pixels / 1e6:,.0f} million and {MAX_SIDE} a side",
+            where=path,
+            mend="make the picture smaller, or take it out of the folder",
+        )
+
+
+def _decode(coded: bytes, head: Head, path: Path) -> U8:
+    try:
+        raw = cv2.imdecode(np.frombuffer(coded, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        raw = None
+    if raw is None or raw.shape[:2] != (head.height, head.width) or raw.dtype not in (np.uint8, np.uint16):
+        raise BadSample(
+            f"the {head.format} cannot be decoded: its pixels are damaged or of an unusual kind",
+            where=path,
+            mend="save it again as an ordinary PNG or JPEG, or take it out of the folder",
+        )
+    x: NDArray[Any] = raw[:, :, None] if raw.ndim == 2 else raw
+    if x.shape[2] >= 3:
+        x = x[:, :, [2, 1, 0, 3][: x.shape[2]]]
+    if head.channels == 4 and x.shape[2] < 4:
+        x = _keyed(x, head)
+    if x.dtype == np.uint16:
+        x = (x.astype(np.uint32) + 128) // 257
+    return np.ascontiguousarray(x, dtype=np.uint8)
+
+
+def _keyed(x: NDArray[Any], head: Head) -> NDArray[Any]:
+    """Alpha from the one colour that a PNG without an alpha channel declares transparent; decoders skip it for gray."""
+    top = np.iinfo(x.dtype).max
+    scale = top // (2**head.bits - 1)  # decoders spread 1, 2 and 4 bits over the whole range
+    key = np.array(head.alpha_key or (), dtype=np.int64) * scale
+    opaque = (x != key).any(axis=2) if len(key) == x.shape[2] else np.ones(x.shape[:2], dtype=bool)
+    colour = np.repeat(x, 3, axis=2) if x.shape[2] == 1 else x
+    return np.concatenate([colour, np.where(opaque, top, 0).astype(x.dtype)[:, :, None]], axis=2)
+
+
+def _upright(x: U8, orientation: int) -> U8:
+    """Undo an EXIF orientation (1 to 8): exact array moves, no resampling."""
+    if orientation >= 5:
+        x = x.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        x = x[::-1]
+    if orientation in (2, 3, 6, 7):
+        x = x[:, ::-1]
+    return np.ascontiguousarray(x)
+
+
+def encode(array: U8, suffix: str, *, mark: str | None = None) -> bytes:
+    """The bytes of a PNG (exact) or JPEG (quality 95, full colour resolution) file.
+
+    Args:
+        array: uint8 ``[H, W, C]``, C in {1, 3, 4}; straight alpha.
+        suffix: ``.png``, ``.jpg`` or ``.jpeg``, in any case.
+        mark: IPTC digital source type, a URI such as the values of `SOURCE_TYPES`; written as XMP.
+
+    Raises:
+        UserError: for another suffix, another shape or type, or alpha in a JPEG.
+    """
+    kind = suffix.lower()
+    if kind not in SUFFIXES:
+        raise UserError(f"pictures are not written as '{suffix}'", mend="use " + ", ".join(SUFFIXES))
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] not in (1, 3, 4) or 0 in array.shape:
+        raise UserError(
+            f"a picture is uint8 [H, W, 1 | 3 | 4], not {array.dtype} {list(array.shape)}", mend="convert it first"
+        )
+    if array.shape[2] == 4 and kind != ".png":
+        raise UserError("JPEG has no transparency", mend="write pictures with alpha as .png")
+    order = [2, 1, 0, 3][: array.shape[2]] if array.shape[2] >= 3 else [0]
+    options = [cv2.IMWRITE_PNG_COMPRESSION, 4]
+    if kind != ".png":
+        full_colour = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
+        options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY, *full_colour]
+    _, coded = cv2.imencode(kind, np.ascontiguousarray(array[:, :, order]), options)
+    data: bytes = coded.tobytes()
+    return with_mark(data, mark) if mark else data
+
+
+def write(path: Path, array: U8, *, mark: str | None = None) -> None:
+    """`encode` by the path's suffix and write safely: temporary name, then rename."""
+    write_bytes(path, encode(array, path.suffix, mark=mark))

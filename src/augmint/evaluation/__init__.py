@@ -1,0 +1,1 @@
+"""Measuring and proving: features, metrics, the copy check, and the experiment of lift."""

@@ -1,0 +1,87 @@
+"""Which pictures the report shows, so that they tell the truth about all of them and the file stays small."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from augmint.report.numbers import Row, figure, number
+from augmint.report.thumbs import lighter, snapshot
+from augmint.report.view import REASONS
+
+BUDGET = {"kept": 900_000, "rejected": 500_000, "augmented": 400_000, "real": 200_000}  # bytes of markup
+MOST = {"kept": 42, "rejected": 28, "augmented": 21, "real": 22}
+TITLES = {
+    "kept": "Synthetic, kept",
+    "rejected": "Synthetic, rejected",
+    "augmented": "Augmented by classic transforms",
+    "real": "Real",
+}
+NOTES = {
+    "kept": "From the most to the least convincing. Left the synthetic sample, right its nearest training sample.",
+    "rejected": "With the reason of each one, in the order of reason and score. Left the synthetic sample, right its nearest training sample.",
+    "augmented": "Left the augmented sample, right the real one that it was made from, where that is known.",
+    "real": "For comparison: what the generator learnt from.",
+}
+MAX_SNAPSHOTS = 6
+
+
+def groups(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """The gallery's parts in order: kept, rejected, augmented, real; a part without samples is left out."""
+    out = []
+    for kind, title in TITLES.items():
+        found = sorted((r for r in rows if r.get("kind") == kind and r.get("html")), key=_order)
+        if found:
+            shown = fitting([_light(r) for r in spread(found, MOST[kind])], BUDGET[kind])
+            reasons = [(name, REASONS[name]) for name in REASONS if any(r.get("reason") == name for r in shown)]
+            part = {"kind": kind, "title": title, "note": NOTES[kind], "total": len(found), "reasons": reasons}
+            out.append({**part, "shown": [_item(r) for r in shown]})
+    return out
+
+
+def _order(row: Row) -> tuple[int, str, float]:
+    score, reason = number(row, "score"), str(row.get("reason") or "")
+    return [*REASONS].index(reason) if reason in REASONS else -1, reason, -(score if score is not None else -1.0)
+
+
+def _light(row: Row) -> Row:
+    return {**row, **{k: lighter(str(row[k])) for k in ("html", "nearest_html") if row.get(k)}}
+
+
+def fitting(rows: Sequence[Row], budget: int) -> list[Row]:
+    """As many evenly spread rows, first and last among them, as so many bytes of markup allow (one at least)."""
+    for num_shown in range(len(rows), 1, -1):
+        shown = spread(rows, num_shown)
+        if sum(len(str(r["html"])) + len(str(r.get("nearest_html") or "")) for r in shown) <= budget:
+            return shown
+    return list(rows[:1])
+
+
+def spread(rows: Sequence[Any], count: int) -> list[Any]:
+    """``count`` of the rows at even distances, the first and the last among them."""
+    if count >= len(rows):
+        return list(rows)
+    return [rows[round(i * (len(rows) - 1) / max(count - 1, 1))] for i in range(count)]
+
+
+def _item(row: Row) -> dict[str, Any]:
+    reason, ratio = str(row.get("reason") or ""), number(row, "nearest_ratio")
+    return {
+        "id": row.get("id", ""),
+        "label": row.get("label"),
+        "score": "" if number(row, "score") is None else f"{number(row, 'score'):.2f}",
+        "rebuild": "" if number(row, "rebuild") is None else figure(number(row, "rebuild")),
+        "reason": reason,
+        "why": REASONS.get(reason, reason),
+        "html": row["html"],
+        "nearest": row.get("nearest_html"),
+        "nearest_id": row.get("nearest_id", ""),
+        "ratio": "" if ratio is None else f"{ratio:.2f}",
+    }
+
+
+def snapshots(folder: Path) -> list[dict[str, Any]]:
+    """Up to six of the picture grids ``step-*.png``, spread over training, as data URIs."""
+    found = [snapshot(path) for path in spread(sorted(folder.glob("step-*.png")), MAX_SNAPSHOTS)]
+    return [s for s in found if s is not None]

@@ -1,0 +1,80 @@
+"""One self-contained ``report.html`` from the files of a run: opens offline, loads nothing, runs no script."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from augmint.core.errors import UserError
+from augmint.core.run import read_json, read_jsonl, write_text
+from augmint.core.types import Modality
+from augmint.report import gallery
+from augmint.report.thumbs import lighter
+from augmint.report.view import Files, view
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def write(run_dir: Path, out_path: Path, modality: Modality | None = None) -> Path:
+    """Write the report of a run and return its path. Whatever the run does not hold is left out.
+
+    Args:
+        run_dir: the run folder: run.json and, where the run made them, choices.json, config.yaml, metrics.jsonl, split.csv, eval/ and samples/.
+        out_path: the file to write, under a temporary name first.
+        modality: named in the head of the report.
+
+    Raises:
+        UserError: there is no run, one of its files is damaged, or the place cannot be written to.
+    """
+    if not (run_dir / "run.json").exists():
+        raise UserError(
+            "there is no run here", where=run_dir, mend="give the OUT.run folder of boost, augment, train or prove"
+        )
+    write_text(out_path, render(load(run_dir, modality)))
+    return out_path
+
+
+def load(run_dir: Path, modality: Modality | None = None) -> Files:
+    """What the run folder holds; a file that is not there is empty."""
+    config = run_dir / "config.yaml"
+    return Files(
+        name=run_dir.name,
+        state=read_json(run_dir / "run.json"),
+        choices=_json(run_dir / "choices.json") or {},
+        config=config.read_text(encoding="utf-8") if config.exists() else "",
+        log=read_jsonl(run_dir / "metrics.jsonl"),
+        proof=_json(run_dir / "eval" / "proof.json"),
+        metrics=_json(run_dir / "eval" / "metrics.json"),
+        gallery=read_jsonl(run_dir / "eval" / "gallery.jsonl"),
+        snapshots=gallery.snapshots(run_dir / "samples"),
+        split=_table(run_dir / "split.csv"),
+        modality=modality.name if modality is not None else "",
+    )
+
+
+def render(files: Files) -> str:
+    """The page. Autoescape is on: only the modality's previews and our own figures pass as markup."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    env = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    env.filters["light"] = lighter
+    env.filters["count"] = lambda n: f"{n:,}" if isinstance(n, int) else str(n)
+    return env.get_template("report.html.j2").render(**view(files), groups=gallery.groups(files.gallery))
+
+
+def _json(path: Path) -> Any:
+    return read_json(path) if path.exists() else None
+
+
+def _table(path: Path) -> list[dict[str, str]]:
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as f:
+        return list(csv.DictReader(f))

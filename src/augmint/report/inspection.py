@@ -1,0 +1,373 @@
+"""`inspect`: what is in a data set, in tables and pictures; `fix`: a clean copy of it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from augmint.core.errors import BadSample, Refused
+from augmint.core.run import check_output, write_jsonl, write_text
+from augmint.core.types import I64, Dataset, Part, Ref, Sample, Skipped
+from augmint.data import split
+from augmint.data.tables import describe
+from augmint.report import charts
+from augmint.scale.pool import cores
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COMPARED_SIDE = 32  # cells a side on which near-duplicates are compared
+SHOWN = 48  # samples on the contact sheet
+SHOWN_PAIRS = 24
+FEW = 8
+_SEALED = ("test", "val", "train", None)
+_PARTS: dict[str, Part] = {"fit": "train", "held-out": "val", "test": "test"}
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A sample's HTML preview for the page, with a caption; ``label`` is empty where there is none."""
+
+    caption: str
+    html: str
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What `inspect` found.
+
+    Attributes:
+        summary: lines for a terminal. advice: what to do about it.
+        classes, sizes, duplicates, broken: DataFrames; empty where there is nothing to tell.
+        table: one row a usable sample.
+    """
+
+    name: str
+    summary: tuple[str, ...]
+    advice: tuple[str, ...]
+    notes: tuple[str, ...]
+    classes: pd.DataFrame
+    sizes: pd.DataFrame
+    duplicates: pd.DataFrame
+    broken: pd.DataFrame
+    table: pd.DataFrame
+    sheet: tuple[Shown, ...] = field(default=(), repr=False)
+    pairs: tuple[tuple[Shown, Shown], ...] = field(default=(), repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; previews and the table of samples are left out."""
+        frames = {"classes": self.classes, "sizes": self.sizes, "duplicates": self.duplicates, "broken": self.broken}
+        tables = {k: v.astype(object).where(v.notna(), None).to_dict("records") for k, v in frames.items()}
+        return {"name": self.name, "summary": self.summary, "advice": self.advice, "notes": self.notes, **tables}
+
+    def print(self) -> None:
+        """The summary and the table of classes on the terminal."""
+        from rich.console import Console
+        from rich.table import Table
+
+        console = Console()
+        console.print("\n".join(self.summary), markup=False, highlight=False, soft_wrap=True)
+        if len(self.classes):
+            table = Table(*map(str, self.classes.columns), box=None)
+            for row in self.classes.itertuples(index=False):
+                table.add_row(*map(str, row))
+            console.print(table)
+
+    def html(self, path: Path) -> Path:
+        """Write everything as one self-contained page and return its path."""
+        from itertools import groupby
+
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+        loader = FileSystemLoader(Path(__file__).parent / "templates")
+        env = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+        sheet = [(label, list(shown)) for label, shown in groupby(self.sheet, key=lambda s: s.label)]
+        figures = {"bars": charts.class_bars(self.classes), "scatter": charts.size_scatter(self.table)}
+        write_text(path, env.get_template("inspection.html.j2").render(found=self, sheet=sheet, **figures))
+        return path
+
+
+@dataclass(frozen=True, slots=True)
+class _Study:
+    """The usable samples of a data set, compared with each other."""
+
+    data: Dataset
+    digests: tuple[str, ...]
+    groups: I64
+    nearest: dict[int, tuple[int, float]]  # position → (earlier near position, distance)
+
+
+def inspect(data: Dataset, *, previews: bool = True) -> Inspection:
+    """Read every sample once and describe the data set: classes, sizes, duplicates, what is broken, what to do.
+
+    Args:
+        previews: also make the pictures that `Inspection.html` shows.
+    """
+    import pandas as pd
+
+    study = _study(data)
+    usable = study.data
+    broken = pd.DataFrame([{"where": s.where, "reason": s.reason, "mend": s.mend} for s in usable.skipped])
+    table = usable.table if len(usable) else pd.DataFrame({"id": [], "label": [], "part": []})
+    duplicates, sizes, classes = _duplicates(study), _sizes(table), describe(usable)
+    advice = tuple(_advice(study, duplicates, classes))
+    lines = _summary(usable, table, sizes, duplicates, broken)
+    sheet = tuple(_contact_sheet(usable)) if previews else ()
+    pairs = tuple(_pairs(usable, duplicates)) if previews else ()
+    summary = (*lines, *(f"note: {n}" for n in data.notes), *(f"advice: {a}" for a in advice))
+    return Inspection(
+        data.root.name, summary, advice, data.notes, classes, sizes, duplicates, broken, table, sheet, pairs
+    )
+
+
+def _each(fn: Callable[[int], T], count: int) -> list[T]:
+    """``fn`` of 0 .. count-1 on threads (decoding gives up the interpreter lock), results in order."""
+    with ThreadPoolExecutor(cores()) as pool:
+        return list(pool.map(fn, range(count)))
+
+
+def _study(data: Dataset) -> _Study:
+    def digest(i: int) -> str | Skipped:
+        try:
+            return _digest(data[i])
+        except BadSample as error:
+            return Skipped(data.refs[i].id, error.problem, error.mend)
+
+    seen = _each(digest, len(data))
+    good = [i for i, d in enumerate(seen) if isinstance(d, str)]
+    usable = data.subset(good)
+    usable.skipped = (*data.skipped, *(d for d in seen if isinstance(d, Skipped)))
+    digests = tuple(d for d in seen if isinstance(d, str))
+    if not good:
+        return _Study(usable, digests, np.zeros(0, dtype=np.int64), {})
+    codec = data.modality.fit(usable)
+    if max(codec.grid.shape) > COMPARED_SIDE:
+        codec = data.modality.fit(usable, size=COMPARED_SIDE)
+    x = np.stack(_each(lambda i: codec.encode(usable[i]), len(usable)))
+    rows = split.signature(x)
+    first: dict[str, int] = {}
+    same = [(first.setdefault(d, i), i) for i, d in enumerate(digests)]
+    pairs = sorted({*split.near_pairs(rows), *((a, b) for a, b in same if a != b)}, key=lambda p: (p[1], p[0]))
+    nearest: dict[int, tuple[int, float]] = {}
+    for a, b in pairs:
+        distance = 0.0 if digests[a] == digests[b] else float(np.linalg.norm(rows[a] - rows[b]))
+        if b not in nearest or distance < nearest[b][1]:
+            nearest[b] = (a, distance)
+    return _Study(usable, digests, split.joined(pairs, len(usable)), nearest)
+
+
+def _digest(sample: Sample) -> str:
+    """Equal for samples that hold the same data, however the files are coded."""
+    data = sample.data
+    if isinstance(data, np.ndarray):
+        return sha256(f"{data.dtype}{data.shape}".encode() + np.ascontiguousarray(data).tobytes()).hexdigest()
+    return sha256(repr(data).encode()).hexdigest()
+
+
+def _duplicates(study: _Study) -> pd.DataFrame:
+    """One row a sample that an earlier one anticipates."""
+    import pandas as pd
+
+    rows = []
+    for i, (j, distance) in sorted(study.nearest.items()):
+        ref, like = study.data.refs[i], study.data.refs[j]
+        kind = "exact" if study.digests[i] == study.digests[j] else "near"
+        row = {"kind": kind, "id": ref.id, "same_as": like.id, "distance": round(distance, 4)}
+        labels = {"label": ref.label, "label_of_other": like.label, "part": ref.part, "part_of_other": like.part}
+        rows.append({**row, **labels, "group": int(study.groups[i])})
+    return pd.DataFrame(rows)
+
+
+def _sizes(table: pd.DataFrame) -> pd.DataFrame:
+    """How often each size occurs, the most frequent first; empty where the scan knows no sizes."""
+    columns = [c for c in ("width", "height", "channels", "format") if c in table.columns]
+    if not {"width", "height"} <= set(columns) or not len(table):
+        return table.iloc[:0, :0]
+    counts = table.groupby(columns, sort=True).size().reset_index(name="samples")
+    return counts.sort_values("samples", ascending=False, kind="stable").reset_index(drop=True)
+
+
+def _summary(
+    data: Dataset, table: pd.DataFrame, sizes: pd.DataFrame, duplicates: pd.DataFrame, broken: pd.DataFrame
+) -> list[str]:
+    counts = data.counts
+    lines = [f"{data.root.name}: {_some(len(table), f'usable {data.modality.name} sample')}, layout {data.layout}"]
+    if counts:
+        low, high = min(counts.values()), max(counts.values())
+        lines.append(
+            f"{len(counts)} classes, " + (f"{low} samples each" if low == high else f"{low} to {high} samples")
+        )
+    else:
+        lines.append("no labels")
+    if bool(table["part"].notna().any()):
+        parts = {p: int((table["part"] == p).sum()) for p in ("train", "val", "test")}
+        lines.append("given parts: " + ", ".join(f"{n} {p}" for p, n in parts.items() if n))
+    if len(sizes):
+        small, large = table[["width", "height"]].min(), table[["width", "height"]].max()
+        span = f"{small.width} x {small.height}"
+        if len(sizes[["width", "height"]].drop_duplicates()) > 1:
+            span += f" to {large.width} x {large.height}"
+        lines.append(f"sizes {span}; " + ", ".join(f"{n} {f}" for f, n in table["format"].value_counts().items()))
+    exact = int((duplicates["kind"] == "exact").sum()) if len(duplicates) else 0
+    lines.append(f"{_some(exact, 'exact duplicate')}, {_some(len(duplicates) - exact, 'near-duplicate')}")
+    lines.append(f"{len(broken)} left out" + (":" if len(broken) else ""))
+    lines += [f"  {row.where}: {row.reason}" for row in broken.head(10).itertuples()]
+    return lines + ([f"  ... and {len(broken) - 10} more"] if len(broken) > 10 else [])
+
+
+def _advice(study: _Study, duplicates: pd.DataFrame, classes: pd.DataFrame) -> list[str]:
+    out = []
+    labelled = classes[classes["class"] != "(no label)"] if len(classes) else classes
+    if len(labelled) and labelled["samples"].min() < FEW:
+        poor = labelled.nsmallest(1, "samples").iloc[0]
+        out.append(
+            f"class '{poor['class']}' has {poor['samples']} samples: a few more are worth more than anything made"
+        )
+    if len(labelled) > 1 and labelled["samples"].max() >= 4 * max(labelled["samples"].min(), 1):
+        out.append("the classes are unbalanced: balanced sampling is compared with in every proof")
+    if len(labelled) == 1:
+        out.append("there is one class only: nothing can be proven by classification")
+    if not len(labelled):
+        out.append("there are no labels: samples can be made and scored, but no lift can be proven")
+    if not len(duplicates):
+        return out
+    exact = duplicates[duplicates["kind"] == "exact"]
+    if conflicts := int((exact["label"] != exact["label_of_other"])[exact["label"].notna()].sum()):
+        out.append(f"{_some(conflicts, 'exact duplicate')} under another label: look at the pairs, one label is wrong")
+    sealed = duplicates[(duplicates["part"] == "test") != (duplicates["part_of_other"] == "test")]
+    if len(sealed):
+        out.append(
+            f"{len(sealed)} samples stand, nearly or exactly, on both sides of the test split: results would be too good"
+        )
+    out.append(f"`augmint inspect {study.data.root.name} --fix OUT` writes a copy without duplicates, split safely")
+    return out
+
+
+def _some(count: int, one: str, many: str = "") -> str:
+    return f"{count} {one if count == 1 else many or one + 's'}"
+
+
+def _spread(data: Dataset, count: int) -> list[int]:
+    """At most ``count`` positions, taken in turn from the classes and evenly within each."""
+    labels = data.labels
+    of_class = [np.flatnonzero(labels == c) for c in np.unique(labels)]
+    each = max(1, count // max(1, len(of_class)))
+    picked = [at[np.unique(np.linspace(0, len(at) - 1, each).astype(int))] for at in of_class]
+    return [int(i) for at in picked for i in at][:count]
+
+
+def _contact_sheet(data: Dataset) -> list[Shown]:
+    return [_shown(data, i) for i in _spread(data, SHOWN)]
+
+
+def _shown(data: Dataset, i: int) -> Shown:
+    sample = data[i]
+    return Shown(sample.id, data.modality.preview(sample, width=96), sample.label or "")
+
+
+def _pairs(data: Dataset, duplicates: pd.DataFrame) -> list[tuple[Shown, Shown]]:
+    if not len(duplicates):
+        return []
+    position = {name: i for i, name in enumerate(data.ids)}
+    nearest_first = duplicates.sort_values("distance", ascending=False, kind="stable").head(SHOWN_PAIRS)
+    out = []
+    for row in nearest_first.itertuples():
+        a, b = _shown(data, position[str(row.same_as)]), _shown(data, position[str(row.id)])
+        out.append((Shown(str(row.same_as), a.html), Shown(f"{row.id} ({row.kind}, {row.distance})", b.html)))
+    return out
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A clean copy of a data set: where it lies, what was left out and why, and how it was split."""
+
+    path: Path
+    summary: tuple[str, ...]
+    left_out: tuple[Skipped, ...]
+    counts: dict[str, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        left = [{"where": s.where, "reason": s.reason, "mend": s.mend} for s in self.left_out]
+        return {"path": self.path.as_posix(), "summary": self.summary, "counts": self.counts, "left_out": left}
+
+
+def fix(data: Dataset, out: Path, *, seed: int = 0) -> Fixed:
+    """Write a clean copy: broken samples and exact duplicates out, near-duplicates on one side, parts in metadata.
+
+    The files are copied byte for byte, in the input's layout; metadata.jsonl gets a column ``split`` (train, val,
+    test); left-out.jsonl names what was left out and why. A given test part stays as it is, and training samples that
+    nearly repeat one of its samples are left out. The copy is made under a temporary name and renamed at the end.
+
+    Raises:
+        Refused: ``out`` holds something, or lies inside the data set.
+    """
+    check_output(out)
+    if out.resolve().is_relative_to(data.root.resolve()):
+        raise Refused("the output lies inside the input", where=out, mend="give a folder beside it")
+    study = _study(data)
+    left = list(study.data.skipped)
+    kept = _without_copies(study, left)
+    chosen = study.data.subset(kept)
+    parts = [r.part for r in chosen.refs]
+    divided = split.assign(chosen.labels, parts, study.groups[kept], seed=seed)
+    names = divided.part()
+    for i in divided.left_out:
+        left.append(Skipped(chosen.refs[i].id, "nearly the same as a sample of the test or val part", ""))
+    rows = [(ref, _PARTS[str(n)]) for ref, n in zip(chosen.refs, names, strict=True) if str(n) in _PARTS]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part_name = Path(mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
+    try:
+        _copy(data, part_name, rows, left)
+        if out.exists():
+            out.rmdir()  # empty, or check_output would have refused
+        part_name.rename(out)
+    finally:
+        shutil.rmtree(part_name, ignore_errors=True)
+    counts = {p: sum(name == p for _, name in rows) for p in ("train", "val", "test")}
+    summary = (
+        f"{len(rows)} samples copied to {out}; {len(left)} left out (left-out.jsonl names each)",
+        "split: " + ", ".join(f"{n} {p}" for p, n in counts.items()),
+        *(divided.notes if len(divided.folds) == 1 else ()),
+    )
+    return Fixed(out, summary, tuple(left), counts)
+
+
+def _without_copies(study: _Study, left: list[Skipped]) -> list[int]:
+    """Positions to keep: one of each set of exact duplicates, the most sealed first; none where labels contradict."""
+    refs = study.data.refs
+    same: dict[str, list[int]] = {}
+    for i, digest in enumerate(study.digests):
+        same.setdefault(digest, []).append(i)
+    kept = []
+    for members in same.values():
+        labels = {refs[i].label for i in members} - {None}
+        if len(labels) > 1:
+            words = " and ".join(f"'{w}'" for w in sorted(map(str, labels)))
+            left += [Skipped(refs[i].id, f"the same data is labelled {words}", "keep the right one") for i in members]
+            continue
+        best = min(members, key=lambda i: _worth(refs[i]))
+        kept.append(best)
+        left += [Skipped(refs[i].id, f"exactly the same as {refs[best].id}") for i in members if i != best]
+    return sorted(kept)
+
+
+def _worth(ref: Ref) -> tuple[int, bool, str]:
+    return _SEALED.index(ref.part), ref.label is None, ref.id
+
+
+def _copy(data: Dataset, folder: Path, rows: Sequence[tuple[Ref, Part]], left: Sequence[Skipped]) -> None:
+    folder.chmod(0o755)
+    sink = data.modality.sink(folder, layout=data.layout)
+    for ref, part in rows:
+        sink.copy(ref, part=part)
+    write_jsonl(folder / "left-out.jsonl", [{"where": s.where, "reason": s.reason, "mend": s.mend} for s in left])

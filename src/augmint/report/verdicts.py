@@ -1,0 +1,200 @@
+"""The proof as the report tells it: verdict cards, forest plot, table of arms, recall a class."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from markupsafe import Markup
+
+from augmint.report import figures
+from augmint.report.figures import interval, signed
+from augmint.report.numbers import NOTHING, Row, duration, moment, number, p_value, pair
+
+TONES = {"HELPS": "good", "HURTS": "bad", "NO DIFFERENCE": "even", "NOT ENOUGH EVIDENCE": "open", "NO TASK": "none"}
+QUESTIONS = {
+    "classic": "Classic augmentation against none",
+    "synthetic": "Synthetic samples against the best classic",
+}
+KINDS = {"base": "no augmentation", "classic": "classic", "synthetic": "synthetic", "control": "fair control"}
+COUNTED = {"num_seeds": "paired seeds", "num_test": "test samples", "seeds": "paired seeds", "test": "test samples"}
+MAX_CLASSES = 60
+
+
+def verdicts(proof: Row | None, *, verb: str = "", num_classes: int = 0) -> list[dict[str, Any]]:
+    """The verdict cards; one that says why there is none where nothing was proven."""
+    if proof is None or not proof.get("verdicts"):
+        return [_no_verdict(is_no_task=verb == "boost" and num_classes < 2)]
+    return [_verdict(v, proof) for v in proof["verdicts"]]
+
+
+def _no_verdict(*, is_no_task: bool) -> dict[str, Any]:
+    nothing = "nothing here shows that the samples make a model better"
+    if is_no_task:
+        word = "NO TASK"
+        sentence = f"A lift takes a task, and a task takes labels of two classes or more. Samples were made and scored; {nothing}."
+    else:
+        word = "NOT PROVEN"
+        sentence = f"This run made no proof: {nothing}. To test them: augmint prove REAL SYNTHETIC."
+    return {"question": "Does it help?", "word": word, "tone": "none", "sentence": sentence, "facts": [], "needed": ""}
+
+
+def _verdict(row: Row, proof: Row) -> dict[str, Any]:
+    effect, ci95, word = number(row, "effect"), pair(row.get("ci95")), str(row.get("verdict", ""))
+    question = str(row.get("question", ""))
+    facts = [
+        p_value(number(row, "p")),
+        _count(proof, "num_seeds"),
+        _count(proof, "num_test"),
+    ]
+    card: dict[str, Any] = {
+        "question": QUESTIONS.get(question, question),
+        "word": word,
+        "tone": TONES.get(word, "none"),
+        "sentence": str(row.get("sentence", "")),
+        "facts": [f for f in facts if f] if effect is not None else [],
+        "needed": _needed(row.get("needed")),
+    }
+    if effect is not None:
+        card |= {"effect": signed(effect), "interval": interval(ci95)}
+    if effect is not None and ci95 is not None:
+        title = f"{word}: {signed(effect)} points, 95 % interval {interval(ci95)}"
+        card["bar"] = Markup(figures.effect_bar(effect, ci95, margin=_margin(proof), title=title))
+    return card
+
+
+def _count(row: Row, key: str) -> str:
+    return f"{row[key]:,} {COUNTED[key]}" if isinstance(row.get(key), int) else ""
+
+
+def _margin(proof: Row) -> float:
+    return number(proof, "margin") or 1.0
+
+
+def _needed(value: Any) -> str:
+    if isinstance(value, Mapping):
+        value = ", ".join(f"{n:,} {COUNTED.get(k, k)}" for k, n in value.items() if isinstance(n, int))
+    return f"To settle it: {value}" if value and isinstance(value, str) else ""
+
+
+def proof(row: Row | None) -> dict[str, Any] | None:
+    """Forest plot, table of arms and recall a class."""
+    arms: list[Row] = list((row or {}).get("arms") or ())
+    if row is None or len(arms) < 2:
+        return None
+    base = _reference(row, arms)
+    metric, margin = str(row.get("metric", "accuracy")), _margin(row)
+    primary = {v.get("a") for v in row.get("verdicts") or ()}
+    arms.sort(key=lambda a: list(KINDS).index(a["kind"]) if a.get("kind") in KINDS else 0)
+    drawn = [_arm(a, base, row, is_primary=a["name"] in primary) for a in arms]
+    title = _title(base)
+    forests = [
+        Markup(figures.forest(drawn, margin=margin, metric=metric, reference=title, narrow=narrow))
+        for narrow in (False, True)
+    ]
+    return {
+        "forests": forests,
+        "reference": title,
+        "metric": metric,
+        "margin": _short(margin),
+        "kinds": {a.kind for a in drawn},
+        "arms": [_arm_row(a, d, _comparison(row, a["name"], base["name"])) for a, d in zip(arms, drawn, strict=True)],
+        "per_class": per_class(row, arms),
+        "terms": _terms(row),
+    }
+
+
+def _short(value: float) -> str:
+    return f"{value:g}"
+
+
+def _title(arm: Row) -> str:
+    return str(arm.get("title") or arm["name"])
+
+
+def _reference(row: Row, arms: list[Row]) -> Row:
+    """The best classic arm: what the synthetic verdict compares with, else the best of the classic kind."""
+    wanted = next((v.get("b") for v in row.get("verdicts") or () if v.get("question") == "synthetic"), None)
+    named = next((a for a in arms if a["name"] == wanted), None)
+    classic = [a for a in arms if a.get("kind") == "classic"] or arms
+    return named or max(classic, key=lambda a: number(a, "mean") or -math.inf)
+
+
+def _comparison(row: Row, a: str, b: str) -> dict[str, Any] | None:
+    """The difference a - b as the proof has it, turned round where it has b - a; a verdict before a secondary comparison."""
+    for found in (*(row.get("verdicts") or ()), *(row.get("comparisons") or ())):
+        effect, ci95 = number(found, "effect"), pair(found.get("ci95"))
+        if effect is None or {found.get("a"), found.get("b")} != {a, b} or a == b:
+            continue
+        if found.get("a") == b:
+            effect, ci95 = -effect, (-ci95[1], -ci95[0]) if ci95 else None
+        p = number(found, "p_holm")
+        return {"effect": effect, "ci95": ci95, "p": p if p is not None else number(found, "p")}
+    return None
+
+
+def _arm(arm: Row, base: Row, row: Row, *, is_primary: bool) -> figures.Arm:
+    same = arm["name"] == base["name"]
+    found = _comparison(row, arm["name"], base["name"])
+    ours, theirs = arm.get("per_seed") or (), base.get("per_seed") or ()
+    paired = len(ours) == len(theirs) and not same
+    seeds = tuple(a - b for a, b in zip(ours, theirs, strict=True)) if paired else ()
+    kind = arm["kind"] if arm.get("kind") in KINDS else "base"
+    effect = found["effect"] if found else (number(arm, "mean") or 0.0) - (number(base, "mean") or 0.0)
+    return figures.Arm(_title(arm), kind, effect, found["ci95"] if found else None, seeds, same, is_primary)
+
+
+def _arm_row(arm: Row, drawn: figures.Arm, found: Mapping[str, Any] | None) -> dict[str, Any]:
+    mean, ci95 = number(arm, "mean"), pair(arm.get("ci95"))
+    seconds, p = number(arm, "cost_s"), None if found is None else found["p"]
+    return {
+        "title": drawn.title,
+        "kind": KINDS.get(drawn.kind, drawn.kind),
+        "mean": NOTHING if mean is None else f"{mean:.2f}",
+        "ci95": interval(ci95),
+        "effect": drawn.numbers,
+        "p": p_value(p).removeprefix("p = ").removeprefix("p "),
+        "cost": NOTHING if seconds is None else duration(seconds),
+        "note": str(arm.get("note") or ""),
+        "is_primary": drawn.is_primary or drawn.is_reference,
+    }
+
+
+def per_class(row: Row, arms: list[Row]) -> dict[str, Any] | None:
+    """Recall a class of the arms that the verdicts name; the classes with the largest changes where there are many."""
+    rows: list[Row] = list(row.get("per_class") or ())
+    named = {n for v in row.get("verdicts") or () for n in (v.get("a"), v.get("b"))}
+    shown = [a for a in arms if a["name"] in named and any(a["name"] in r for r in rows)]
+    if not rows or not shown:
+        return None
+    ends = (shown[0]["name"], shown[-1]["name"])
+    if len(rows) > MAX_CLASSES:
+        change = [abs((number(r, ends[1]) or 0.0) - (number(r, ends[0]) or 0.0)) for r in rows]
+        keep = sorted(range(len(rows)), key=lambda i: -change[i])[:MAX_CLASSES]
+        rows = [rows[i] for i in sorted(keep)]
+    cells = [[_one(number(r, a["name"])) for a in shown] for r in rows]
+    body = [{"name": r.get("class", ""), "n": r.get("n", ""), "cells": c} for r, c in zip(rows, cells, strict=True)]
+    return {"arms": [_title(a) for a in shown], "rows": body, "total": len(row["per_class"])}
+
+
+def _one(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.1f}"
+
+
+def _terms(row: Row) -> list[tuple[str, str]]:
+    """The terms of the experiment, fixed before it ran."""
+    terms = [(name, str(row[key])) for name, key in (("Regime", "regime"), ("Scope", "scope")) if row.get(key)]
+    if (smallest := number(row, "smallest_provable")) is not None:
+        terms.append(("Smallest lift this data could prove", f"{smallest:.2f} points"))
+    if (share := number(row, "share")) is not None:
+        reason = f": {row['share_reason']}" if row.get("share_reason") else ""
+        terms.append(("Synthetic share of a batch", f"{100 * share:.0f} %{reason}"))
+    if registered := row.get("registered"):
+        terms.append(
+            (
+                "Comparisons registered",
+                f"{moment(registered.get('at', ''))}, before the test part was opened; sha256 {str(registered.get('sha256', ''))[:16]}",
+            )
+        )
+    return terms

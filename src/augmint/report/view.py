@@ -1,0 +1,313 @@
+"""From the files of a run to what the report's template shows: numbers become words, tables and figures here.
+
+Every function returns ``None`` (or an empty list) where the run has nothing to show, and the template leaves that section out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from markupsafe import Markup
+
+from augmint.report import figures
+from augmint.report.numbers import Row, duration, figure, moment, number, pair
+from augmint.report.verdicts import proof, verdicts
+
+REASONS = {
+    "verifier": "the verifier found it unconvincing for its class",
+    "memorised": "too close to one training sample",
+    "duplicate": "nearly equal to another candidate that was kept",
+    "surplus": "good enough, but its class was already full",
+}
+PARTS = ("fit", "held-out", "test")
+PANELS = (
+    ("Losses", "loss (nats)", (("g_loss", "generator"), ("v_loss", "verifier")), False),
+    ("Gradient penalties", "penalty", (("r1", "R1, at reals"), ("r2", "R2, at fakes")), False),
+    ("Rebuilding real samples", "rebuild error", (("recon", "verifier's decoder"),), False),
+    ("Held-out gap", "score gap", (("gap", "training minus held-out"),), False),
+    ("Augmentation inside training", "probability", (("aug_p", "aug_p"),), True),
+    ("Learning rate", "rate", (("lr", "lr"),), False),
+    ("Fréchet distance to held-out reals", "Fréchet distance", (("fid", "fid"),), False),
+    (
+        "Fidelity and variety",
+        "share",
+        (("precision", "precision"), ("recall", "recall"), ("coverage", "coverage")),
+        True,
+    ),
+    ("Near-copies of training samples", "share flagged", (("copy_rate", "copy rate"),), False),
+)
+
+
+@dataclass(frozen=True)
+class Files:
+    """What was found in a run folder; everything may be empty."""
+
+    name: str
+    state: Row = field(default_factory=dict)
+    choices: Row = field(default_factory=dict)
+    config: str = ""
+    log: Sequence[Row] = ()
+    proof: Row | None = None
+    metrics: Row | None = None
+    gallery: Sequence[Row] = ()
+    snapshots: Sequence[Row] = ()
+    split: Sequence[Mapping[str, str]] = ()
+    modality: str = ""
+
+
+def view(files: Files) -> dict[str, Any]:
+    """All sections by name, in the words of the template."""
+    metrics = files.metrics or {}
+    classes = {r["label"] for r in files.split if r.get("label")}
+    return {
+        "head": head(files),
+        "verdicts": verdicts(files.proof, verb=str(files.state.get("verb", "")), num_classes=len(classes)),
+        "proof": proof(files.proof),
+        "advice": list((files.proof or {}).get("advice") or ()),
+        "metrics": metric_rows(metrics),
+        "copies": copies(metrics.get("copies"), files.gallery),
+        "calibration": calibration(metrics.get("calibration")),
+        "curation": curation(metrics.get("curation")),
+        "curves": training_curves(files.log),
+        "snapshots": list(files.snapshots),
+        "data": data(files),
+        "cost": cost(files.state.get("timings")),
+        "reproduce": reproduce(files),
+    }
+
+
+def head(files: Files) -> dict[str, Any]:
+    state = files.state
+    counts = state.get("counts") or {}
+    made = [
+        f"{n:,} {origin}" for origin in ("real", "augmented", "synthetic") if isinstance(n := counts.get(origin), int)
+    ]
+    facts = [f for f in (f"augmint {state['verb']}" if "verb" in state else "", files.modality) if f]
+    if "started" in state:
+        facts.append("started " + moment(state["started"]))
+    return {
+        "name": files.name.removesuffix(".run"),
+        "facts": facts,
+        "made": ", ".join(made),
+        "is_done": state.get("status") in (None, "done") or files.proof is not None,
+    }
+
+
+def metric_rows(metrics: Row) -> dict[str, Any] | None:
+    rows = [_metric(r) for r in metrics.get("rows") or () if number(r, "value") is not None]
+    return {"extractor": metrics.get("extractor"), "n": metrics.get("n"), "rows": rows} if rows else None
+
+
+def _metric(row: Row) -> dict[str, Any]:
+    value, ci95, real = number(row, "value") or 0.0, pair(row.get("ci95")), number(row, "real")
+    title = str(row.get("title") or row.get("metric", ""))
+    spoken = f"{title}: {figure(value)}" + (f", reals against reals {figure(real)}" if real is not None else "")
+    return {
+        "title": title,
+        "value": figure(value),
+        "ci95": f"[{figure(ci95[0])}, {figure(ci95[1])}]" if ci95 else "",
+        "real": figure(real),
+        "better": {"lower": "↓ lower is better", "higher": "↑ higher is better"}.get(
+            str(row.get("better")), str(row.get("better", ""))
+        ),
+        "gauge": Markup(figures.gauge(value, ci95, real, title=spoken)),
+    }
+
+
+def copies(row: Row | None, gallery: Sequence[Row]) -> dict[str, Any] | None:
+    """The copy check, and the synthetic samples that lie nearest to a training sample."""
+    if not row:
+        return None
+    rate, real = number(row, "rate"), number(row, "real_rate")
+    pairs = [
+        r
+        for r in gallery
+        if r.get("kind") in ("kept", "rejected") and r.get("nearest_html") and number(r, "nearest_ratio") is not None
+    ]
+    return {
+        "rate": None if rate is None else f"{100 * rate:.1f} %",
+        "real": None if real is None else f"{100 * real:.1f} %",
+        "threshold": None if number(row, "threshold") is None else figure(number(row, "threshold")),
+        "flagged": row.get("flagged"),
+        "n": row.get("n"),
+        "closest": sorted(pairs, key=lambda r: float(r["nearest_ratio"]))[:6],
+    }
+
+
+def calibration(row: Row | None) -> dict[str, Any] | None:
+    """Reliability diagram and the three scores, raw and calibrated."""
+    if not row:
+        return None
+    states = [(name, row.get(name) or {}) for name in ("raw", "calibrated")]
+    found = {name: state.get("bins") or () for name, state in states}
+    found["calibrated"] = found["calibrated"] or row.get("bins") or ()
+    found["raw"] = found["raw"] or row.get("raw_bins") or ()
+    looks = (("raw", "b"), ("calibrated", "a"))
+    drawn = [figures.Bins(name, look, points) for name, look in looks if (points := _points(found[name]))]
+    scores = [
+        {
+            "name": title,
+            "raw": figure(number(states[0][1], key)),
+            "calibrated": figure(number(states[1][1], key)),
+            "better": better,
+        }
+        for key, title, better in (
+            ("ece", "Expected calibration error", "↓ lower is better"),
+            ("brier", "Brier score", "↓ lower is better"),
+            ("auc", "AUC, real against synthetic", "0.5: cannot tell them apart"),
+        )
+        if number(states[0][1], key) is not None or number(states[1][1], key) is not None
+    ]
+    return (
+        {"figure": Markup(figures.reliability(drawn)) if drawn else None, "scores": scores} if drawn or scores else None
+    )
+
+
+def _points(bins: Iterable[Row]) -> tuple[tuple[float, float, float], ...]:
+    rows = [(number(b, "p"), number(b, "freq"), number(b, "n") or 0.0) for b in bins]
+    return tuple((p, f, n) for p, f, n in rows if p is not None and f is not None and n > 0)
+
+
+def curation(row: Row | None) -> dict[str, Any] | None:
+    """Whether curation was applied and why, what it changed, and what it turned away."""
+    if not row:
+        return None
+    before, after = row.get("before") or {}, row.get("after") or {}
+    changes = [
+        (name.replace("_", " "), figure(number(before, name)), figure(number(after, name)))
+        for name in {**before, **after}
+    ]
+    counts = {str(k): int(v) for k, v in (row.get("reasons") or {}).items() if isinstance(v, int)}
+    most = max(counts.values(), default=0) or 1
+    reasons = [
+        {"name": k, "n": f"{n:,}", "why": REASONS.get(k, ""), "bar": Markup(figures.bar(n / most, "b"))}
+        for k, n in sorted(counts.items(), key=lambda kv: -kv[1])
+    ]
+    rate = number(row, "accept_rate")
+    return {
+        "applied": bool(row.get("applied")),
+        "why": _sentence(str(row.get("why") or "")),
+        "missing": sum(n for n in (row.get("missing") or {}).values() if isinstance(n, int)),
+        "rate": None if rate is None else f"{100 * rate:.0f} %",
+        "changes": changes,
+        "reasons": reasons,
+    }
+
+
+def _sentence(words: str) -> str:
+    """With a capital and a full stop."""
+    return words[:1].upper() + words[1:] + ("" if not words or words.endswith((".", "!", "?")) else ".")
+
+
+def training_curves(log: Sequence[Row]) -> list[dict[str, Any]]:
+    """One small figure for each group of quantities that the log holds."""
+    rows = _in_order(log)
+    by_samples = any(number(r, "samples_seen") is not None for r in rows)
+    key, x_label = ("samples_seen", "samples seen") if by_samples else ("step", "step")
+    out = []
+    for title, y_label, names, unit_range in PANELS:
+        series = [_series(rows, key, name, label, look) for (name, label), look in zip(names, "abc", strict=False)]
+        kept = [s for s in series if len(s.xs) > 1]
+        if kept:
+            drawn = figures.curves(kept, title=title, x_label=x_label, y_label=y_label, unit_range=unit_range)
+            out.append({"title": title, "figure": Markup(drawn)})
+    return out
+
+
+def _in_order(log: Sequence[Row]) -> list[Row]:
+    """By step; what a resumed run wrote again replaces what was there, key by key."""
+    merged: dict[float, dict[str, Any]] = {}
+    for row in log:
+        if (step := number(row, "step")) is not None:
+            merged.setdefault(step, {}).update(row)
+    return [merged[step] for step in sorted(merged)]
+
+
+def _series(rows: list[Row], x: str, y: str, label: str, look: str) -> figures.Series:
+    points = [(a, b) for r in rows if (a := number(r, x)) is not None and (b := number(r, y)) is not None]
+    return figures.Series(label, look, tuple(a for a, _ in points), tuple(b for _, b in points))
+
+
+def data(files: Files) -> dict[str, Any] | None:
+    """Samples a class and part, what was inferred and why, and what was left out."""
+    inferred = [
+        {"name": str(name).replace("_", " "), "value": _plain(c.get("value")), "reason": str(c.get("reason", ""))}
+        for name, c in files.choices.items()
+        if isinstance(c, Mapping)
+    ]
+    skipped = list(files.state.get("skipped") or ())
+    counts = _counts(files.split)
+    return {"counts": counts, "inferred": inferred, "skipped": skipped} if counts or inferred or skipped else None
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "none"}[value]
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k}: {_plain(v)}" for k, v in value.items())
+    return ", ".join(map(_plain, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def _counts(split: Sequence[Mapping[str, str]]) -> dict[str, Any] | None:
+    """Samples by class (rows) and part (columns); of the first fold where there are several (``fold_0``, ``fold_1`` ...)."""
+    folds = sorted(k for k in (split[0] if split else ()) if k.startswith("fold_"))
+    column = folds[0] if folds else "part"
+    rows = [(r.get("label") or "(no label)", r[column]) for r in split if r.get(column)]
+    if not rows:
+        return None
+    parts = sorted({part for _, part in rows}, key=lambda p: (PARTS.index(p) if p in PARTS else len(PARTS), p))
+    tally = Counter(rows)
+    sums = Counter(label for label, _ in rows)
+    most = max(sums.values())
+    body = [
+        {"name": k, "cells": [tally[k, p] for p in parts], "sum": sums[k], "bar": Markup(figures.bar(sums[k] / most))}
+        for k in sorted(sums, key=_by_number)
+    ]
+    total = [sum(tally[k, p] for k in sums) for p in parts]
+    return {"parts": parts, "rows": body, "total": total, "sum": len(rows), "num_folds": len(folds)}
+
+
+def _by_number(name: str) -> tuple[bool, int, str]:
+    """Numbers first and by size, so that class 10 comes after class 9."""
+    return not name.isdecimal(), int(name) if name.isdecimal() else 0, name
+
+
+def cost(timings: Row | None) -> dict[str, Any] | None:
+    """Seconds of each step of the road."""
+    spent = {
+        str(k).replace("_", " "): s
+        for k in timings or {}
+        if (s := number(timings or {}, k)) is not None and k != "total"
+    }
+    if not spent:
+        return None
+    total = number(timings or {}, "total") or sum(spent.values())
+    most = max(spent.values()) or 1.0
+    rows = [
+        {
+            "name": k,
+            "time": duration(s),
+            "share": f"{100 * s / (total or 1):.0f} %",
+            "bar": Markup(figures.bar(s / most)),
+        }
+        for k, s in spent.items()
+    ]
+    return {"rows": rows, "total": duration(total)}
+
+
+def reproduce(files: Files) -> dict[str, Any]:
+    state = files.state
+    config = state.get("config") or {}
+    composed = f"augmint {state['verb']} DATA --config {files.name}/config.yaml" if "verb" in state else ""
+    return {
+        "command": str(state.get("command") or composed),
+        "seed": config.get("seed"),
+        "versions": dict(state.get("versions") or {}),
+        "inputs": dict(state.get("inputs") or {}),
+        "config": files.config,
+    }

@@ -1,0 +1,1 @@
+"""What the verbs share: the layers below, put together for one part of the job each."""

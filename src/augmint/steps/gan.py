@@ -1,0 +1,128 @@
+"""Train a GAN in a run's folder, with held-out figures and a snapshot at every tick."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from augmint.core import rng
+from augmint.core.config import TrainConfig
+from augmint.core.run import Run, write_bytes
+from augmint.core.types import F32, I64, Codec, Dataset, Modality, Sample
+from augmint.evaluation.copies import check
+from augmint.evaluation.distances import frechet, prdc
+from augmint.evaluation.features import TrainedCnn, trained_cnn_features
+from augmint.generation.draw import Gan
+from augmint.training.fit import Fitted, Material, fit
+from augmint.training.loop import Figures, State
+from augmint.training.watch import diversity_by_class, remarks
+
+Progress = Callable[[dict[str, Any]], None]
+SNAPSHOT_ROWS = 8
+
+
+def train_gan(
+    run: Run,
+    data: Dataset,
+    codec: Codec,
+    material: Material,
+    config: TrainConfig,
+    *,
+    seconds: float,
+    seed: int,
+    stop: object = False,
+    progress: Progress = lambda event: None,
+) -> tuple[Gan, Fitted]:
+    """Train, choose the best checkpoint by held-out figures, save ``gan.json`` and its weights, return both."""
+    started = time.perf_counter()
+    watcher = _Watcher(run, data, codec, material, seed, progress)
+    fitted = fit(
+        run, data.modality, material, config, seconds=seconds, seed=seed, stop=stop, on_tick=watcher, progress=progress
+    )
+    gan = _finished(data.modality, codec, data.classes, material, fitted, name=run.path.name)
+    gan.save(run.path, size=config.size)
+    run.update(timings={"train_s": round(time.perf_counter() - started, 1)})
+    return gan, fitted
+
+
+def _finished(
+    modality: Modality, codec: Codec, classes: tuple[str, ...], material: Material, fitted: Fitted, *, name: str
+) -> Gan:
+    """The GAN with its references: scores of held-out reals, or of training reals where none are held out."""
+    bare = Gan(modality, codec, classes, fitted.generator, fitted.verifier)
+    held_x, held_y = (material.held_out_x, fitted.held_out_y) if len(material.held_out_x) else (fitted.x, fitted.y)
+    evidence = bare.score(held_x, held_y).evidence
+    with torch.no_grad():
+        keep = rng.permutation(rng.key("codes", len(fitted.x)), len(fitted.x))[:2000]
+        codes = fitted.verifier.encode(torch.from_numpy(fitted.x[keep]))
+    return Gan(
+        modality,
+        codec,
+        classes,
+        fitted.generator,
+        fitted.verifier,
+        held_scores=evidence[:, 0],
+        held_errors=evidence[:, 1],
+        codes=codes,
+        code_labels=np.maximum(fitted.y[keep], 0),
+        name=name,
+    )
+
+
+class _Watcher:
+    """At a tick: figures against held-out reals, remarks in words, and a grid of pictures with the same latents as before."""
+
+    def __init__(self, run: Run, data: Dataset, codec: Codec, material: Material, seed: int, progress: Progress) -> None:
+        self.run, self.data, self.codec, self.progress, self.seed = run, data, codec, progress, seed
+        self.features: TrainedCnn | None = None
+
+    def __call__(self, state: State, figures: Figures, known: Material) -> Figures:
+        gan = Gan(self.data.modality, self.codec, self.data.classes, state.ema, state.verifier)
+        n = min(300, len(known.held_out_x)) if len(known.held_out_x) >= 20 else 0
+        y = known.held_out_y[:n] if n else np.arange(64) % max(1, known.num_classes)
+        fake = gan.draw(y, seed=rng.key("tick", self.seed) % 2**31)
+        found = self._held_out(fake, known, n) if n else {}
+        for text in remarks(
+            {**figures, **found},
+            diversity_by_class(fake, np.maximum(y, 0), max(1, known.num_classes)),
+            diversity_by_class(known.x, np.maximum(known.y, 0), max(1, known.num_classes)),
+            self.data.classes,
+            late=state.step > self.run.chosen("steps") / 3,
+        ):
+            self.run.log(f"step {state.step}: {text}")
+            self.progress({"stage": "train", "text": text})
+        self._snapshot(gan, state.step, known)
+        return found
+
+    def _held_out(self, fake: F32, known: Material, n: int) -> Figures:
+        if self.features is None:
+            self.features = trained_cnn_features(known.x, known.y, seed=self.seed, steps=200)
+        real_f, fake_f = self.features(known.held_out_x[:n]), self.features(fake)
+        found = prdc(real_f, fake_f, k=min(5, n // 4))
+        figures = {"fid": frechet(real_f, fake_f), **{k: found[k] for k in ("precision", "recall", "coverage")}}
+        return {**figures, "copy_rate": check(fake[:64], known.x[:2000], known.held_out_x[:n]).rate}
+
+    def _snapshot(self, gan: Gan, step: int, known: Material) -> None:
+        """Rows of synthetic samples of fixed latents, then reals, then the verifier's reconstructions of those reals."""
+        sheet = getattr(self.data.modality, "sheet", None)
+        if sheet is None:
+            return
+        classes = max(1, known.num_classes)
+        columns = min(12, classes) if classes > 1 else 10
+        y = np.tile(np.arange(columns) % classes, SNAPSHOT_ROWS).astype(np.int64)
+        fake = gan.draw(y, seed=0).reshape(SNAPSHOT_ROWS, columns, *known.grid.size)
+        real = np.stack([_first(known.x, known.y, c % classes, c) for c in range(columns)])
+        rows = [*fake, real, gan.reconstruct(real)]
+        titles = ["synthetic", *[""] * (SNAPSHOT_ROWS - 1), "real", "rebuilt by the verifier"]
+        samples = [[Sample("", gan.codec.decode(x)) for x in row] for row in rows]
+        data, suffix = sheet(samples, titles)
+        write_bytes(self.run / "samples" / f"step-{step:06d}{suffix}", data)
+
+
+def _first(x: F32, y: I64, label: int, nth: int) -> F32:
+    own = np.flatnonzero(np.maximum(y, 0) == label)
+    return x[own[nth % len(own)]] if len(own) else x[nth % len(x)]

@@ -1,0 +1,146 @@
+"""From data sets on disk to tensors and a split that is written down before anything is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from augmint.core import rng
+from augmint.core.errors import UserError
+from augmint.core.types import F32, I64, Codec, Dataset, Skipped
+from augmint.data.split import Fold, Split, assign, near_duplicates
+from augmint.training.fit import Material
+
+HELD_OUT_FRAC = 0.15
+ENOUGH_POOL = 100
+"""A pool of this size gives the held-out part, and every labelled sample is left for training."""
+MIN_PER_CLASS = 8
+"""Under this many real samples a class, and without a pool, no GAN is trained."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A data set on its grid, divided.
+
+    Attributes:
+        x: ``[N, C, *shape]``; y: ``[N]`` class indices, -1 without a label.
+        pool_x: ``[M, C, *shape]`` unlabelled, without near-duplicates of test samples; may be empty.
+        pool_held: positions in the pool that nothing trains on.
+        regime: ``pool``, ``imbalance``, ``closed``, or ``none`` where there are no labels to learn.
+    """
+
+    data: Dataset
+    codec: Codec
+    x: F32
+    y: I64
+    pool_x: F32
+    pool_held: I64
+    split: Split
+    regime: str
+    notes: tuple[str, ...]
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.data.classes)
+
+    @property
+    def folds(self) -> tuple[Fold, ...]:
+        return self.split.folds
+
+    @property
+    def num_test(self) -> int:
+        """How many labelled samples will be tested in all folds together."""
+        return sum(int((self.y[f.test] >= 0).sum()) for f in self.folds)
+
+    @property
+    def has_task(self) -> bool:
+        """Whether there is something to learn and something to test it on."""
+        return self.regime != "none" and self.num_test > 0
+
+    def material(self, fold: Fold) -> Material:
+        """What a GAN may learn from in one fold."""
+        held_x, held_y = self.x[fold.held_out], self.y[fold.held_out]
+        used = np.setdiff1d(np.arange(len(self.pool_x)), self.pool_held)
+        if len(self.pool_held):
+            held_x = np.concatenate([held_x, self.pool_x[self.pool_held]])
+            held_y = np.concatenate([held_y, np.full(len(self.pool_held), -1)])
+        return Material(self.x[fold.fit], self.y[fold.fit], self.pool_x[used], held_x, held_y, self.num_classes)
+
+
+def prepare(
+    data: Dataset, pool: Dataset | None, *, seed: int, folds: int, grid: int | None, strict: bool = False
+) -> Prepared:
+    """Read everything once, find near-duplicates, and split."""
+    data = data.usable(strict=strict)
+    pool = pool.usable(strict=strict) if pool is not None else None
+    if not len(data):
+        raise UserError("no sample can be read", where=data.root, mend="run `augmint inspect` on it")
+    codec = data.modality.fit(data if pool is None else _joined(data, pool), size=grid)
+    x, y = data.encode(codec), data.labels
+    pool_x = pool.encode(codec) if pool is not None else np.zeros((0, *codec.grid.size), np.float32)
+    groups = near_duplicates(np.concatenate([x, pool_x]))
+    notes: list[str] = []
+
+    enough = len(pool_x) >= ENOUGH_POOL
+    parts = [r.part for r in data.refs]
+    split = assign(
+        y, parts, groups[: len(x)], seed=seed, held_out_frac=0.0 if enough else HELD_OUT_FRAC, folds=folds
+    )
+    if len(pool_x):
+        tested = np.unique(groups[np.concatenate([f.test for f in split.folds])])
+        clean = ~np.isin(groups[len(x) :], tested)
+        if not clean.all():
+            notes.append(f"{(~clean).sum()} pool samples are left out: near-duplicates of test samples")
+        pool_x = pool_x[clean]
+    held = rng.permutation(rng.key("pool held-out", seed), len(pool_x))[: int(HELD_OUT_FRAC * len(pool_x))] if enough else []
+    regime, why = _regime(data, y, split, len(pool_x))
+    return Prepared(
+        data, codec, x, y, pool_x, np.sort(np.asarray(held, dtype=np.int64)), split, regime,
+        (*data.notes, *_bad(data.skipped), *split.notes, *notes, why),
+    )  # fmt: skip
+
+
+def _joined(data: Dataset, pool: Dataset) -> Dataset:
+    return data.with_refs([*data.refs, *(replace(r, label=None, part=None) for r in pool.refs)])
+
+
+def _bad(skipped: tuple[Skipped, ...]) -> tuple[str, ...]:
+    return tuple(f"left out {s.where}: {s.reason}" for s in skipped[:5]) + (
+        (f"... and {len(skipped) - 5} more", ) if len(skipped) > 5 else ()
+    )
+
+
+def _regime(data: Dataset, y: I64, split: Split, num_pool: int) -> tuple[str, str]:
+    """The regime that decides the synthetic share, recognised from the data, and a sentence on it."""
+    if len(data.classes) < 2 or (y >= 0).sum() < 4:
+        return "none", "no labels to learn, or one class only: nothing can be proven, samples are scored and kept apart"
+    if num_pool:
+        return "pool", f"few labels and a pool of {num_pool}: the verifier labels the pool, the generator learns from it"
+    counts = np.bincount(y[split.folds[0].fit][y[split.folds[0].fit] >= 0], minlength=len(data.classes))
+    if counts.max() >= 4 * max(1, counts.min()):
+        return "imbalance", f"unbalanced classes ({counts.min()} to {counts.max()} training samples)"
+    return "closed", "a closed set: the generator sees nothing that the classifier does not"
+
+
+def enough_to_train(prepared: Prepared) -> tuple[bool, str]:
+    """Whether a GAN makes sense, and why not: under 8 reals a class without a pool it would only learn them by heart."""
+    if len(prepared.pool_x):
+        return True, ""
+    fit = prepared.folds[0].fit
+    counts = np.bincount(np.maximum(prepared.y[fit], 0), minlength=max(1, prepared.num_classes))
+    if counts.mean() < MIN_PER_CLASS:
+        return False, (
+            f"about {counts.mean():.1f} real samples a class and no pool: a GAN would learn them by heart, so this run "
+            f"augments only ({MIN_PER_CLASS} or more a class, or --unlabelled, would train one)"
+        )
+    return True, ""
+
+
+def read_split(path: Path) -> list[dict[str, str]]:
+    """The rows of a split.csv."""
+    import csv
+
+    with path.open(encoding="utf-8", newline="") as f:
+        return list(csv.DictReader(f))

@@ -1,0 +1,261 @@
+"""From data and a time budget to a trained GAN: choose, teach (where there is a pool), train.
+
+Every choice is written to the run's ``choices.json`` with its reason before it is used, and read from there when the run
+is taken up again: time is looked at once.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from augmint.core import rng
+from augmint.core.config import TrainConfig
+from augmint.core.run import Run, read_jsonl, write_jsonl
+from augmint.core.types import F32, I64, Grid, Modality
+from augmint.models.blocks import count_weights
+from augmint.models.generator import ArticleGenerator, Generator
+from augmint.models.verifier import ArticleVerifier, Judge, Verifier
+from augmint.scale.pool import cores
+from augmint.training import checkpoint, losses, semi
+from augmint.training.loop import Data, Figures, Schedule, State, one_step, train
+from augmint.transforms.recipe import Recipe
+from augmint.transforms.run_torch import gan_recipe
+
+TOP_WIDTH = {"nano": 128, "small": 256}
+SURE = 0.5
+"""Pool samples that the verifier is less sure of than this do not train the generator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What a GAN learns from, on the grid. Labels are class indices, -1 where unknown.
+
+    Attributes:
+        pool_x: unlabelled training samples, ``[M, ...]``; may be empty.
+        held_out_x: reals that nothing trains on, ``[H, ...]``; ``held_out_y`` may hold -1.
+    """
+
+    x: F32
+    y: I64
+    pool_x: F32
+    held_out_x: F32
+    held_out_y: I64
+    num_classes: int
+
+    @property
+    def grid(self) -> Grid:
+        return Grid(self.x.shape[1], tuple(self.x.shape[2:]))
+
+    @property
+    def has_pool(self) -> bool:
+        return len(self.pool_x) > 0 and self.num_classes > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What `fit` leaves behind.
+
+    Attributes:
+        generator: the averaged generator of the best checkpoint.
+        x, y: what the generator learned from: the labelled samples, and those of the pool with the labels given to them.
+        pool_y, pool_sure: label of each pool sample and how sure the verifier was, in [0, 1].
+    """
+
+    generator: nn.Module
+    verifier: Judge
+    x: F32
+    y: I64
+    pool_y: I64
+    pool_sure: F32
+    held_out_y: I64
+
+
+def networks(modality: Modality, size: str, grid: Grid, num_classes: int, *, seed: int) -> tuple[nn.Module, Judge]:
+    """Generator and verifier of a named size; the weights at the start follow from the seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(rng.torch_seed(seed, "weights"))
+        own = getattr(modality, "networks", None)
+        if own is not None:
+            made: tuple[nn.Module, Judge] = own(size, grid, num_classes)
+            return made
+        if size == "article":
+            return (
+                ArticleGenerator(grid.channels, grid.shape, num_classes),
+                ArticleVerifier(grid.channels, grid.shape, num_classes),
+            )
+        widths = stage_widths(grid.shape, TOP_WIDTH[size])
+        return (
+            Generator(grid.channels, grid.shape, num_classes, widths),
+            Verifier(grid.channels, grid.shape, num_classes, widths),
+        )
+
+
+def stage_widths(shape: Sequence[int], top: int) -> list[int]:
+    """Channels a stage, lowest resolution first; narrower for small grids, where width only costs (docs/log.md)."""
+    first = min(top, top // 128 * (48 + 2 * max(shape)))
+    return [max(24, int(first * f)) for f in (1.0, 0.75, 0.5, 0.375, 0.25)]
+
+
+def fit(
+    run: Run,
+    modality: Modality,
+    material: Material,
+    config: TrainConfig,
+    *,
+    seconds: float,
+    seed: int,
+    stop: object = False,
+    on_tick: Callable[[State, Figures, Material], Figures] = lambda state, figures, material: {},
+    progress: Callable[[dict[str, Any]], None] = lambda event: None,
+) -> Fitted:
+    """Train a GAN in the run's folder, or go on with one that was interrupted.
+
+    Args:
+        seconds: time for everything here; a quarter of it goes to stage 1 where there is a pool.
+        on_tick: sees the state about ten times a run, returns held-out figures; ``fid`` chooses the best checkpoint.
+    """
+    ops = modality.ops
+    generator, verifier = networks(modality, config.size, material.grid, material.num_classes, seed=seed)
+    _threads(run, verifier, material)
+    run.choose("size", config.size, f"{count_weights(generator):,} + {count_weights(verifier):,} weights")
+    pool_y, pool_sure, held_y = np.zeros(0, np.int64), np.zeros(0, np.float32), material.held_out_y
+    if material.has_pool:
+        _teach(run, material, verifier, ops, 0.3 * seconds, seed, config, progress)
+        pool_y, pool_sure = semi.label(verifier, material.pool_x)
+        held_y = np.where(held_y < 0, semi.label(verifier, material.held_out_x)[0], held_y)
+        seconds *= 0.7
+    sure = pool_sure >= SURE
+    x = np.concatenate([material.x, material.pool_x[sure]]) if sure.any() else material.x
+    y = np.concatenate([material.y, pool_y[sure]]) if sure.any() else material.y
+    known = replace(material, x=x, y=y, held_out_y=held_y)
+    data = Data(x, y, material.num_classes, material.held_out_x, held_y)
+
+    batch = min(config.batch, max(2, len(x)))
+    gamma = config.gamma or losses.gamma_for(material.grid.shape, batch)
+    run.choose("batch", batch, "as set" if batch == config.batch else "no more than there are samples")
+    run.choose("gamma", gamma, "as set" if config.gamma else "0.375 x cells of the grid / batch")
+    schedule = Schedule(
+        1, batch, gamma, config.lr, rebuild_weight=config.rebuild_weight, lazy=config.lazy, seed=seed, ticks=10
+    )
+    state = State.fresh(generator, verifier, config.lr)
+    schedule = replace(schedule, steps=_steps(run, state, data, schedule, config.steps, seconds))
+    _resume(run, state)
+
+    def row(figures: dict[str, Any]) -> None:
+        write_jsonl(run / "metrics.jsonl", [*read_jsonl(run / "metrics.jsonl"), figures])
+        progress({"stage": "train", "done": state.step, "total": schedule.steps, "figures": figures})
+
+    train(
+        state,
+        data,
+        schedule,
+        gan_recipe(ops),
+        folder=run / "checkpoints",
+        stop=stop,
+        on_row=row,
+        on_tick=lambda s, f: on_tick(s, f, known),
+    )
+    best = checkpoint.find(run / "checkpoints", "best")
+    if best is not None:
+        checkpoint.load_into(state.ema, best, "ema")
+        checkpoint.load_into(state.verifier, best, "verifier")
+    return Fitted(state.ema, state.verifier, x, y, pool_y, pool_sure, held_y)
+
+
+def _threads(run: Run, verifier: Judge, material: Material) -> None:
+    """As many threads as pay: small convolutions on a busy machine are faster on one."""
+    if run.chosen("threads") is None:
+        x = torch.from_numpy(material.x[np.arange(32) % len(material.x)])
+        times = {}
+        for num in sorted({1, cores()}, reverse=True):
+            torch.set_num_threads(num)
+            times[num] = min(_seconds_of(lambda: verifier.score(x).sum().backward()) for _ in range(5))
+        verifier.zero_grad(set_to_none=True)
+        best = min(times, key=lambda num: times[num] * (1.0 if num == 1 else 1.3))
+        told = ", ".join(f"{1000 * t:.1f} ms with {num}" for num, t in times.items())
+        run.choose("threads", best, f"a pass of the verifier took {told}; more must pay")
+    torch.set_num_threads(int(run.chosen("threads")))
+
+
+def _seconds_of(fn: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    fn()
+    return time.perf_counter() - start
+
+
+def _teach(
+    run: Run,
+    material: Material,
+    verifier: Judge,
+    ops: Sequence[str],
+    seconds: float,
+    seed: int,
+    config: TrainConfig,
+    progress: Callable[[dict[str, Any]], None],
+) -> None:
+    """Stage 1, once: its weights are kept in ``checkpoints/stage-1``."""
+    folder = run / "checkpoints" / "stage-1"
+    if (folder / "state.json").exists():
+        checkpoint.load_into(verifier, folder, "verifier")
+        return
+    labelled = Data(material.x, material.y, material.num_classes, material.held_out_x[:0], material.held_out_y[:0])
+    weak, strong = Recipe.load("light", allowed=ops), Recipe.load("strong", allowed=ops)
+
+    def lesson(net: Judge, steps: int, tell: Callable[[int], None]) -> dict[str, torch.Tensor]:
+        return semi.teach(net, labelled, material.pool_x, weak, strong, semi.Lessons(steps, seed=seed), on_step=tell)
+
+    if config.steps is None and run.chosen("stage_1_steps") is None:
+        trial = copy.deepcopy(verifier)
+        lesson(trial, 2, lambda step: None)
+        start = time.perf_counter()
+        lesson(trial, 8, lambda step: None)
+        per_step = (time.perf_counter() - start) / 8
+        steps = int(min(2000, max(50, seconds / per_step)))
+        run.choose("stage_1_steps", steps, f"{seconds:.0f} s at {1000 * per_step:.0f} ms a step, at most 2,000")
+    run.choose("stage_1_steps", config.steps, "as many as the GAN's, as set")
+    steps = int(run.chosen("stage_1_steps"))
+    weights = lesson(
+        verifier, steps, lambda step: progress({"stage": "learn the pool", "done": step, "total": steps, "figures": {}})
+    )
+    verifier.load_state_dict(weights)
+    checkpoint.save_folder(folder, {"verifier": verifier.state_dict()}, {"steps": steps})
+
+
+def _steps(run: Run, state: State, data: Data, schedule: Schedule, wanted: int | None, seconds: float) -> int:
+    """The number of steps: as set, or as many as the time allows, measured on a copy."""
+    if wanted is not None:
+        run.choose("steps", wanted, "as set")
+    elif run.chosen("steps") is None:
+        trial = copy.deepcopy(state)
+        trial_schedule = replace(schedule, steps=1000)
+        for _ in range(schedule.lazy):
+            one_step(trial, data, trial_schedule, Recipe("none", ()))
+        start = time.perf_counter()
+        for _ in range(3 * schedule.lazy):
+            one_step(trial, data, trial_schedule, Recipe("none", ()))
+        per_step = (time.perf_counter() - start) / (3 * schedule.lazy)
+        # The most that was of use here; past it a small set is only learned by heart.
+        cap = max(500, 60 * len(data.x) // schedule.batch * 10)
+        steps = int(min(cap, max(20, 0.92 * seconds / per_step)))
+        run.choose("steps", steps, f"{seconds:.0f} s at {1000 * per_step:.0f} ms a step, at most {cap:,}")
+    return int(run.chosen("steps"))
+
+
+def _resume(run: Run, state: State) -> None:
+    """Go on from the last checkpoint; figures of steps after it are dropped, for they will come again."""
+    last = checkpoint.find(run / "checkpoints", "last")
+    if last is None:
+        write_jsonl(run / "metrics.jsonl", [])
+        return
+    state.load(last)
+    rows = [r for r in read_jsonl(run / "metrics.jsonl") if r["step"] <= state.step]
+    write_jsonl(run / "metrics.jsonl", rows)
+    run.log(f"resumed at step {state.step}")

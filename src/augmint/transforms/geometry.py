@@ -1,0 +1,207 @@
+"""Geometry: every op is one 3×3 matrix, so a run of them is one matrix and one warp.
+
+Conventions, stated once: x grows to the right and y downwards; the centre of pixel (i, j) lies at x = j, y = i; matrices
+map input to output positions, *measured from the centre of the picture*, ``((W - 1) / 2, (H - 1) / 2)``, in pixels. Angles
+are in degrees and counter-clockwise as seen on the screen.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from augmint.core.errors import UserError
+from augmint.core.rng import F64
+from augmint.transforms.op import Family, Op, Params, Range, between, within
+
+
+def affine(a: ArrayLike, b: ArrayLike, c: ArrayLike, d: ArrayLike, tx: ArrayLike = 0.0, ty: ArrayLike = 0.0) -> F64:
+    """``[..., 3, 3]`` with rows (a, b, tx), (c, d, ty), (0, 0, 1), the arguments broadcast against each other."""
+    parts = np.broadcast_arrays(a, b, tx, c, d, ty)
+    out = np.zeros((*parts[0].shape, 3, 3))
+    out[..., 0, 0], out[..., 0, 1], out[..., 0, 2] = parts[:3]
+    out[..., 1, 0], out[..., 1, 1], out[..., 1, 2] = parts[3:]
+    out[..., 2, 2] = 1.0
+    return out
+
+
+def inverse(m: F64) -> F64:
+    """The inverse of affine matrices ``[..., 3, 3]``, in closed form."""
+    a, b, tx = m[..., 0, 0], m[..., 0, 1], m[..., 0, 2]
+    c, d, ty = m[..., 1, 0], m[..., 1, 1], m[..., 1, 2]
+    det = a * d - b * c
+    return affine(d / det, -b / det, -c / det, a / det, (b * ty - d * tx) / det, (c * tx - a * ty) / det)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Geometry(Op):
+    """An op that moves pixels: it gives a matrix, and says what becomes of the size."""
+
+    family: ClassVar[Family] = "geometry"
+
+    @staticmethod
+    @abstractmethod
+    def matrix(params: Params, height: int, width: int) -> F64:
+        """``[..., 3, 3]``, input to output, from the centre of the input to the centre of the output, in pixels."""
+
+    @staticmethod
+    def out_size(params: Params, height: int, width: int) -> tuple[int, int]:
+        """Height and width afterwards: only a crop that is not scaled back changes them."""
+        return height, width
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rotate(Geometry):
+    """Turn about the centre. ``degrees``: counter-clockwise, within [-180, 180]."""
+
+    num_uniforms: ClassVar[int] = 1
+    degrees: Range = field(default=(-12.0, 12.0), metadata=within(-180, 180))
+
+    def draw(self, u: F64) -> dict[str, F64]:
+        return {"degrees": between(self.degrees, u[..., 0])}
+
+    @staticmethod
+    def matrix(params: Params, height: int, width: int) -> F64:
+        angle = np.deg2rad(params["degrees"])
+        cos, sin = np.cos(angle), np.sin(angle)
+        return affine(cos, sin, -sin, cos)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Translate(Geometry):
+    """Shift. ``shift_frac``: fraction of the width (drawn once) and of the height (drawn again); positive is right, down."""
+
+    num_uniforms: ClassVar[int] = 2
+    shift_frac: Range = field(default=(-0.12, 0.12), metadata=within(-1, 1))
+
+    def draw(self, u: F64) -> dict[str, F64]:
+        return {"x_frac": between(self.shift_frac, u[..., 0]), "y_frac": between(self.shift_frac, u[..., 1])}
+
+    @staticmethod
+    def matrix(params: Params, height: int, width: int) -> F64:
+        return affine(1.0, 0.0, 0.0, 1.0, params["x_frac"] * width, params["y_frac"] * height)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale(Geometry):
+    """Enlarge or shrink about the centre. ``factor``: above 1 enlarges; drawn log-uniformly, within [0.5, 4].
+
+    Below 0.5 a warp would skip pixels (it has no area filter), hence the limit.
+    """
+
+    num_uniforms: ClassVar[int] = 1
+    factor: Range = field(default=(0.88, 1.12), metadata=within(0.5, 4))
+
+    def draw(self, u: F64) -> dict[str, F64]:
+        low, high = np.log(self.factor)
+        return {"factor": np.exp(between((low, high), u[..., 0]))}
+
+    @staticmethod
+    def matrix(params: Params, height: int, width: int) -> F64:
+        return affine(params["factor"], 0.0, 0.0, params["factor"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shear(Geometry):
+    """Slant about the centre. ``x_degrees``: above 0 the top moves right, as italics lean; ``y_degrees``: above 0 the right
+    side moves up. Both within [-45, 45]."""
+
+    num_uniforms: ClassVar[int] = 2
+    x_degrees: Range = field(default=(-8.0, 8.0), metadata=within(-45, 45))
+    y_degrees: Range = field(default=(0.0, 0.0), metadata=within(-45, 45))
+
+    def draw(self, u: F64) -> dict[str, F64]:
+        return {"x_degrees": between(self.x_degrees, u[..., 0]), "y_degrees": between(self.y_degrees, u[..., 1])}
+
+    @staticmethod
+    def matrix(params: Params, height: int, width: int) -> F64:
+        x, y = np.tan(np.deg2rad(params["x_degrees"])), np.tan(np.deg2rad(params["y_degrees"]))
+        # Both slants read the input position; the area changes by 1 - tan x · tan y, which [-45, 45] keeps at 0 or above.
+        return affine(1.0, -x, -y, 1.0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        steepest = max(map(abs, self.x_degrees)) + max(map(abs, self.y_degrees))
+        if steepest > 80:
+            raise UserError(
+                f"Shear: x_degrees and y_degrees together reach {steepest:g} degrees, which flattens the picture",
+                mend="keep their sum within 80 degrees",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class HorizontalFlip(Geometry):
+    """Left and right swapped: an exact array move unless something else warps. Changes letters and parts with a side."""
+
+    p: float = 0.5
+
+    def draw(self, u: F64) -> dict[str, F64]:
+        return {}
+
+    @staticmethod
+    def matrix(params: Params, height: int, width: int) -> F64:
+        return affine(-1.0, 0.0, 0.0, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerticalFlip(Geometry):
+    """Top and bottom swapped: an exact array move unless something else warps."""
+
+    p: float = 0.5
+
+    def draw(self, u: F64) -> dict[str, F64]:
+        return {}
+
+    @staticmethod
+    def matrix(params: Params, height: int, width: int) -> F64:
+        return affine(1.0, 0.0, 0.0, -1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crop(Geometry):
+    """Cut a window out, at a random place.
+
+    ``keep_frac``: side of the window as a fraction of each side of the picture, within [0.25, 1]. With ``resize`` the window
+    is scaled back to the picture's size; without, the window is whole pixels and the picture becomes smaller (files only: a
+    batch of tensors keeps its grid).
+    """
+
+    num_uniforms: ClassVar[int] = 3
+    keep_frac: Range = field(default=(0.8, 1.0), metadata=within(0.25, 1))
+    resize: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.resize, bool):
+            raise UserError(f"Crop: resize is {self.resize!r}", mend="write true or false")
+
+    def draw(self, u: F64) -> dict[str, F64]:
+        keep = between(self.keep_frac, u[..., 0])
+        return {"keep_frac": keep, "x_frac": u[..., 1], "y_frac": u[..., 2], "resize": np.full_like(keep, self.resize)}
+
+    @staticmethod
+    def matrix(params: Params, height: int, width: int) -> F64:
+        keep, x, y, resize = (params[k] for k in ("keep_frac", "x_frac", "y_frac", "resize"))
+        if np.all(resize == 1):
+            # A window of keep · W pixels has its centre (2x - 1) / 2 of the free width away from the picture's centre.
+            dx, dy = ((f - 0.5) * (1 - keep) * side for f, side in ((x, width), (y, height)))
+            return affine(1 / keep, 0.0, 0.0, 1 / keep, -dx / keep, -dy / keep)
+        new_height, new_width = Crop.out_size(params, height, width)
+        left, top = np.floor(x * (width - new_width + 1)), np.floor(y * (height - new_height + 1))
+        return affine(1.0, 0.0, 0.0, 1.0, (width - new_width) / 2 - left, (height - new_height) / 2 - top)
+
+    @staticmethod
+    def out_size(params: Params, height: int, width: int) -> tuple[int, int]:
+        if np.all(params["resize"] == 1):
+            return height, width
+        if np.ndim(params["resize"]):
+            raise UserError(
+                "Crop with `resize: false` makes pictures of other sizes, which a batch of tensors cannot hold",
+                mend="set `resize: true`, or use the recipe on files",
+            )
+        keep = float(params["keep_frac"])
+        return max(1, round(keep * height)), max(1, round(keep * width))

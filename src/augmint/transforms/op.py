@@ -1,0 +1,101 @@
+"""What every transform is: a frozen set of ranges, and a pure function from uniform numbers to plain numbers."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augmint.core.errors import UserError, did_you_mean
+from augmint.core.rng import F64
+
+Range = tuple[float, float]
+Family = Literal["geometry", "colour", "local"]
+Params = Mapping[str, F64]
+Bool = NDArray[np.bool_]
+
+
+def within(least: float, most: float) -> dict[str, float]:
+    """The metadata of a dataclass field that holds a ``(low, high)`` range: the bounds that it is checked against."""
+    return {"least": least, "most": most}
+
+
+def between(limits: Range, u: F64) -> F64:
+    """Uniform numbers of [0, 1) stretched over a range."""
+    return limits[0] + (limits[1] - limits[0]) * u
+
+
+@dataclass(frozen=True, kw_only=True)
+class Op:
+    """One transform. Subclasses add ranges, ``draw``, and the algebra of their family.
+
+    Args:
+        p: probability in [0, 1] that the op happens to a sample.
+        id: name of its random stream; left out, it is the op's name and ordinal (``Rotate-1``). Two ops of a recipe
+            never share one.
+    """
+
+    family: ClassVar[Family]
+    num_uniforms: ClassVar[int] = 0
+    any_axes: ClassVar[bool] = False  # whether it makes sense on grids of 1 and 3 axes too
+
+    p: float = 1.0
+    id: str | None = None
+
+    def __post_init__(self) -> None:
+        if not _is_number(self.p) or not 0 <= self.p <= 1:
+            raise UserError(f"{self.name}: p is {self.p!r}", mend="p is a probability between 0 and 1")
+        if self.id is not None and (not isinstance(self.id, str) or not self.id):
+            raise UserError(f"{self.name}: id is {self.id!r}", mend="id is a word, such as grain")
+        for entry in fields(self):
+            if "least" in entry.metadata:
+                limits = _checked(self.name, entry.name, getattr(self, entry.name), entry.metadata)
+                object.__setattr__(self, entry.name, limits)
+
+    @property
+    def name(self) -> str:
+        return type(self).__name__
+
+    @abstractmethod
+    def draw(self, u: F64) -> dict[str, F64]:
+        """The op's numbers ``[...]`` from independent uniforms ``[..., num_uniforms]``; leading axes are free."""
+
+    @classmethod
+    def build(cls, settings: Mapping[str, Any]) -> Self:
+        """An op from plain values, as YAML and JSON give them.
+
+        Raises:
+            UserError: for an unknown setting, or a value that is not of its kind or out of range.
+        """
+        known = [entry.name for entry in fields(cls)]
+        for name in settings:
+            if name not in known:
+                raise UserError(
+                    f"{cls.__name__} has no setting '{name}'{did_you_mean(str(name), known)}",
+                    mend="it has " + ", ".join(known),
+                )
+        return cls(**settings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """``{name: settings}``, the form that a recipe file has; ``id`` only where it was given."""
+        settings = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        plain = {k: list(v) if isinstance(v, tuple) else v for k, v in settings.items() if v is not None}
+        return {self.name: plain}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
+
+
+def _checked(op: str, name: str, value: object, bounds: Mapping[str, float]) -> Range:
+    form = f"write {name}: [low, high] with {bounds['least']:g} <= low <= high <= {bounds['most']:g}"
+    if not isinstance(value, tuple | list) or len(value) != 2 or not all(_is_number(v) for v in value):
+        raise UserError(f"{op}: {name} is {value!r}", mend=form)
+    low, high = float(value[0]), float(value[1])
+    if not bounds["least"] <= low <= high <= bounds["most"]:
+        raise UserError(f"{op}: {name} is [{low:g}, {high:g}]", mend=form)
+    return low, high

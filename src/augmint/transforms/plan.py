@@ -1,0 +1,131 @@
+"""A plan: what does happen to one sample, as plain numbers. It replays from its JSON to the same bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from augmint.core import rng
+from augmint.core.errors import UserError, did_you_mean
+from augmint.core.rng import F64
+from augmint.transforms.colour import Brightness, Contrast, Gamma, Saturation
+from augmint.transforms.geometry import Crop, HorizontalFlip, Rotate, Scale, Shear, Translate, VerticalFlip
+from augmint.transforms.local import Cutout, GaussianBlur, GaussianNoise
+from augmint.transforms.op import Bool, Op
+
+Border = Literal["reflect", "edge", "zero"]
+Interp = Literal["linear", "cubic"]
+
+OPS: dict[str, type[Op]] = {
+    op.__name__: op
+    for op in (
+        *(Rotate, Translate, Scale, Shear, HorizontalFlip, VerticalFlip, Crop),
+        *(Brightness, Contrast, Saturation, Gamma),
+        *(GaussianNoise, GaussianBlur, Cutout),
+    )
+}
+
+
+def sample_key(seed: int, sample_id: str, variant: int = 0, epoch: int = 0) -> int:
+    """The 64-bit key that every draw for this sample follows from; nothing else does."""
+    return rng.key("sample", seed, sample_id, variant, epoch)
+
+
+def check_op(name: object) -> str:
+    """The name, if it is a known op's.
+
+    Raises:
+        UserError: naming the nearest known op.
+    """
+    if not isinstance(name, str) or name not in OPS:
+        raise UserError(f"unknown op '{name}'{did_you_mean(str(name), OPS)}", mend="known ops: " + ", ".join(OPS))
+    return name
+
+
+def check_ways(border: object, interp: object) -> None:
+    """Refuse a border or an interpolation that the executors do not know."""
+    for name, value, kind in (("border", border, Border), ("interp", interp, Interp)):
+        known = get_args(kind)
+        if value not in known:
+            raise UserError(f"{name} is {value!r}{did_you_mean(str(value), known)}", mend="use " + " or ".join(known))
+
+
+@dataclass(frozen=True)
+class Step:
+    """One op that happens, with its numbers."""
+
+    op: str
+    id: str
+    params: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One op drawn for N samples: ``active`` and every entry of ``params`` are ``[N]``."""
+
+    op: str
+    id: str
+    active: Bool
+    params: Mapping[str, F64]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The steps that happen to one sample, in order, and how pixels beyond the edge and between pixels are found."""
+
+    steps: tuple[Step, ...] = ()
+    border: Border = "reflect"
+    interp: Interp = "linear"
+
+    @classmethod
+    def row(cls, drawn: tuple[Drawn, ...], index: int, *, border: Border, interp: Interp) -> Plan:
+        """The plan of one sample of a batch."""
+        steps = (Step(d.op, d.id, {k: float(v[index]) for k, v in d.params.items()}) for d in drawn if d.active[index])
+        return cls(tuple(steps), border, interp)
+
+    def to_dict(self) -> dict[str, Any]:
+        steps = [{"op": s.op, "id": s.id, **s.params} for s in self.steps]
+        return {"border": self.border, "interp": self.interp, "steps": steps}
+
+    def to_json(self) -> str:
+        """One line; ``from_json`` gives back an equal plan."""
+        return json.dumps(self.to_dict(), allow_nan=False)
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> Plan:
+        """
+        Raises:
+            UserError: for an unknown op, or numbers that are missing or not numbers.
+        """
+        border, interp = found.get("border", "reflect"), found.get("interp", "linear")
+        check_ways(border, interp)
+        return cls(tuple(_step(s) for s in found.get("steps", ())), border, interp)
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        try:
+            found = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise UserError(f"a plan is not readable as JSON: {error}", mend="restore the manifest") from None
+        if not isinstance(found, dict):
+            raise UserError("a plan is a JSON object", mend="restore the manifest")
+        return cls.from_dict(found)
+
+
+def _step(found: Mapping[str, Any]) -> Step:
+    name = check_op(found.get("op"))
+    wanted = _param_names(name)
+    numbers = {k: found.get(k) for k in wanted}
+    wrong = [k for k, v in numbers.items() if isinstance(v, bool) or not isinstance(v, int | float)]
+    if wrong:
+        raise UserError(f"a plan's {name} has no number for '{wrong[0]}'", mend="restore the manifest")
+    return Step(name, str(found.get("id", name)), {k: float(v) for k, v in numbers.items() if v is not None})
+
+
+def _param_names(name: str) -> list[str]:
+    import numpy as np
+
+    op = OPS[name]
+    return list(op().draw(np.zeros(op.num_uniforms)))

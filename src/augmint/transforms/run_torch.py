@@ -1,0 +1,225 @@
+"""The program on a batch of tensors: every sample with numbers of its own, differentiable, on any device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from augmint.core.errors import UserError
+from augmint.transforms import fuse
+from augmint.transforms.colour import Affine, Brightness, Contrast, Part, Saturation
+from augmint.transforms.fuse import Recolour, Stage, Warp
+from augmint.transforms.geometry import Rotate, Scale, Translate, inverse
+from augmint.transforms.local import Blur, Cutout, Hole, Noise, kernel, mirrored, radius
+from augmint.transforms.plan import OPS
+from augmint.transforms.recipe import Recipe
+
+_PADDING = {"reflect": "reflection", "edge": "border", "zero": "zeros"}
+_MODE = {"linear": "bilinear", "cubic": "bicubic"}
+
+
+def augment(x: Tensor, recipe: Recipe, keys: ArrayLike, *, p: float = 1.0, clip: bool = True) -> Tensor:
+    """Every sample of a batch, transformed as the plan of its key says.
+
+    Args:
+        x: float ``[N, C, *grid]`` in [-1, 1], 1 to 3 axes. On 2 axes, three channels are RGB and four are RGBA with colour
+            premultiplied; on 1 or 3 axes only the ops that make sense there happen (noise, brightness, contrast, cutout).
+        keys: uint64 ``[N]``, from ``plan.sample_key`` or ``rng.combine``.
+        p: in [0, 1], scales every op's own probability.
+        clip: cut values to [-1, 1] where an op leaves the range, as `run_cv` does. ``False`` inside GAN training: a cut
+            value has no gradient.
+
+    Returns:
+        A tensor like ``x``; ``x`` itself where nothing happens to any sample.
+    """
+    keys = np.asarray(keys, dtype=np.uint64)
+    if not 3 <= x.ndim <= 5 or keys.shape != (len(x),):
+        raise UserError(
+            f"a batch of shape {list(x.shape)} with keys of shape {list(keys.shape)}",
+            mend="give [N, C, *grid] with 1 to 3 axes and one key a sample",
+        )
+    planar = x.ndim == 4
+    drawn = [d for d in recipe.draw_batch(keys, p=p) if d.active.any() and (planar or OPS[d.op].any_axes)]
+    if not drawn:
+        return x
+    height, width = (x.shape[-2] if x.ndim > 3 else 1), x.shape[-1]
+    v = 0.5 * x + 0.5
+    for stage in fuse.compile_batch(drawn, (height, width), x.shape[1] if planar else 1):
+        v = _run(stage, v, recipe, clip)
+    return 2 * v - 1
+
+
+def gan_recipe(ops: Sequence[str]) -> Recipe:
+    """What real and fake pass through inside GAN training, of the ops that the data takes: mild, and without flips.
+
+    Args:
+        ops: names of the ops that the data's modality takes.
+
+    Source: the groups of Karras et al. 2020 (arXiv 2006.06676, appendix B) that are differentiable and cheap, with the ranges
+    of Zhao et al. 2020 (arXiv 2006.10738) made smaller, so that small strokes stay inside the picture.
+    """
+    return Recipe(
+        "gan",
+        (
+            Rotate(degrees=(-10, 10), p=0.8),
+            Translate(shift_frac=(-0.125, 0.125), p=0.8),
+            Scale(factor=(0.85, 1.18), p=0.8),
+            Brightness(add_frac=(-0.15, 0.15), p=0.8),
+            Contrast(factor=(0.75, 1.33), p=0.8),
+            Saturation(factor=(0.5, 1.5), p=0.8),
+            Cutout(side_frac=(0.2, 0.5), p=0.5),
+        ),
+    ).only(ops)
+
+
+def _run(stage: Stage, v: Tensor, recipe: Recipe, clip: bool) -> Tensor:
+    match stage:
+        case Warp():
+            return _warp(stage, v, recipe, clip)
+        case Recolour():
+            return _on_colour(v, lambda c: _recolour(stage.parts, c), clip)
+        case Noise():
+            return _noise(stage, v, clip)
+        case Blur():
+            return _blur(stage, v)
+        case Hole():
+            return _hole(stage, v)
+        case _:
+            raise TypeError(f"{type(stage).__name__} is no stage of a batch")
+
+
+def _to(values: NDArray[np.float64], like: Tensor) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values)).to(device=like.device, dtype=like.dtype)
+
+
+def _warp(stage: Warp, v: Tensor, recipe: Recipe, clip: bool) -> Tensor:
+    n, _, height, width = v.shape
+    half = np.array([width, height]) / 2  # grid_sample counts from -1 to 1 between the outer edges of the outer pixels
+    theta = inverse(stage.matrix)[:, :2]
+    theta[..., :2] *= half[None] / half[:, None]
+    theta[..., 2] /= half
+    # One matrix product for the whole batch: affine_grid does one a sample, five times slower on small pictures.
+    places = torch.from_numpy(_places(height, width)).to(v)
+    grid = (_to(theta, v).reshape(-1, 3) @ places).view(n, 2, height, width).permute(0, 2, 3, 1)
+    out = F.grid_sample(v, grid, mode=_MODE[recipe.interp], padding_mode=_PADDING[recipe.border], align_corners=False)
+    return out.clamp(0, 1) if clip and recipe.interp == "cubic" else out
+
+
+def _places(height: int, width: int) -> NDArray[np.float64]:
+    """``[3, height · width]``: x, y and 1 of every pixel centre, where the picture's outer edges lie at -1 and 1."""
+    y, x = np.mgrid[:height, :width].reshape(2, -1)
+    return np.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1, np.ones_like(x, dtype=np.float64)])
+
+
+def _is_rgba(v: Tensor) -> bool:
+    return v.ndim == 4 and v.shape[1] == 4
+
+
+def _on_colour(v: Tensor, fn: Callable[[Tensor], Tensor], clip: bool) -> Tensor:
+    """Run what changes colours on straight ones; alpha stays as it is."""
+    if not _is_rgba(v):
+        out = fn(v)
+        return out.clamp(0, 1) if clip else out
+    alpha = v[:, 3:]
+    straight = (v[:, :3] / alpha.clamp_min(1 / 255)).clamp(0, 1)
+    out = fn(straight)
+    return torch.cat([(out.clamp(0, 1) if clip else out) * alpha, alpha], 1)
+
+
+def _recolour(parts: tuple[Part, ...], colour: Tensor) -> Tensor:
+    for part in parts:
+        if isinstance(part, Affine):
+            colour = _matrix(part, colour)
+        else:
+            exponent = _column(part.exponent, colour)
+            # The gradient of a power below 1 is infinite at 0.
+            bright = colour > 0
+            power = torch.where(bright, colour, 1.0) ** exponent * bright
+            colour = torch.where(exponent == 1, colour, power)
+    return colour
+
+
+def _matrix(part: Affine, colour: Tensor) -> Tensor:
+    m = part.matrix
+    k = m.shape[-2]
+    if k == 1:
+        return colour * _column(m[:, 0, 0], colour) + _column(m[:, 0, 1], colour)
+    weights = _to(m, colour)
+    return torch.baddbmm(weights[..., k:], weights[..., :k], colour.flatten(2)).view_as(colour)
+
+
+def _column(values: NDArray[np.float64], like: Tensor) -> Tensor:
+    return _to(values, like).view(-1, *[1] * (like.ndim - 1))
+
+
+def _noise(stage: Noise, v: Tensor, clip: bool) -> Tensor:
+    rows = np.flatnonzero(stage.sigma)
+    if not rows.size:
+        return v
+    channels = 3 if _is_rgba(v) else v.shape[1]
+    shape = v.shape[2:]
+    keys = torch.from_numpy(stage.key[rows].astype(np.int64)).to(v.device)
+    grain = normal_field(keys, prod(shape) * channels).to(v.dtype).view(-1, *shape, channels).movedim(-1, 1)
+    grain = grain * _column(stage.sigma[rows], v)
+    at = torch.from_numpy(rows).to(v.device)
+    return v.index_copy(0, at, _on_colour(v[at], lambda c: c + grain, clip))
+
+
+def _blur(stage: Blur, v: Tensor) -> Tensor:
+    rows = np.flatnonzero(stage.sigma)
+    if not rows.size:
+        return v
+    reach = radius(stage.sigma)
+    weights = _to(kernel(stage.sigma[rows], reach), v)
+    at = torch.from_numpy(rows).to(v.device)
+    out = v[at]
+    for axis in (2, 3):
+        length = out.shape[axis]
+        wide = out.index_select(axis, torch.from_numpy(mirrored(length, reach)).to(v.device))
+        # A sum of shifted copies: grouped convolutions with a kernel a sample are slower on a CPU.
+        parts = (wide.narrow(axis, i, length) * weights[:, i].view(-1, 1, 1, 1) for i in range(2 * reach + 1))
+        out = sum(parts, start=torch.zeros((), dtype=v.dtype, device=v.device))
+    return v.index_copy(0, at, out)
+
+
+def _hole(stage: Hole, v: Tensor) -> Tensor:
+    left, top, right, bottom = (_column(stage.box[:, i], v) for i in range(4))
+    across = torch.arange(v.shape[-1], device=v.device)
+    hole = (across >= left) & (across < right)
+    if v.ndim > 3:
+        down = torch.arange(v.shape[-2], device=v.device)[:, None]
+        hole = hole & (down >= top) & (down < bottom)
+    fill = _column(np.zeros_like(stage.fill) if _is_rgba(v) else stage.fill, v)
+    return torch.where(hole, fill, v)
+
+
+_GOLDEN, _M1, _M2 = (c - 2**64 for c in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+
+
+def _right(x: Tensor, bits: int) -> Tensor:
+    """Logical shift: torch has signed integers only."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _mix(x: Tensor) -> Tensor:
+    x = (x ^ _right(x, 30)) * _M1
+    x = (x ^ _right(x, 27)) * _M2
+    return x ^ _right(x, 31)
+
+
+def normal_field(keys: Tensor, count: int) -> Tensor:
+    """Standard normal float32 ``[N, count]`` for noise keys int64 ``[N]``: what `local.normal_field` gives, on the keys' device."""
+    half = (count + 1) // 2
+    at = torch.arange(1, half + 1, device=keys.device)
+    keys = keys[:, None]
+    h = _mix(_mix(keys + _GOLDEN * at) ^ keys)
+    u1 = (_right(h, 40) + 1).float() * 2**-24
+    u2 = (_right(h, 16) & 0xFFFFFF).float() * 2**-24
+    r, angle = (-2 * u1.log()).sqrt(), 2 * torch.pi * u2
+    return torch.cat([r * angle.cos(), r * angle.sin()], 1)[:, :count]

@@ -1,0 +1,403 @@
+"""The report: structure by an HTML parser, numbers against the JSON that they came from, drawings against their geometry."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import re
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from augmint.core.errors import UserError
+from augmint.report import figures, gallery, html
+from augmint.report.numbers import duration, figure, p_value
+from augmint.report.svg import Scale, nice_step, span
+from augmint.report.thumbs import lighter
+from augmint.report.view import training_curves
+
+EVIL = '<script>alert("x")</script>'
+PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+PREVIEW = f'<img src="{PIXEL}" width="96" height="96" alt="preview">'
+VOID = {"meta", "img", "br", "hr", "link", "input", "line", "rect", "circle", "path"}
+SECTIONS = [
+    "proof", "advice", "gallery", "metrics", "copies", "calibration", "curation", "training", "snapshots", "data", "cost", "reproduce",
+]  # fmt: skip
+
+
+class Page(HTMLParser):
+    """What a browser would see: elements with their attributes, the words, and tags that do not match."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.source, self.elements, self.open, self.faults = source, [], [], []
+        self.words: list[str] = []
+        self.feed(source)
+        self.close()
+        self.text = re.sub(r"\s+", " ", " ".join(self.words))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {k: v or "" for k, v in attrs}))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {k: v or "" for k, v in attrs}))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in VOID:
+            return
+        if not self.open or self.open.pop() != tag:
+            self.faults.append(f"</{tag}> at {self.getpos()}")
+
+    def handle_data(self, data: str) -> None:
+        if not self.open or self.open[-1] != "style":
+            self.words.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str]]:
+        return [a for t, a in self.elements if t == tag]
+
+    @property
+    def sections(self) -> list[str]:
+        return [a["id"] for a in self.all("section")]
+
+
+def save(path: Path, value: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value))
+
+
+def save_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+
+
+def arm(name: str, kind: str, mean: float) -> dict[str, Any]:
+    seeds = [mean - 1 + 0.2 * i for i in range(11)]
+    return {"name": name, "title": f"the {name} arm", "kind": kind, "mean": mean, "ci95": [mean - 1.5, mean + 1.5], "per_seed": seeds, "cost_s": 5.2, "note": ""}  # fmt: skip
+
+
+def proof() -> dict[str, Any]:
+    arms = [arm("real", "base", 84.6), arm("fixmatch", "control", 93.7), arm("classic", "classic", 88.63), arm("synthetic", "synthetic", 91.91)]  # fmt: skip
+    first = {"question": "classic", "a": "classic", "b": "real", "verdict": "HELPS", "effect": 4.03, "ci95": [2.71, 5.32], "p": 0.00195, "sentence": "Classic augmentation helps.", "needed": None}  # fmt: skip
+    second = {"question": "synthetic", "a": "synthetic", "b": "classic", "verdict": "NOT ENOUGH EVIDENCE", "effect": -0.38, "ci95": [-1.46, 0.63], "p": 0.117, "sentence": f"Nobody knows about {EVIL}.", "needed": {"num_seeds": 24}}  # fmt: skip
+    return {
+        "regime": "pool", "scope": "this generator on this data", "metric": "accuracy", "margin": 1.0, "num_seeds": 11, "num_test": 897,
+        "share": 0.5, "share_reason": "a pool", "smallest_provable": 1.42, "arms": arms, "verdicts": [first, second],
+        "comparisons": [{"a": "classic", "b": "fixmatch", "effect": -5.07, "ci95": [-6.4, -3.9], "p": 0.002, "p_holm": 0.0137}],
+        "per_class": [{"class": EVIL, "n": 90, "real": 80.1, "classic": 85.2, "synthetic": 90.3}],
+        "advice": ["Label ten more."], "registered": {"at": "2025-06-02T10:14:40+00:00", "sha256": "c0ffee" * 10},
+    }  # fmt: skip
+
+
+def measures() -> dict[str, Any]:
+    bins = [{"p": p, "freq": p**2, "n": 20} for p in (0.1, 0.5, 0.9)]
+    return {
+        "extractor": "a CNN", "n": 500,
+        "rows": [{"metric": "fid", "title": "Fréchet distance", "value": 4.31, "ci95": [3.9, 4.8], "real": 1.32, "better": "lower"}],
+        "copies": {"rate": 0.011, "real_rate": 0.01, "threshold": 0.62, "flagged": 11, "n": 1000},
+        "calibration": {"raw": {"ece": 0.112, "brier": 0.19, "auc": 0.84, "bins": bins}, "calibrated": {"ece": 0.024, "brier": 0.16, "auc": 0.85}, "bins": bins},
+        "curation": {"applied": True, "why": "it helped", "accept_rate": 0.64, "before": {"fid": 4.9}, "after": {"fid": 4.31}, "reasons": {"verifier": 310, "memorised": 7}},
+    }  # fmt: skip
+
+
+def gallery_row(i: int, kind: str, **more: Any) -> dict[str, Any]:
+    row = {"id": f"a/{i}.png", "kind": kind, "label": "a", "score": 1 / (i + 1), "rebuild": 0.5, "html": PREVIEW}
+    return {**row, "nearest_id": "a/real.png", "nearest_html": PREVIEW, "nearest_ratio": 1.5, **more}
+
+
+def state(**more: Any) -> dict[str, Any]:
+    base = {
+        "verb": "boost",
+        "status": "done",
+        "started": "2025-06-02T10:11:12+00:00",
+        "config": {"seed": 1234},
+        "inputs": {"data": "3f" * 32},
+    }
+    return {**base, "versions": {"torch": "2.13.0"}, "timings": {"train": 96.5, "prove": 61.3}, **more}
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> Path:
+    run = tmp_path / "cats-boosted.run"
+    save(
+        run / "run.json",
+        state(skipped=[{"where": f"{EVIL}.jpg", "reason": "it ends too early", "mend": "copy it again"}]),
+    )
+    save(
+        run / "choices.json",
+        {"gamma": {"value": 0.75, "reason": "0.375 x 64 / 32"}, "grid": {"value": [1, 8, 8], "reason": "as it is"}},
+    )
+    (run / "config.yaml").write_text("seed: 1234\n")
+    save_rows(
+        run / "metrics.jsonl",
+        [{"step": s, "samples_seen": 32 * s, "g_loss": 1 / s, "v_loss": 0.5, "fid": None} for s in range(1, 400)],
+    )
+    save(run / "eval" / "proof.json", proof())
+    save(run / "eval" / "metrics.json", measures())
+    rows = [gallery_row(i, "kept") for i in range(300)] + [
+        gallery_row(i, "rejected", reason="memorised", label=EVIL) for i in range(3)
+    ]
+    save_rows(
+        run / "eval" / "gallery.jsonl",
+        [*rows, gallery_row(900, "augmented", nearest_ratio=None), gallery_row(901, "real")],
+    )
+    (run / "split.csv").write_text(
+        f'id,label,part\n"x",{json.dumps(EVIL).replace(chr(92) + chr(34), chr(34) * 2)},fit\ny,b,test\nz,b,fit\n'
+    )
+    (run / "samples").mkdir()
+    for s in range(0, 2000, 100):
+        cv2.imwrite(str(run / "samples" / f"step-{s:06d}.png"), np.full((16, 40), s % 256, np.uint8))
+    return run
+
+
+def page(run: Path) -> Page:
+    return Page(html.write(run, run.parent / "report.html").read_text(encoding="utf-8"))
+
+
+def check_sound(found: Page) -> None:
+    """Well-formed, self-contained, no script, and every figure says what it is."""
+    assert not found.faults and not found.open
+    assert not found.all("script") and not found.all("link") and not found.all("iframe")
+    for _, attrs in found.elements:
+        assert not any(name.startswith("on") for name in attrs)
+        for name in ("src", "href", "data", "srcset", "poster", "action"):
+            assert attrs.get(name, "#").startswith(("data:", "#"))
+    assert not re.search(r"url\(|@import|https?://", found.source)
+    assert "default-src 'none'" in next(a["content"] for a in found.all("meta") if a.get("http-equiv"))
+    for attrs in found.all("svg"):
+        assert attrs.get("aria-hidden") == "true" or (attrs["role"] == "img" and len(attrs["aria-label"]) > 10)
+    assert Counter(t for t, _ in found.elements)["title"] >= sum("aria-label" in a for a in found.all("svg"))
+    assert all(a.get("alt") for a in found.all("img"))
+    ids = [a["id"] for _, a in found.elements if "id" in a]
+    assert len(ids) == len(set(ids)) and {a["href"] for a in found.all("a")} == {f"#{i}" for i in ids}
+
+
+def test_full_run_has_every_section_in_order(full: Path) -> None:
+    found = page(full)
+    check_sound(found)
+    assert found.sections == SECTIONS
+    assert len(found.source) < 3_000_000
+
+
+def test_numbers_of_the_json_appear(full: Path) -> None:
+    words = page(full).text
+    for number in (
+        "+4.03",
+        "[2.71, 5.32]",
+        "p = 0.002",
+        "\N{MINUS SIGN}0.38",
+        "88.63",
+        "897 test samples",
+        "1.42 points",
+        "50 %",
+    ):  # the proof
+        assert number in words
+    for number in (
+        "4.31",
+        "[3.90, 4.80]",
+        "1.32",
+        "11 of 1,000",
+        "1.1 %",
+        "0.620",
+        "0.112",
+        "0.024",
+        "64 %",
+        "310",
+        "0.75",
+    ):  # the measures
+        assert number in words
+    for number in ("1234", "2.13.0", "3f" * 32, "1 min 36 s", "2 min 38 s", "24 paired seeds"):  # the run
+        assert number in words
+    assert "a copy check, not a privacy proof" in words
+    assert "NOT ENOUGH EVIDENCE" in words
+
+
+def test_names_from_users_are_escaped(full: Path) -> None:
+    found = page(full)
+    assert "<script" not in found.source.lower()
+    assert found.text.count(EVIL) >= 5  # sentence, class recall, skipped file, gallery, split
+
+
+def test_differences_are_turned_towards_the_reference(full: Path) -> None:
+    """The proof compares classic with fixmatch; the plot shows fixmatch against classic: sign and interval turn round."""
+    words = page(full).text
+    assert "+5.07 [3.90, 6.40]" in words and "0.014" in words
+    assert "\N{MINUS SIGN}4.03 [\N{MINUS SIGN}5.32, \N{MINUS SIGN}2.71]" in words
+
+
+def test_no_task(tmp_path: Path) -> None:
+    run = tmp_path / "flat.run"
+    save(run / "run.json", state())
+    save(run / "eval" / "metrics.json", {**measures(), "curation": None, "calibration": None})
+    save_rows(run / "eval" / "gallery.jsonl", [gallery_row(i, "kept", label=None, nearest_html=None) for i in range(5)])
+    (run / "split.csv").write_text("id,label,part\nx,,fit\n")
+    found = page(run)
+    check_sound(found)
+    assert "NO TASK" in found.text and "None" not in found.text
+    assert found.sections == ["gallery", "metrics", "copies", "data", "cost", "reproduce"]
+
+
+def test_no_task_that_the_proof_itself_states(full: Path) -> None:
+    stated = {"question": "synthetic", "a": None, "b": None, "verdict": "NO TASK", "effect": None, "ci95": None, "p": None, "sentence": "One class only.", "needed": None}  # fmt: skip
+    save(
+        full / "eval" / "proof.json", {**proof(), "arms": [], "per_class": [], "comparisons": [], "verdicts": [stated]}
+    )
+    found = page(full)
+    check_sound(found)
+    assert "NO TASK" in found.text and "One class only." in found.text and "proof" not in found.sections
+
+
+def test_augment_only(tmp_path: Path) -> None:
+    run = tmp_path / "more.run"
+    save(run / "run.json", state(verb="augment", timings={}))
+    save_rows(run / "eval" / "gallery.jsonl", [gallery_row(1, "augmented", score=None, nearest_ratio=None)])
+    found = page(run)
+    check_sound(found)
+    assert "NOT PROVEN" in found.text and found.sections == ["gallery", "reproduce"]
+
+
+def test_an_unfinished_run_says_so(tmp_path: Path) -> None:
+    save(tmp_path / "a.run" / "run.json", state(status="running"))
+    assert "has not finished" in page(tmp_path / "a.run").text
+
+
+def test_no_run_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no run here"):
+        html.write(tmp_path, tmp_path / "report.html")
+
+
+def test_a_damaged_file_is_named(full: Path) -> None:
+    (full / "eval" / "proof.json").write_text("{")
+    with pytest.raises(UserError, match=r"proof\.json"):
+        page(full)
+
+
+def test_gallery_keeps_the_ends_and_the_budget() -> None:
+    rows = [gallery_row(i, "kept") for i in range(500)]
+    shown = gallery.groups(rows)[0]
+    scores = [float(item["score"]) for item in shown["shown"]]
+    assert scores == sorted(scores, reverse=True) and scores[0] == 1.0 and shown["total"] == 500
+    heavy = [gallery_row(i, "kept", html="x" * 50_000, nearest_html=None) for i in range(100)]
+    assert len(gallery.groups(heavy)[0]["shown"]) == gallery.BUDGET["kept"] // 50_000
+
+
+def test_snapshots_are_spread_and_large_ones_shrink(tmp_path: Path) -> None:
+    rng = np.random.Generator(np.random.PCG64(1))
+    for s in range(0, 2100, 100):
+        cv2.imwrite(str(tmp_path / f"step-{s:06d}.png"), np.zeros((8, 8), np.uint8))
+    cv2.imwrite(str(tmp_path / "step-002000.png"), rng.integers(0, 255, (900, 1200, 3), np.uint8))
+    (tmp_path / "step-000000.png").write_text("no picture")
+    found = gallery.snapshots(tmp_path)
+    assert [s["step"] for s in found] == ["400", "800", "1,200", "1,600", "2,000"]
+    assert found[-1]["uri"].startswith("data:image/webp") and len(found[-1]["uri"]) < 300_000
+
+
+@given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6))
+def test_ticks_are_round_inside_and_even(low: float, width: float) -> None:
+    scale = Scale(low, low + width, 0, 100)
+    ticks = scale.ticks()
+    assert 2 <= len(ticks) <= 11
+    assert all(-0.01 <= scale(t) <= 100.01 for t in ticks)
+    assert np.allclose(np.diff(ticks), nice_step((scale.high - scale.low) / 5))
+
+
+@given(st.floats(1e-9, 1e9))
+def test_nice_steps_are_1_2_or_5(rough: float) -> None:
+    step = nice_step(rough)
+    mantissa = step / 10 ** math.floor(math.log10(step) + 1e-9)
+    assert min(abs(mantissa - m) for m in (1, 2, 5)) < 1e-6
+    assert rough * (1 - 1e-6) <= step <= rough * 2.5 * (1 + 1e-6)
+
+
+@given(st.lists(st.floats(-1e9, 1e9), max_size=20))
+def test_span_holds_all_values_and_is_not_empty(values: list[float]) -> None:
+    low, high = span(values)
+    assert low < high and all(low <= v <= high for v in values)
+
+
+def test_log_scale_puts_decades_at_even_distances() -> None:
+    scale = Scale(0.001, 10, 0, 400, log=True)
+    assert [round(scale(t)) for t in scale.ticks()] == [0, 100, 200, 300, 400]
+
+
+def test_thinned_curves_keep_the_mean() -> None:
+    ys = tuple(float(v) for v in np.sin(np.arange(1600)))
+    series = figures.Series("s", "a", tuple(map(float, range(1600))), ys)
+    thinned = figures.thin(series)
+    assert len(thinned.xs) == 160
+    assert np.allclose(thinned.ys, np.reshape(ys, (160, 10)).mean(1))
+
+
+def test_forest_positions_follow_the_numbers() -> None:
+    """The pixels of marks and intervals are one affine map of the effects."""
+    arms = [
+        figures.Arm("a", "classic", 0.0, is_reference=True),
+        figures.Arm("b", "synthetic", 2.0, (1.0, 4.0)),
+        figures.Arm("c", "synthetic", -3.0, (-4.0, -2.0)),
+    ]
+    drawn = figures.forest(arms, margin=1.0, metric="accuracy", reference="a")
+    dots = [float(v) for v in re.findall(r'<circle class="mark[^"]*" cx="([\d.]+)"', drawn)]
+    lines = re.findall(r'<line class="whisker[^"]*" x1="([\d.]+)" y1="[\d.]+" x2="([\d.]+)"', drawn)
+    pixels = [*dots, *(float(v) for pair in lines for v in pair)]
+    effects = [0.0, 2.0, -3.0, 1.0, 4.0, -4.0, -2.0]
+    slope, start = np.polyfit(effects, pixels, 1)
+    assert slope > 0 and np.allclose(np.polyval((slope, start), effects), pixels, atol=0.02)
+
+
+def test_words_for_numbers() -> None:
+    assert [duration(s) for s in (0.42, 12.34, 59.99, 245, 7800)] == [
+        "0.42 s",
+        "12.3 s",
+        "60.0 s",
+        "4 min 05 s",
+        "2 h 10 min",
+    ]
+    assert [figure(v) for v in (0.00012, 0.0456, 4.305, 45.67, 12345.0, None)] == [
+        "0.00012",
+        "0.046",
+        "4.30",
+        "45.7",
+        "12,345",
+        "\N{EN DASH}",
+    ]
+    assert [p_value(p) for p in (0.00049, 0.0196, None)] == ["p < 0.001", "p = 0.020", ""]
+    assert [figures.signed(v) for v in (3.276, -0.4, 0.0, -0.001)] == ["+3.28", "\N{MINUS SIGN}0.40", "0.00", "0.00"]
+
+
+def test_counts_of_the_first_fold(full: Path) -> None:
+    parts = ["fit", "fit", "held-out", "test", "fit"]
+    rows = [f"{i},{'10' if i % 2 else '9'},{i},{p},fit" for i, p in enumerate(parts)]
+    (full / "split.csv").write_text("id,label,group,fold_0,fold_1\n" + "\n".join(rows) + "\n")
+    words = page(full).text
+    assert "The first of 2 outer folds" in words
+    assert "class fit held-out test all 9 2 1 0 3 10 1 0 1 2 all 3 1 1 5" in words
+
+
+def test_heavy_previews_become_light_and_keep_transparency() -> None:
+    rng = np.random.Generator(np.random.PCG64(2))
+    picture = rng.integers(0, 255, (300, 400, 4), np.uint8)
+    picture[:, 200:, 3] = 0
+    picture[:, :200, 3] = 255
+    coded = base64.b64encode(cv2.imencode(".png", picture)[1].tobytes()).decode()
+    light = lighter(f'<img src="data:image/png;base64,{coded}" alt="a">{PREVIEW}')
+    assert light.endswith(PREVIEW) and len(light) < len(coded) / 5
+    data = base64.b64decode(re.findall(r"data:image/webp;base64,([^\"]+)", light)[0])
+    small = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert small.shape == (144, 192, 4)
+    assert small[:, :94, 3].min() == 255 and small[:, 98:, 3].max() == 0
+
+
+def test_what_a_resumed_run_logged_twice_is_drawn_once() -> None:
+    rows = [{"step": s, "g_loss": 1.0} for s in (1, 2, 3, 2, 3, 4)]
+    drawn = training_curves(rows)[0]["figure"]
+    points = re.findall(r'<circle class="dot-a" cx="([\d.]+)"', drawn)
+    assert len(points) == 4 and [float(p) for p in points] == sorted(float(p) for p in points)

@@ -1,0 +1,224 @@
+"""Recipes, plans and draws: what may happen, what does happen, and that nothing else decides it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from augmint.core.errors import UserError
+from augmint.transforms import fuse
+from augmint.transforms.plan import OPS, Plan, Step, sample_key
+from augmint.transforms.recipe import PRESETS, Recipe
+
+ids = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=12)
+recipes = st.lists(st.sampled_from(sorted(OPS)), min_size=1, max_size=8).map(
+    lambda names: Recipe("r", tuple(OPS[n]() for n in names))
+)
+
+
+@given(recipes, st.integers(0, 2**31), ids, st.integers(0, 99), st.integers(0, 9))
+def test_a_draw_equals_its_row_of_a_batch_and_does_not_depend_on_the_batch(recipe, seed, sample_id, variant, epoch):
+    plan = recipe.draw(seed=seed, sample_id=sample_id, variant=variant, epoch=epoch)
+    key = sample_key(seed, sample_id, variant, epoch)
+    others = [sample_key(seed, sample_id, variant + 1, epoch), sample_key(seed + 1, sample_id, variant, epoch)]
+    for keys in ([key, *others], [*others, key]):
+        drawn = recipe.draw_batch(np.array(keys, np.uint64))
+        assert Plan.row(drawn, keys.index(key), border=recipe.border, interp=recipe.interp) == plan
+
+
+@given(recipes, ids)
+def test_taking_one_op_out_changes_no_other_op(recipe, sample_id):
+    whole = {s.id: s for s in recipe.draw(seed=1, sample_id=sample_id).steps}
+    last_of_its_name = {op.name: i for i, op in enumerate(recipe.ops)}
+    for i in last_of_its_name.values():
+        rest = Recipe("r", recipe.ops[:i] + recipe.ops[i + 1 :])
+        plan = {s.id: s for s in rest.draw(seed=1, sample_id=sample_id).steps}
+        assert plan == {k: v for k, v in whole.items() if k != recipe.ids[i]}
+
+
+@given(recipes, ids, st.randoms())
+def test_the_order_of_different_ops_changes_no_draw(recipe, sample_id, random):
+    ops = [op.build({**op.to_dict()[op.name], "id": i}) for op, i in zip(recipe.ops, recipe.ids, strict=True)]
+    plan = {s.id: s for s in recipe.draw(seed=1, sample_id=sample_id).steps}
+    random.shuffle(ops)
+    assert {s.id: s for s in Recipe("r", tuple(ops)).draw(seed=1, sample_id=sample_id).steps} == plan
+
+
+def test_draws_fill_their_ranges_evenly():
+    recipe = PRESETS["strong"]
+    keys = np.array([sample_key(0, str(i)) for i in range(4000)], np.uint64)
+    for op, drawn in zip(recipe.ops, recipe.draw_batch(keys), strict=True):
+        assert abs(drawn.active.mean() - op.p) < 4 * np.sqrt(max(op.p * (1 - op.p), 1e-9) / 4000) + 1e-9
+        for entry in fields(op):
+            if "least" not in entry.metadata:
+                continue
+            low, high = getattr(op, entry.name)
+            name = "x_frac" if entry.name == "shift_frac" else entry.name
+            v = drawn.params[name]
+            u = np.log(v / low) / np.log(high / low) if entry.name in ("factor", "exponent") and low else None
+            u = (v - low) / (high - low) if u is None or op.name == "Saturation" else u
+            assert u.min() >= -1e-12 and u.max() <= 1 + 1e-12
+            counts = np.histogram(u, 10, (0, 1))[0]
+            assert ((counts - 400) ** 2 / 400).sum() < 33.7  # chi-square with 9 degrees of freedom, p = 1e-4
+
+
+def test_different_ops_draw_independently():
+    recipe = Recipe.from_dict({"ops": ["Rotate", "Rotate", "Brightness", "Shear"]})
+    keys = np.array([sample_key(0, str(i)) for i in range(5000)], np.uint64)
+    rows = [v for d in recipe.draw_batch(keys) for k, v in d.params.items() if k != "y_degrees"]
+    assert np.abs(np.corrcoef(rows) - np.eye(4)).max() < 4.5 / np.sqrt(5000)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.25, 1.0])
+def test_p_scales_every_probability_and_only_adds_ops_as_it_grows(p):
+    recipe = PRESETS["strong"]
+    keys = np.array([sample_key(0, str(i)) for i in range(4000)], np.uint64)
+    for op, part, full in zip(recipe.ops, recipe.draw_batch(keys, p=p), recipe.draw_batch(keys), strict=True):
+        assert abs(part.active.mean() - p * op.p) < 0.035
+        assert not np.any(part.active & ~full.active)
+        assert all(np.array_equal(part.params[k], full.params[k]) for k in full.params)
+
+
+@given(recipes, ids)
+def test_a_plan_survives_json_number_for_number(recipe, sample_id):
+    plan = recipe.draw(seed=7, sample_id=sample_id)
+    text = plan.to_json()
+    assert Plan.from_json(text) == plan
+    for step in json.loads(text)["steps"]:
+        assert all(isinstance(v, str | float) for v in step.values())
+
+
+@given(recipes)
+def test_a_recipe_survives_its_dict(recipe):
+    found = json.loads(json.dumps(recipe.to_dict()))
+    assert Recipe.from_dict(found) == recipe
+
+
+def test_presets_are_limited_to_what_the_data_takes():
+    assert Recipe.load("medium").ops == PRESETS["medium"].ops
+    assert [op.name for op in Recipe.load("medium", allowed=["GaussianNoise", "Rotate"]).ops] == [
+        "Rotate",
+        "GaussianNoise",
+    ]
+    assert not {"HorizontalFlip", "VerticalFlip"} & {op.name for op in PRESETS["medium"].ops}
+    assert "HorizontalFlip" in {op.name for op in PRESETS["strong"].ops}
+
+
+def test_a_recipe_file_is_read_with_defaults_ids_and_ways(tmp_path: Path):
+    path = tmp_path / "parts.yaml"
+    path.write_text(
+        "border: zero\ninterp: cubic\nops:\n  - Rotate: {degrees: [-3, 3], p: 0.5}\n  - HorizontalFlip\n"
+        "  - Rotate:\n  - GaussianNoise: {sigma_frac: [0, 0.02], id: grain}\n"
+    )
+    recipe = Recipe.load(str(path))
+    assert (recipe.name, recipe.border, recipe.interp) == ("parts", "zero", "cubic")
+    assert recipe.ids == ("Rotate-1", "HorizontalFlip-1", "Rotate-2", "grain")
+    assert recipe.ops[0].p == 0.5 and recipe.ops[1] == OPS["HorizontalFlip"]() and recipe.ops[2] == OPS["Rotate"]()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("ops:\n  - Rotat: {degrees: [1, 2]}", ["Rotat", "did you mean 'Rotate'"]),
+        ("ops:\n  - Rotate: {degres: [1, 2]}", ["degres", "did you mean 'degrees'"]),
+        ("ops:\n  - Rotate: {degrees: 12}", ["degrees", "12", "[low, high]"]),
+        ("ops:\n  - Rotate: {degrees: [5, -5]}", ["[5, -5]", "low <= high"]),
+        ("ops:\n  - Rotate: {degrees: [0, 999]}", ["999", "180"]),
+        ("ops:\n  - Rotate: {degrees: [0, .nan]}", ["nan"]),
+        ("ops:\n  - Rotate: {p: 2}", ["p is 2", "between 0 and 1"]),
+        ("ops:\n  - Rotate: {p: often}", ["often"]),
+        ("ops:\n  - Rotate: {id: 3}", ["id is 3"]),
+        ("ops:\n  - Rotate: 12", ["its settings are 12"]),
+        ("ops:\n  - [Rotate]", ["op 1"]),
+        ("ops:\n  - Crop: {resize: 1}", ["resize", "true or false"]),
+        ("ops:\n  - Cutout: {fill: 300}", ["fill", "between 0 and 1"]),
+        ("ops:\n  - Shear: {x_degrees: [0, 45], y_degrees: [0, 45]}", ["flattens"]),
+        ("ops:\n  - Rotate: {id: a}\n  - Scale: {id: a}", ["two ops", "'a'"]),
+        ("opps:\n  - Rotate", ["opps", "did you mean 'ops'"]),
+        ("ops: []", ["list of `ops`"]),
+        ("border: reflekt\nops:\n  - Rotate", ["reflekt", "did you mean 'reflect'"]),
+        ("interp: lanczos\nops:\n  - Rotate", ["lanczos", "linear or cubic"]),
+        ("ops: !!python/object/apply:os.system ['true']", ["not plain YAML"]),
+        ("ops:\n  - VerticalFlip", ["VerticalFlip", "does not apply"]),
+    ],
+)
+def test_a_bad_recipe_file_is_named_and_its_mend_told(tmp_path: Path, text: str, words: list[str]):
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as caught:
+        Recipe.load(str(path), allowed=[n for n in OPS if n != "VerticalFlip"])
+    message = str(caught.value)
+    assert "bad.yaml" in message and caught.value.mend
+    assert all(word in message for word in words), message
+
+
+def test_unknown_presets_and_missing_files_are_told():
+    with pytest.raises(UserError, match="did you mean 'medium'"):
+        Recipe.load("mediun")
+    with pytest.raises(UserError, match=r"nowhere\.yaml"):
+        Recipe.load("nowhere.yaml")
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"steps": [{"op": "Rotat"}]}', '{"steps": [{"op": "Rotate"}]}', '{"border": "x", "steps": []}']
+)
+def test_a_broken_plan_is_refused(text: str):
+    with pytest.raises(UserError):
+        Plan.from_json(text)
+
+
+def test_geometry_and_colour_fuse_to_one_stage_each_and_local_ops_end_the_run():
+    plan = Plan(
+        (
+            Step("Brightness", "a", {"add_frac": 0.1}),
+            Step("Rotate", "b", {"degrees": 5.0}),
+            Step("Saturation", "c", {"factor": 1.1}),
+            Step("Scale", "d", {"factor": 1.1}),
+            Step("GaussianBlur", "e", {"sigma_px": 1.0}),
+            Step("Translate", "f", {"x_frac": 0.1, "y_frac": 0.0}),
+            Step("Gamma", "g", {"exponent": 0.9}),
+        )
+    )
+    names = [type(s).__name__ for s in fuse.compile(plan, (20, 30, 3)).stages]
+    assert names == ["Warp", "Recolour", "Blur", "Warp", "Recolour"]
+
+
+def test_the_light_half_of_the_engine_loads_neither_torch_nor_opencv():
+    code = "import sys, augmint.transforms.fuse, augmint.transforms.recipe; print({'torch', 'cv2'} & set(sys.modules))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "set()"
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 2**31))
+def test_a_batch_fuses_each_sample_as_its_own_plan_would_be(seed):
+    # Two local ops that happen or not, so that runs end at different places for different samples.
+    names = ["Rotate", {"GaussianBlur": {"p": 0.5}}, "Translate", "Brightness", {"Cutout": {"p": 0.5}}, "Shear"]
+    recipe = Recipe.from_dict({"ops": names})
+    keys = np.array([sample_key(seed, str(i)) for i in range(6)], np.uint64)
+    batch = fuse.compile_batch(recipe.draw_batch(keys), (16, 12), 3)
+    warps = [s for s in batch if isinstance(s, fuse.Warp)]
+    for i, k in enumerate(keys):
+        alone = [s.matrix for s in fuse.compile(recipe.plan_of(int(k)), (16, 12, 3)).stages if isinstance(s, fuse.Warp)]
+        mine = [w.matrix[i] for w in warps if not np.array_equal(w.matrix[i], np.eye(3))]
+        np.testing.assert_allclose(mine, alone, atol=1e-12)
+
+
+def test_the_guide_lists_every_op_with_its_default_ranges():
+    guide = (Path(__file__).parents[1] / "docs" / "transforms.md").read_text()
+    for name, op in OPS.items():
+        row = next((line for line in guide.splitlines() if line.startswith(f"| `{name}` |")), "")
+        assert f"| {op.family} |" in row, name
+        for entry in fields(op):
+            if "least" in entry.metadata:
+                low, high = entry.default
+                bounds = f"[{entry.metadata['least']:g}, {entry.metadata['most']:g}]"
+                assert f"`{entry.name}`" in row and f"({low:g}, {high:g})" in row and bounds in row, (name, entry.name)
