@@ -21,7 +21,9 @@ from augmint.core.errors import BadSample, UserError
 from augmint.core.run import read_jsonl
 from augmint.core.types import Dataset, Modality, Sample
 from augmint.data import images
-from augmint.modalities.image import ImageCodec, ImageModality, folder_name
+from augmint.data.sink import folder_name
+from augmint.modalities.image import ImageCodec, ImageModality
+from augmint.transforms.recipe import Recipe
 
 MODALITY = ImageModality()
 
@@ -94,7 +96,7 @@ def grid_of(tmp_path: Path, shapes: list[tuple[int, int]], size: int | None = No
         ([(100, 200)] * 3, None, (3, 32, 64)),
         ([(100, 200)] * 3, 32, (3, 16, 32)),
         ([(30, 60), (40, 80), (50, 100)], None, (3, 32, 64)),
-        ([(10, 20), (12, 24), (11, 22)], None, (3, 12, 24)),
+        ([(10, 20), (12, 24), (11, 22)], None, (3, 11, 22)),
         ([(30, 60), (60, 30), (31, 60), (60, 31)], None, (3, 60, 60)),
         ([(4, 400)], None, (3, 4, 64)),
         ([(1, 1)], None, (3, 4, 4)),
@@ -211,11 +213,12 @@ def test_preview_is_one_safe_tag_with_the_pixels_in_it() -> None:
 
 def test_class_folders_are_written_with_marks_and_metadata(tmp_path: Path) -> None:
     sink = MODALITY.sink(tmp_path, layout="class-folders")
-    assert pickle.loads(pickle.dumps(sink)).out == tmp_path, "workers get a copy"
     assert sink.write(Sample("a.png", noise(4, 4), "cat", origin="augmented")) == Path("cat/a.png")
     assert sink.write(Sample("dog/b.jpg", noise(4, 4), "dog", origin="synthetic")) == Path("dog/b.jpg")
     assert sink.write(Sample("c", noise(4, 4, 4), "dog", origin="synthetic")) == Path("dog/c.png")
     assert sink.write(Sample("dog/d.jpg", noise(4, 4, 4), "dog")) == Path("dog/d.png"), "JPEG has no alpha"
+    for_worker = pickle.loads(pickle.dumps(sink))
+    assert for_worker.out == tmp_path and not for_worker._rows, "what is sent to workers does not grow"
     rows = read_jsonl(tmp_path / "metadata.jsonl")
     assert [(r["file_name"], r["label"], r["origin"]) for r in rows] == [
         ("cat/a.png", "cat", "augmented"),
@@ -253,6 +256,34 @@ def test_parts_go_into_their_folders_with_their_own_metadata(tmp_path: Path) -> 
         "Test/cat/y.png": ("cat", "test"),
         "train/cat/x.png": ("cat", "train"),
     }
+
+
+def test_closing_sorts_and_sends_lines_home(tmp_path: Path) -> None:
+    sink = MODALITY.sink(tmp_path, layout="class-folders")
+    for name in ("train/c/b.png", "test/c/a.png", "train/c/a.png"):
+        place = sink.save(Sample(name, noise(4, 4), "c"))
+        sink.note(place, label="c", origin="augmented")  # as after a worker's save: no part is given
+    sink.close()
+    sink.close()
+    assert [r["file_name"] for r in read_jsonl(tmp_path / "train" / "metadata.jsonl")] == ["c/a.png", "c/b.png"]
+    assert [r["file_name"] for r in read_jsonl(tmp_path / "test" / "metadata.jsonl")] == ["c/a.png"]
+    assert not (tmp_path / "metadata.jsonl").exists()
+    assert {r.id: r.part for r in read(tmp_path).refs}["test/c/a.png"] == "test"
+
+
+def test_a_plan_is_applied_at_the_pictures_own_size() -> None:
+    recipe = Recipe.load("medium", allowed=MODALITY.ops)
+    x = noise(30, 50)
+    out = MODALITY.apply(recipe.draw(seed=0, sample_id="a"), x)
+    assert out.shape == x.shape and out.dtype == np.uint8 and (out != x).any()
+
+
+def test_a_sheet_shows_every_picture_sharply() -> None:
+    rows = [[Sample("a", noise(8, 8, 1, i)) for i in range(3)], [Sample("b", noise(8, 8, 4))]]
+    coded, suffix = MODALITY.sheet(rows, ["reals", ""])
+    shown = np.array(Image.open(BytesIO(coded)))
+    assert suffix == ".png" and shown.shape == (24 + 52 + 52, 4 + 3 * 52, 3)
+    np.testing.assert_array_equal(shown[24:72:6, 56:104:6, 0], rows[0][1].data[..., 0])
 
 
 def test_reals_are_copied_byte_for_byte_with_their_columns(tmp_path: Path) -> None:

@@ -152,7 +152,10 @@ class SignalSink:
         inner = Path(sample.label or "" if self.layout == "class-folders" else "", f"{name.removesuffix('.npy')}.npy")
         return self._put(coded.getvalue(), Path(part or "", inner), sample.label, sample.origin)
 
-    def copy(self, ref: Ref, *, part: str | None = None) -> Path:
+    def close(self) -> None:
+        """Everything is on disk already."""
+
+    def copy(self, ref: Ref) -> Path:
         """A real sample, byte for byte, at the path of its id."""
         return self._put(ref.path.read_bytes(), Path(ref.id), ref.label, "real")
 
@@ -226,9 +229,12 @@ class RowSink:
         write_text(self.out / "rows.csv", pd.DataFrame(self.rows).to_csv(index=False))
         return Path("rows.csv")
 
-    def copy(self, ref: Ref, *, part: str | None = None) -> Path:
+    def close(self) -> None:
+        """Everything is on disk already."""
+
+    def copy(self, ref: Ref) -> Path:
         """A real row, value for value."""
-        return self.write(Rows().load(ref), part=part)
+        return self.write(Rows().load(ref), part=ref.part)
 
 
 @lru_cache(maxsize=8)

@@ -109,14 +109,22 @@ class Codec(Protocol):
 
 
 class Sink(Protocol):
-    """Writes samples into a data set on disk."""
+    """Writes samples into a data set on disk.
+
+    Optional: ``save(sample, part=) -> Path`` and ``note(path, label=, origin=, extra=)``, the two halves of ``write``, for
+    a sink whose files can be written by worker processes.
+    """
 
     def write(self, sample: Sample, *, part: str | None = None) -> Path:
         """Write one sample under a temporary name, rename it, and return its path relative to the sink's root."""
         ...
 
-    def copy(self, ref: Ref, *, part: str | None = None) -> Path:
-        """Copy a real sample as it is, byte for byte where it is a file of its own; return its path as `write` does."""
+    def copy(self, ref: Ref) -> Path:
+        """Copy a real sample unchanged, byte for byte where it is a file of its own."""
+        ...
+
+    def close(self) -> None:
+        """Write what is known only at the end, such as the metadata."""
         ...
 
 
@@ -124,8 +132,9 @@ class Sink(Protocol):
 class Modality(Protocol):
     """Everything that depends on the kind of data. Structural: no base class to inherit from.
 
-    Optional members, looked up with ``getattr``: ``networks(config, grid, num_classes)`` replaces the generic nets,
-    ``probe(config)`` the downstream model of ``prove``, ``extra_metrics`` adds metrics.
+    Optional members, looked up with ``getattr``: ``networks(size, grid, num_classes)`` replaces the generic nets;
+    ``apply(plan, data)`` runs a plan on a sample's own data (without it, transforms run on the grid);
+    ``sheet(rows, titles)`` draws samples in a grid of pictures and returns ``(bytes, suffix)``.
     """
 
     @property

@@ -174,9 +174,13 @@ class Stream:
         models = np.array([rng.key("probe", purpose, self.seed, s) for s in range(self.num)], dtype=np.uint64)
         return rng.bits(models[:, None], (step << 24) + np.arange(slots))
 
+    def uniform(self, purpose: str, step: int, slots: int) -> NDArray[np.float64]:
+        """Uniform numbers in [0, 1): ``[S, slots]``."""
+        return rng.uniform(self.keys(purpose, step, slots))
+
     def places(self, step: int, slots: int, purpose: str = "draw") -> NDArray[np.float64]:
         """Where in [0, 1) each slot falls, ``[S, slots]``: one in each of ``slots`` equal intervals (systematic)."""
-        return (np.arange(slots) + rng.uniform(self.keys(purpose, step, slots))) / slots
+        return (np.arange(slots) + self.uniform(purpose, step, slots)) / slots
 
 
 @contextmanager

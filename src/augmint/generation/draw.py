@@ -39,6 +39,21 @@ class Scores:
     evidence: F32
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The real samples that a GAN is judged with; kept with it, for a copy can only be found beside its original.
+
+    Attributes:
+        x, y: ``[M, C, *shape]``, ``[M]``: what the generator learned from, pool samples with the labels given to them.
+        held_x, held_y: ``[H, C, *shape]``, ``[H]``: reals that nothing was trained on; may be empty.
+    """
+
+    x: F32
+    y: I64
+    held_x: F32
+    held_y: I64
+
+
 class Gan:
     """Generator, verifier and codec of a run.
 
@@ -55,17 +70,20 @@ class Gan:
         generator: nn.Module,
         verifier: Judge,
         *,
-        held_scores: F32 | None = None,
-        held_errors: F32 | None = None,
-        codes: Tensor | None = None,
-        code_labels: I64 | None = None,
+        known: Known | None = None,
         name: str = "gan",
+        split_seed: int | None = None,
     ) -> None:
+        """``split_seed`` is the seed of the split whose test part was kept from this GAN."""
         self.modality, self.codec, self.classes, self.name = modality, codec, tuple(classes), name
-        self.generator, self.verifier = generator.eval().requires_grad_(False), verifier.eval()
-        self._held_scores = np.sort(held_scores) if held_scores is not None else None
-        self._held_errors = np.sort(held_errors) if held_errors is not None else None
-        self._codes, self._code_labels = codes, code_labels
+        self.generator, self.verifier = generator.eval(), verifier.eval()
+        self.known, self.split_seed = known, split_seed
+        self._held_scores: F32 | None = None
+        self._held_errors: F32 | None = None
+        if known is not None:
+            has_held = len(known.held_x) > 0
+            raw = self._evidence(known.held_x, known.held_y) if has_held else self._evidence(known.x, known.y)
+            self._held_scores, self._held_errors = np.sort(raw[:, 0]), np.sort(raw[:, 1])
 
     @property
     def summary(self) -> list[str]:
@@ -103,6 +121,7 @@ class Gan:
             "score": round(float(scores.realness[index]), 2),
             "rebuild": round(float(scores.rebuild[index]), 2),
             "model": self.name,
+            "split_seed": self.split_seed,
         }
         name = f"synthetic-{seed}-{index:06d}"
         return Sample(name, self.codec.decode(np.clip(x, -1, 1)), label, meta=meta, origin="synthetic")
@@ -130,46 +149,54 @@ class Gan:
 
     def verifier_draw(self, y: I64, *, seed: int = 0) -> F32:
         """Samples of the verifier's own generative branch: mixed codes of two training reals of the class, decoded."""
-        if self._codes is None or self._code_labels is None or not len(self._codes):
-            raise UserError("this GAN has no codes of its training samples", mend="train it again with this version")
-        y = np.maximum(y, 0)
-        picks = []
+        if self.known is None:
+            raise UserError("this GAN does not know its training samples", mend="load it from its run")
+        y, known_y = np.maximum(y, 0), np.maximum(self.known.y, 0)
+        pairs, weights = np.empty((len(y), 2), np.int64), np.empty((len(y), 1), np.float32)
         for i, c in enumerate(y):
-            own = np.flatnonzero(self._code_labels == c)
-            own = own if len(own) else np.arange(len(self._codes))
+            own = np.flatnonzero(known_y == c)
+            own = own if len(own) else np.arange(len(known_y))
             u = rng.uniform(rng.key(seed, "mix codes", int(c), i), np.arange(3))
-            a, b = own[int(u[0] * len(own))], own[int(u[1] * len(own))]
-            picks.append(torch.lerp(self._codes[a], self._codes[b], 0.5 * float(u[2])))
-        codes = torch.stack(picks)
-        return _in_chunks(lambda c, _: self.verifier.rebuild(c).clamp(-1, 1), codes, torch.from_numpy(y))
+            pairs[i], weights[i] = own[(u[:2] * len(own)).astype(int)], 0.5 * u[2]
+        zeros = torch.zeros(2 * len(y), dtype=torch.long)
+        codes = _in_chunks(lambda x, _: self.verifier.encode(x), torch.from_numpy(self.known.x[pairs.ravel()]), zeros)
+        a, b = codes.reshape(len(y), 2, -1).transpose(1, 0, 2)
+        mixed = torch.from_numpy(a + weights * (b - a))
+        return _in_chunks(lambda c, _: self.verifier.rebuild(c).clamp(-1, 1), mixed, torch.from_numpy(y))
 
     # -- judging samples -----------------------------------------------------------------------------------------
 
     def score(self, x: F32, y: I64 | None = None) -> Scores:
         """Both scores of ``[N, C, *shape]``; without labels the verifier's own are used."""
-        y = self.classify(x)[0] if y is None else np.maximum(y, 0)
+        found = self._evidence(x, self.classify(x)[0] if y is None else y)
+        realness, rebuild = _percentile(self._held_scores, found[:, 0]), _percentile(self._held_errors, found[:, 1])
+        return Scores(realness, rebuild, found)
 
+    def _evidence(self, x: F32, y: I64) -> F32:
         def judge(x_part: Tensor, y_part: Tensor) -> Tensor:
             verdict = self.verifier(x_part, y_part)
             rebuilt = self.verifier.rebuild(self.verifier.heads.code(verdict.features))
             error = (x_part - rebuilt).square().flatten(1).mean(1).add(1e-8).log()
             return torch.cat([verdict.score[:, None], error[:, None], verdict.features], 1)
 
-        evidence = _in_chunks(judge, torch.from_numpy(np.ascontiguousarray(x)), torch.from_numpy(y))
-        return Scores(
-            _percentile(self._held_scores, evidence[:, 0]), _percentile(self._held_errors, evidence[:, 1]), evidence
-        )
+        return _in_chunks(judge, torch.from_numpy(np.ascontiguousarray(x)), torch.from_numpy(np.maximum(y, 0)))
 
     def classify(self, x: F32) -> tuple[I64, F32]:
         """Class indices ``[N]`` and how sure the verifier is of each, in [0, 1]."""
         zeros = torch.zeros(len(x), dtype=torch.long)
-        p = _in_chunks(lambda part, _: self.verifier.classify(part).softmax(1), torch.from_numpy(np.ascontiguousarray(x)), zeros)
+        p = _in_chunks(
+            lambda part, _: self.verifier.classify(part).softmax(1), torch.from_numpy(np.ascontiguousarray(x)), zeros
+        )
         return p.argmax(1).astype(np.int64), p.max(1)
 
     def reconstruct(self, x: F32) -> F32:
         """``[N, C, *shape]`` as the verifier's generative branch rebuilds it."""
         zeros = torch.zeros(len(x), dtype=torch.long)
-        return _in_chunks(lambda part, _: self.verifier.reconstruct(part).clamp(-1, 1), torch.from_numpy(np.ascontiguousarray(x)), zeros)
+        return _in_chunks(
+            lambda part, _: self.verifier.reconstruct(part).clamp(-1, 1),
+            torch.from_numpy(np.ascontiguousarray(x)),
+            zeros,
+        )
 
     # -- disk ----------------------------------------------------------------------------------------------------
 
@@ -178,16 +205,19 @@ class Gan:
         tensors: dict[str, Mapping[str, Tensor]] = {
             "generator": self.generator.state_dict(),
             "verifier": self.verifier.state_dict(),
-            "references": {
-                "held_scores": _tensor(self._held_scores),
-                "held_errors": _tensor(self._held_errors),
-                "codes": self._codes if self._codes is not None else torch.zeros(0, 1),
-                "code_labels": torch.from_numpy(self._code_labels) if self._code_labels is not None else torch.zeros(0),
-            },
         }
+        if self.known is not None:
+            k = self.known
+            half = {"x": k.x.astype(np.float16), "held_x": k.held_x.astype(np.float16), "y": k.y, "held_y": k.held_y}
+            tensors["known"] = {name: torch.from_numpy(np.ascontiguousarray(v)) for name, v in half.items()}
         checkpoint.save_folder(run / "gan", tensors, {"name": self.name})
-        about = {"modality": self.modality.name, "size": size, "classes": list(self.classes), "codec": self.codec.to_dict()}
-        write_json(run / "gan.json", {**about, "name": self.name})
+        about = {
+            "modality": self.modality.name,
+            "size": size,
+            "classes": list(self.classes),
+            "codec": self.codec.to_dict(),
+        }
+        write_json(run / "gan.json", {**about, "name": self.name, "split_seed": self.split_seed})
 
     @classmethod
     def load(cls, run: Path, modality: Modality) -> Gan:
@@ -197,18 +227,11 @@ class Gan:
         generator, verifier = networks(modality, about["size"], codec.grid, len(about["classes"]), seed=0)
         checkpoint.load_into(generator, run / "gan", "generator")
         checkpoint.load_into(verifier, run / "gan", "verifier")
-        refs = checkpoint.load_part(run / "gan", "references")
+        k = {name: v.numpy() for name, v in checkpoint.load_part(run / "gan", "known").items()}
+        known = Known(k["x"].astype(np.float32), k["y"], k["held_x"].astype(np.float32), k["held_y"])
+        name, split_seed = about["name"], about["split_seed"]
         return cls(
-            modality,
-            codec,
-            about["classes"],
-            generator,
-            verifier,
-            held_scores=refs["held_scores"].numpy(),
-            held_errors=refs["held_errors"].numpy(),
-            codes=refs["codes"],
-            code_labels=refs["code_labels"].numpy().astype(np.int64),
-            name=about["name"],
+            modality, codec, about["classes"], generator, verifier, known=known, name=name, split_seed=split_seed
         )
 
     # -- inside --------------------------------------------------------------------------------------------------
@@ -220,7 +243,8 @@ class Gan:
             return np.arange(num, dtype=np.int64) % max(1, len(self.classes))
         if label not in self.classes:
             raise UserError(
-                f"there is no class '{label}'{did_you_mean(label, self.classes)}", mend="one of: " + ", ".join(self.classes)
+                f"there is no class '{label}'{did_you_mean(label, self.classes)}",
+                mend="one of: " + ", ".join(self.classes),
             )
         return np.full(num, self.classes.index(label), dtype=np.int64)
 
@@ -262,7 +286,3 @@ def _percentile(sorted_reference: F32 | None, values: F32) -> F32:
         return np.full(len(values), 50.0, dtype=np.float32)
     at = (np.searchsorted(sorted_reference, values, "left") + np.searchsorted(sorted_reference, values, "right")) / 2
     return (100.0 * at / len(sorted_reference)).astype(np.float32)
-
-
-def _tensor(values: F32 | None) -> Tensor:
-    return torch.zeros(0) if values is None else torch.from_numpy(np.ascontiguousarray(values))

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import base64
-import json
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from hashlib import blake2b
 from html import escape
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,17 +13,19 @@ import cv2
 import numpy as np
 
 from augmint.core.errors import BadSample, UserError
-from augmint.core.run import read_jsonl, write_bytes, write_jsonl
 from augmint.core.types import F32, Dataset, Grid, Origin, Ref, Sample, Scan, Skipped
 from augmint.data import images, layout
 from augmint.data.images import SOURCE_TYPES, SUFFIXES, U8
+from augmint.data.sink import FolderSink
 from augmint.data.split import box_means
+from augmint.transforms import run_cv
+from augmint.transforms.plan import Plan
 
 LARGEST = 64  # pixels on the longer side, unless a size is asked for: what a CPU trains a GAN on in minutes
 SMALLEST = 4
+_PAPER, _GAP = (244, 244, 241), 4
 _SCANNED = ("height", "width", "channels", "format", "bytes", "origin")
 _ORIGINS: dict[str | None, Origin] = {SOURCE_TYPES["augmented"]: "augmented", SOURCE_TYPES["synthetic"]: "synthetic"}
-_WINDOWS_NAMES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
 class ImageModality:
@@ -81,8 +80,13 @@ class ImageModality:
         origin = ref.meta.get("origin", "real")
         return Sample(ref.id, images.read(ref.path), ref.label, meta=ref.meta, origin=origin)
 
-    def sink(self, out: Path, *, layout: str) -> ImageSink:
-        return ImageSink(out, layout=layout)
+    def apply(self, plan: Plan, data: U8) -> U8:
+        """What a plan makes of one picture, at the picture's own size."""
+        return run_cv.apply(plan, data)
+
+    def sink(self, out: Path, *, layout: str) -> FolderSink:
+        """Writes pictures with the provenance mark of their origin."""
+        return FolderSink(out, layout=layout, file_name=_file_name, encode=_coded, passing=_SCANNED)
 
     def fit(self, dataset: Dataset, *, size: int | None = None) -> ImageCodec:
         """One grid for all pictures: their own size where it is common and at most 64, else a letterbox.
@@ -110,6 +114,18 @@ class ImageModality:
         flat = batch.reshape(num, channels, -1)
         return np.concatenate([small, flat.mean(axis=2), flat.std(axis=2), _gradients(batch)], axis=1, dtype=np.float32)
 
+    def sheet(self, rows: Sequence[Sequence[Sample]], titles: Sequence[str]) -> tuple[bytes, str]:
+        """A PNG with one line of pictures a row, each under its title ('' for none): ``(bytes, suffix)``."""
+        lines = [
+            line
+            for row, title in zip(rows, titles, strict=True)
+            for line in (_title(title), _line(row))
+            if line is not None
+        ]
+        width = max(x.shape[1] for x in lines)
+        wide = [cv2.copyMakeBorder(x, 0, 0, 0, width - x.shape[1], cv2.BORDER_CONSTANT, value=_PAPER) for x in lines]
+        return images.encode(np.concatenate(wide), ".png"), ".png"
+
     def preview(self, sample: Sample, *, width: int = 96) -> str:
         """An ``<img>`` with the picture inside; small pictures keep sharp pixels, large ones are shrunk first."""
         data: U8 = sample.data
@@ -123,6 +139,34 @@ class ImageModality:
             f'<img src="data:image/png;base64,{coded}" width="{width}" height="{height}" '
             f'alt="{title}" title="{title}" loading="lazy"{style}>'
         )
+
+
+def _title(text: str) -> U8 | None:
+    if not text:
+        return None
+    out = np.full((24, 10 + 8 * len(text), 3), _PAPER, dtype=np.uint8)
+    cv2.putText(out, text, (_GAP, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (70, 75, 80), 1, cv2.LINE_AA)
+    return out
+
+
+def _line(row: Sequence[Sample]) -> U8 | None:
+    """Pictures side by side, small ones enlarged to about 48 pixels without smoothing; transparency over paper."""
+    if not row:
+        return None
+    cells = []
+    for sample in row:
+        x = _promoted(sample.data, 4)
+        alpha = x[:, :, 3:] / 255.0
+        shown = np.rint(x[:, :, :3] * alpha + np.array(_PAPER) * (1 - alpha)).astype(np.uint8)
+        times = max(1, 48 // max(shown.shape[:2]))
+        cells.append(np.repeat(np.repeat(shown, times, axis=0), times, axis=1))
+    height = max(x.shape[0] for x in cells)
+    out = np.full((height + _GAP, sum(x.shape[1] + _GAP for x in cells) + _GAP, 3), _PAPER, dtype=np.uint8)
+    left = _GAP
+    for x in cells:
+        out[: x.shape[0], left : left + x.shape[1]] = x
+        left += x.shape[1] + _GAP
+    return out
 
 
 def _with_header(ref: Ref) -> Ref:
@@ -255,110 +299,13 @@ class ImageCodec:
         return asdict(self)
 
 
-class ImageSink:
-    """Writes pictures into a data set on disk, in a given layout, with metadata.jsonl beside them.
-
-    `save` only writes a file and may run in worker processes; `note` keeps metadata.jsonl and belongs to one process,
-    which calls it in the samples' order. `write` and `copy` do both.
-    """
-
-    def __init__(self, out: Path, *, layout: str) -> None:
-        self.out, self.layout = out, layout
-        self._rows: dict[str, dict[str, dict[str, Any]]] = {}
-        self._mine: set[str] = set()
-
-    def place(self, sample: Sample, *, part: str | None = None) -> Path:
-        """Where a sample goes, relative to the sink's root: its id, under its class folder and part folder.
-
-        An id that has them already keeps its place. Names that could leave the folder are refused.
-        """
-        path = PurePosixPath(sample.id)
-        if path.is_absolute() or ".." in path.parts or "\0" in sample.id or not path.name:
-            raise BadSample("this id cannot be a path inside the output", where=sample.id, mend="give another id")
-        suffix = path.suffix.lower()
-        if suffix not in SUFFIXES:
-            path = path.with_name(path.name + ".png")
-        elif suffix != ".png" and sample.data is not None and sample.data.shape[2] == 4:
-            path = path.with_suffix(".png")
-        folders = list(path.parts[:-1])
-        wanted = folder_name(sample.label) if sample.label is not None and self.layout == "class-folders" else None
-        if wanted is not None and wanted not in folders[:2]:
-            at = 1 if folders and layout.part_of(folders[0]) else 0
-            folders.insert(at, wanted)
-        if part is not None and (not folders or layout.part_of(folders[0]) != layout.part_of(part)):
-            folders.insert(0, part)
-        return Path(*folders, path.name)
-
-    def save(self, sample: Sample, *, part: str | None = None) -> Path:
-        """Write one picture, with the provenance mark of its origin, and return its place."""
-        place = self.place(sample, part=part)
-        mark = SOURCE_TYPES.get(sample.origin)
-        write_bytes(self.out / place, images.encode(sample.data, place.suffix, mark=mark))
-        return place
-
-    def note(
-        self,
-        place: Path,
-        *,
-        label: str | None,
-        origin: Origin,
-        part: str | None = None,
-        extra: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Add a line to metadata.jsonl: the split folder's own if the sample lies in its part's folder, else the root's.
-
-        The part also stands in the column `split`. A line that an interrupted run has left is taken over.
-        """
-        name = place.as_posix()
-        if name in self._mine:
-            raise UserError(
-                "two samples would be written to one file", where=self.out / name, mend="give them other ids"
-            )
-        self._mine.add(name)
-        top, _, rest = name.partition("/")
-        in_folder = part is not None and bool(rest) and layout.part_of(top) == layout.part_of(part)
-        split = {"split": part} if part is not None else {}
-        row = {"file_name": rest if in_folder else name, "label": label, "origin": origin, **split, **(extra or {})}
-        self._append(self.out / (top if in_folder else "") / "metadata.jsonl", row)
-
-    def _append(self, path: Path, row: dict[str, Any]) -> None:
-        key = path.as_posix()
-        if key not in self._rows:
-            self._rows[key] = {str(r.get("file_name")): r for r in read_jsonl(path)}
-            write_jsonl(path, list(self._rows[key].values()))  # drops a line that a kill has cut short
-        rows, name = self._rows[key], row["file_name"]
-        if name in rows and rows[name] != row:
-            rows[name] = row
-            write_jsonl(path, list(rows.values()))
-        elif name not in rows:
-            rows[name] = row
-            with path.open("a", encoding="utf-8") as f:
-                f.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
-
-    def write(self, sample: Sample, *, part: str | None = None) -> Path:
-        """`save` and `note` one sample. Columns of its ``meta`` that the scan did not make go into its line."""
-        place = self.save(sample, part=part)
-        self.note(place, label=sample.label, origin=sample.origin, part=part, extra=_own_columns(sample.meta))
-        return place
-
-    def copy(self, ref: Ref, *, part: str | None = None) -> Path:
-        """Copy a file byte for byte to the path of its id, and note it; ``part`` is by default what the ref says."""
-        place = PurePosixPath(ref.id)
-        if place.is_absolute() or ".." in place.parts:
-            raise BadSample("this id cannot be a path inside the output", where=ref.id, mend="give another id")
-        write_bytes(self.out / place, ref.path.read_bytes())
-        columns, origin = _own_columns(ref.meta), ref.meta.get("origin", "real")
-        self.note(Path(place), label=ref.label, origin=origin, part=part or ref.part, extra=columns)
-        return Path(place)
+def _file_name(sample: Sample) -> str:
+    """The id's own name where a picture can have it, else with ``.png``: for transparency, which no JPEG holds."""
+    path = PurePosixPath(sample.id)
+    if path.suffix.lower() not in SUFFIXES:
+        return path.name + ".png"
+    return path.name if path.suffix.lower() == ".png" or sample.data.shape[2] < 4 else path.stem + ".png"
 
 
-def _own_columns(meta: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in meta.items() if k not in _SCANNED}
-
-
-def folder_name(label: str) -> str:
-    """A label as the name of one folder, on any system; changed names end in a hash, so that no two labels meet."""
-    clean = re.sub(r'[\x00-\x1f/\\:*?"<>|]', "_", label).strip(" .")[:80]
-    if clean == label and not _WINDOWS_NAMES.fullmatch(clean):
-        return clean
-    return f"{clean or 'class'}-{blake2b(label.encode('utf-8', 'replace'), digest_size=3).hexdigest()}"
+def _coded(sample: Sample, suffix: str) -> bytes:
+    return images.encode(sample.data, suffix, mark=SOURCE_TYPES.get(sample.origin))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -49,7 +50,7 @@ class Generator(nn.Module):
         self.mapping = Mapping(num_classes, w_dim)
         self.basis = nn.Parameter(torch.randn(1, widths[0], *self.plan.base))
         self.weigh = linear(w_dim, widths[0])
-        self.change = nn.ModuleList(conv(axes, a, b, 1) for a, b in zip(widths, widths[1:], strict=False))
+        self.change = nn.ModuleList(conv(axes, a, b, 1) for a, b in pairwise(widths))
         self.blocks = nn.ModuleList(Residual(axes, w) for w in widths)
         self.style = nn.ModuleList(linear(w_dim, w, gain=0.1) for w in widths)
         self.out = conv(axes, widths[-1], channels * 2**axes, 1)
@@ -78,10 +79,10 @@ class ArticleGenerator(nn.Module):
     def __init__(self, channels: int, shape: Sequence[int], num_classes: int, width: int = 32) -> None:
         super().__init__()
         axes, self.shape = len(shape), tuple(shape)
-        self.half = tuple(-(-s // 2) for s in shape)
+        self.small = tuple(-(-s // 2) for s in shape)
         self.mapping = Mapping(num_classes, 128)
         cells = 1
-        for s in self.half:
+        for s in self.small:
             cells *= s
         self.spread = linear(128, width * cells, gain=1.4)
         self.conv1 = conv(axes, width, width)
@@ -93,6 +94,6 @@ class ArticleGenerator(nn.Module):
     def synthesise(self, w: Tensor) -> Tensor:
         """``w [N, D]`` -> ``[N, channels, *shape]``."""
         w = w[:, 0] if w.dim() == 3 else w
-        x = F.leaky_relu(self.spread(w), 0.2).unflatten(1, (-1, *self.half))
-        x = upsample(x, [2 * s for s in self.half])
+        x = torch.unflatten(F.leaky_relu(self.spread(w), 0.2), 1, (-1, *self.small))
+        x = upsample(x, [2 * s for s in self.small])
         return crop_to(torch.tanh(self.conv2(F.leaky_relu(self.conv1(x), 0.2))), self.shape)

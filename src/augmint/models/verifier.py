@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -47,7 +49,9 @@ class Heads(nn.Module):
     """Two fully connected layers and what reads from them: realness with class projection (Miyato and Koyama 2018),
     class logits, and the code that the decoder rebuilds from."""
 
-    def __init__(self, d_in: int, channels: int, shape: Sequence[int], num_classes: int, hidden: int, width: int) -> None:
+    def __init__(
+        self, d_in: int, channels: int, shape: Sequence[int], num_classes: int, hidden: int, width: int
+    ) -> None:
         super().__init__()
         code_dim = min(64, max(4, channels * math.prod(shape) // 4))
         self.fc1, self.fc2 = linear(d_in, hidden, gain=1.4), linear(hidden, FEATURES, gain=1.4)
@@ -114,12 +118,13 @@ class Verifier(Judge):
         widths = [*widths, *[widths[-1]] * stages][:stages][::-1]
         self.stem = conv(axes, channels * 2**axes, widths[0], 3)
         self.blocks = nn.ModuleList(Residual(axes, w) for w in widths)
-        self.change = nn.ModuleList(conv(axes, a, b, 1) for a, b in zip(widths, widths[1:], strict=False))
+        self.change = nn.ModuleList(conv(axes, a, b, 1) for a, b in pairwise(widths))
         # One weight for each channel and cell: pooling that knows where things are.
-        self.pool = nn.Parameter(
-            conv(axes, 1, 1).weight.new_empty(1, widths[-1], *self.plan.base).normal_(std=1 / math.sqrt(math.prod(self.plan.base)))
+        cells = math.prod(self.plan.base)
+        self.pool = nn.Parameter(torch.randn(1, widths[-1], *self.plan.base) / math.sqrt(cells))
+        self.heads = Heads(
+            widths[-1], channels, shape, num_classes, hidden=2 * FEATURES, width=max(16, widths[-1] // 4)
         )
-        self.heads = Heads(widths[-1], channels, shape, num_classes, hidden=2 * FEATURES, width=max(16, widths[-1] // 4))
 
     def see(self, x: Tensor) -> Tensor:
         x = self.stem(unshuffle(pad_to(x, self.plan.padded)))

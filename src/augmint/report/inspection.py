@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from tempfile import mkdtemp
@@ -204,9 +204,8 @@ def _summary(
     lines = [f"{data.root.name}: {_some(len(table), f'usable {data.modality.name} sample')}, layout {data.layout}"]
     if counts:
         low, high = min(counts.values()), max(counts.values())
-        lines.append(
-            f"{len(counts)} classes, " + (f"{low} samples each" if low == high else f"{low} to {high} samples")
-        )
+        each = f"{_some(low, 'sample')} each" if low == high else f"{low} to {high} samples"
+        lines.append(f"{_some(len(counts), 'class', 'classes')}, {each}")
     else:
         lines.append("no labels")
     if bool(table["part"].notna().any()):
@@ -217,7 +216,8 @@ def _summary(
         span = f"{small.width} x {small.height}"
         if len(sizes[["width", "height"]].drop_duplicates()) > 1:
             span += f" to {large.width} x {large.height}"
-        lines.append(f"sizes {span}; " + ", ".join(f"{n} {f}" for f, n in table["format"].value_counts().items()))
+        formats = table["format"].value_counts().items() if "format" in table else ()
+        lines.append("; ".join(["sizes " + span, ", ".join(f"{n} {name}" for name, n in formats)]).rstrip("; "))
     exact = int((duplicates["kind"] == "exact").sum()) if len(duplicates) else 0
     lines.append(f"{_some(exact, 'exact duplicate')}, {_some(len(duplicates) - exact, 'near-duplicate')}")
     lines.append(f"{len(broken)} left out" + (":" if len(broken) else ""))
@@ -230,26 +230,30 @@ def _advice(study: _Study, duplicates: pd.DataFrame, classes: pd.DataFrame) -> l
     labelled = classes[classes["class"] != "(no label)"] if len(classes) else classes
     if len(labelled) and labelled["samples"].min() < FEW:
         poor = labelled.nsmallest(1, "samples").iloc[0]
-        out.append(
-            f"class '{poor['class']}' has {poor['samples']} samples: a few more are worth more than anything made"
-        )
+        have = _some(int(poor["samples"]), "sample")
+        out.append(f"class '{poor['class']}' has {have}: a few more real ones are worth more than anything made")
     if len(labelled) > 1 and labelled["samples"].max() >= 4 * max(labelled["samples"].min(), 1):
         out.append("the classes are unbalanced: balanced sampling is compared with in every proof")
     if len(labelled) == 1:
         out.append("there is one class only: nothing can be proven by classification")
     if not len(labelled):
         out.append("there are no labels: samples can be made and scored, but no lift can be proven")
-    if not len(duplicates):
-        return out
-    exact = duplicates[duplicates["kind"] == "exact"]
-    if conflicts := int((exact["label"] != exact["label_of_other"])[exact["label"].notna()].sum()):
+    if len(duplicates):
+        out += _advice_on_copies(duplicates)
+    if len(duplicates) or study.data.skipped:
+        out.append(f"`augmint inspect {study.data.root.name} --fix OUT` writes a clean copy, split safely")
+    return out
+
+
+def _advice_on_copies(duplicates: pd.DataFrame) -> list[str]:
+    out = []
+    exact = duplicates[duplicates["kind"] == "exact"].dropna(subset=["label", "label_of_other"])
+    if conflicts := int((exact["label"] != exact["label_of_other"]).sum()):
         out.append(f"{_some(conflicts, 'exact duplicate')} under another label: look at the pairs, one label is wrong")
     sealed = duplicates[(duplicates["part"] == "test") != (duplicates["part_of_other"] == "test")]
     if len(sealed):
-        out.append(
-            f"{len(sealed)} samples stand, nearly or exactly, on both sides of the test split: results would be too good"
-        )
-    out.append(f"`augmint inspect {study.data.root.name} --fix OUT` writes a copy without duplicates, split safely")
+        pairs = _some(len(sealed), "pair")
+        out.append(f"{pairs} of duplicates across the border of the test part: results on it would look too good")
     return out
 
 
@@ -369,5 +373,6 @@ def _copy(data: Dataset, folder: Path, rows: Sequence[tuple[Ref, Part]], left: S
     folder.chmod(0o755)
     sink = data.modality.sink(folder, layout=data.layout)
     for ref, part in rows:
-        sink.copy(ref, part=part)
+        sink.copy(replace(ref, part=part))
+    sink.close()
     write_jsonl(folder / "left-out.jsonl", [{"where": s.where, "reason": s.reason, "mend": s.mend} for s in left])

@@ -7,16 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 
 from augmint.core import rng
 from augmint.core.config import TrainConfig
 from augmint.core.run import Run, write_bytes
-from augmint.core.types import F32, I64, Codec, Dataset, Modality, Sample
+from augmint.core.types import F32, I64, Codec, Dataset, Sample
 from augmint.evaluation.copies import check
 from augmint.evaluation.distances import frechet, prdc
 from augmint.evaluation.features import TrainedCnn, trained_cnn_features
-from augmint.generation.draw import Gan
+from augmint.generation.draw import Gan, Known
 from augmint.training.fit import Fitted, Material, fit
 from augmint.training.loop import Figures, State
 from augmint.training.watch import diversity_by_class, remarks
@@ -43,40 +42,22 @@ def train_gan(
     fitted = fit(
         run, data.modality, material, config, seconds=seconds, seed=seed, stop=stop, on_tick=watcher, progress=progress
     )
-    gan = _finished(data.modality, codec, data.classes, material, fitted, name=run.path.name)
+    known = Known(fitted.x, fitted.y, material.held_out_x, fitted.held_out_y)
+    gan = Gan(
+        data.modality, codec, data.classes, fitted.generator, fitted.verifier,
+        known=known, name=run.path.name, split_seed=seed,
+    )  # fmt: skip
     gan.save(run.path, size=config.size)
     run.update(timings={"train_s": round(time.perf_counter() - started, 1)})
     return gan, fitted
 
 
-def _finished(
-    modality: Modality, codec: Codec, classes: tuple[str, ...], material: Material, fitted: Fitted, *, name: str
-) -> Gan:
-    """The GAN with its references: scores of held-out reals, or of training reals where none are held out."""
-    bare = Gan(modality, codec, classes, fitted.generator, fitted.verifier)
-    held_x, held_y = (material.held_out_x, fitted.held_out_y) if len(material.held_out_x) else (fitted.x, fitted.y)
-    evidence = bare.score(held_x, held_y).evidence
-    with torch.no_grad():
-        keep = rng.permutation(rng.key("codes", len(fitted.x)), len(fitted.x))[:2000]
-        codes = fitted.verifier.encode(torch.from_numpy(fitted.x[keep]))
-    return Gan(
-        modality,
-        codec,
-        classes,
-        fitted.generator,
-        fitted.verifier,
-        held_scores=evidence[:, 0],
-        held_errors=evidence[:, 1],
-        codes=codes,
-        code_labels=np.maximum(fitted.y[keep], 0),
-        name=name,
-    )
-
-
 class _Watcher:
     """At a tick: figures against held-out reals, remarks in words, and a grid of pictures with the same latents as before."""
 
-    def __init__(self, run: Run, data: Dataset, codec: Codec, material: Material, seed: int, progress: Progress) -> None:
+    def __init__(
+        self, run: Run, data: Dataset, codec: Codec, material: Material, seed: int, progress: Progress
+    ) -> None:
         self.run, self.data, self.codec, self.progress, self.seed = run, data, codec, progress, seed
         self.features: TrainedCnn | None = None
 
@@ -94,7 +75,7 @@ class _Watcher:
             late=state.step > self.run.chosen("steps") / 3,
         ):
             self.run.log(f"step {state.step}: {text}")
-            self.progress({"stage": "train", "text": text})
+            self.progress({"stage": "train", "note": text})
         self._snapshot(gan, state.step, known)
         return found
 
@@ -125,4 +106,5 @@ class _Watcher:
 
 def _first(x: F32, y: I64, label: int, nth: int) -> F32:
     own = np.flatnonzero(np.maximum(y, 0) == label)
-    return x[own[nth % len(own)]] if len(own) else x[nth % len(x)]
+    chosen: F32 = x[own[nth % len(own)]] if len(own) else x[nth % len(x)]
+    return chosen

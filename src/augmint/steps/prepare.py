@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from augmint.core import rng
 from augmint.core.errors import UserError
 from augmint.core.types import F32, I64, Codec, Dataset, Skipped
 from augmint.data.split import Fold, Split, assign, near_duplicates
+from augmint.evaluation.lift import regime_of
 from augmint.training.fit import Material
 
 HELD_OUT_FRAC = 0.15
@@ -85,19 +85,18 @@ def prepare(
 
     enough = len(pool_x) >= ENOUGH_POOL
     parts = [r.part for r in data.refs]
-    split = assign(
-        y, parts, groups[: len(x)], seed=seed, held_out_frac=0.0 if enough else HELD_OUT_FRAC, folds=folds
-    )
+    split = assign(y, parts, groups[: len(x)], seed=seed, held_out_frac=0.0 if enough else HELD_OUT_FRAC, folds=folds)
     if len(pool_x):
         tested = np.unique(groups[np.concatenate([f.test for f in split.folds])])
         clean = ~np.isin(groups[len(x) :], tested)
         if not clean.all():
             notes.append(f"{(~clean).sum()} pool samples are left out: near-duplicates of test samples")
         pool_x = pool_x[clean]
-    held = rng.permutation(rng.key("pool held-out", seed), len(pool_x))[: int(HELD_OUT_FRAC * len(pool_x))] if enough else []
+    num_held = int(HELD_OUT_FRAC * len(pool_x)) if enough else 0
+    held = np.sort(rng.permutation(rng.key("pool held-out", seed), len(pool_x))[:num_held])
     regime, why = _regime(data, y, split, len(pool_x))
     return Prepared(
-        data, codec, x, y, pool_x, np.sort(np.asarray(held, dtype=np.int64)), split, regime,
+        data, codec, x, y, pool_x, held, split, regime,
         (*data.notes, *_bad(data.skipped), *split.notes, *notes, why),
     )  # fmt: skip
 
@@ -108,7 +107,7 @@ def _joined(data: Dataset, pool: Dataset) -> Dataset:
 
 def _bad(skipped: tuple[Skipped, ...]) -> tuple[str, ...]:
     return tuple(f"left out {s.where}: {s.reason}" for s in skipped[:5]) + (
-        (f"... and {len(skipped) - 5} more", ) if len(skipped) > 5 else ()
+        (f"... and {len(skipped) - 5} more",) if len(skipped) > 5 else ()
     )
 
 
@@ -117,10 +116,14 @@ def _regime(data: Dataset, y: I64, split: Split, num_pool: int) -> tuple[str, st
     if len(data.classes) < 2 or (y >= 0).sum() < 4:
         return "none", "no labels to learn, or one class only: nothing can be proven, samples are scored and kept apart"
     if num_pool:
-        return "pool", f"few labels and a pool of {num_pool}: the verifier labels the pool, the generator learns from it"
-    counts = np.bincount(y[split.folds[0].fit][y[split.folds[0].fit] >= 0], minlength=len(data.classes))
-    if counts.max() >= 4 * max(1, counts.min()):
-        return "imbalance", f"unbalanced classes ({counts.min()} to {counts.max()} training samples)"
+        return (
+            "pool",
+            f"few labels and a pool of {num_pool}: the verifier labels the pool, the generator learns from it",
+        )
+    fit_y = y[split.folds[0].fit]
+    if regime_of(fit_y) == "imbalance":
+        counts = np.bincount(fit_y[fit_y >= 0])
+        return "imbalance", f"unbalanced classes ({counts[counts > 0].min()} to {counts.max()} training samples)"
     return "closed", "a closed set: the generator sees nothing that the classifier does not"
 
 
@@ -136,11 +139,3 @@ def enough_to_train(prepared: Prepared) -> tuple[bool, str]:
             f"augments only ({MIN_PER_CLASS} or more a class, or --unlabelled, would train one)"
         )
     return True, ""
-
-
-def read_split(path: Path) -> list[dict[str, str]]:
-    """The rows of a split.csv."""
-    import csv
-
-    with path.open(encoding="utf-8", newline="") as f:
-        return list(csv.DictReader(f))

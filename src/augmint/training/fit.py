@@ -26,6 +26,7 @@ from augmint.models.verifier import ArticleVerifier, Judge, Verifier
 from augmint.scale.pool import cores
 from augmint.training import checkpoint, losses, semi
 from augmint.training.loop import Data, Figures, Schedule, State, one_step, train
+from augmint.transforms.local import Cutout
 from augmint.transforms.recipe import Recipe
 from augmint.transforms.run_torch import gan_recipe
 
@@ -177,7 +178,7 @@ def _threads(run: Run, verifier: Judge, material: Material) -> None:
         times = {}
         for num in sorted({1, cores()}, reverse=True):
             torch.set_num_threads(num)
-            times[num] = min(_seconds_of(lambda: verifier.score(x).sum().backward()) for _ in range(5))
+            times[num] = min(_seconds_of(lambda: torch.autograd.backward(verifier.score(x).sum())) for _ in range(5))
         verifier.zero_grad(set_to_none=True)
         best = min(times, key=lambda num: times[num] * (1.0 if num == 1 else 1.3))
         told = ", ".join(f"{1000 * t:.1f} ms with {num}" for num, t in times.items())
@@ -207,7 +208,10 @@ def _teach(
         checkpoint.load_into(verifier, folder, "verifier")
         return
     labelled = Data(material.x, material.y, material.num_classes, material.held_out_x[:0], material.held_out_y[:0])
-    weak, strong = Recipe.load("light", allowed=ops), Recipe.load("strong", allowed=ops)
+    # The strong view has no flips: they change handwriting, letters and parts with a side, and with them the label.
+    medium = Recipe.load("medium", allowed=ops)
+    weak = Recipe.load("light", allowed=ops)
+    strong = Recipe("strong view", (*medium.ops, *((Cutout(p=0.5),) if "Cutout" in ops else ())))
 
     def lesson(net: Judge, steps: int, tell: Callable[[int], None]) -> dict[str, torch.Tensor]:
         return semi.teach(net, labelled, material.pool_x, weak, strong, semi.Lessons(steps, seed=seed), on_step=tell)

@@ -179,7 +179,10 @@ def train(
 
         if stop:
             _save(state, schedule, folder, is_best=False)
-            raise Interrupted(f"stopped after step {state.step} of {schedule.steps}; the state is saved", mend="run the same command to go on")
+            raise Interrupted(
+                f"stopped after step {state.step} of {schedule.steps}; the state is saved",
+                mend="run the same command to go on",
+            )
     return state
 
 
@@ -195,7 +198,11 @@ def one_step(state: State, data: Data, s: Schedule, recipe: Recipe) -> Figures:
     label = y if data.has_labels else torch.zeros_like(y)
     fake = state.generator(latents(rng.key(s.seed, "z", state.step), s.batch), label)
     keys = rng.bits(rng.key(s.seed, "augment", state.step), np.arange(2 * s.batch))
-    seen = augment(torch.cat([real, fake]), recipe, keys, p=state.aug_p) if state.aug_p > 0 else torch.cat([real, fake])
+    seen = (
+        augment(torch.cat([real, fake]), recipe, keys, p=state.aug_p, clip=False)
+        if state.aug_p > 0
+        else torch.cat([real, fake])
+    )
     real_seen, fake_seen = seen[: s.batch].detach(), seen[s.batch :]
 
     # Verifier: real above fake; rebuild and name the reals; lazily, flat slopes at reals (R1) and fakes (R2).
@@ -214,7 +221,7 @@ def one_step(state: State, data: Data, s: Schedule, recipe: Recipe) -> Figures:
         total = total + 0.5 * s.gamma * s.lazy * (r1 + r2)
         figures |= {"r1": r1.item(), "r2": r2.item()}
     state.opt_v.zero_grad(set_to_none=True)
-    total.backward()  # type: ignore[no-untyped-call]
+    torch.autograd.backward(total)
     state.opt_v.step()
 
     # Generator: fake above real, judged by the verifier as it is now.
@@ -223,7 +230,7 @@ def one_step(state: State, data: Data, s: Schedule, recipe: Recipe) -> Figures:
         real_score = verifier.score(real_seen, label)
     g_loss = losses.relativistic(verifier.score(fake_seen, label), real_score)
     state.opt_g.zero_grad(set_to_none=True)
-    g_loss.backward()  # type: ignore[no-untyped-call]
+    torch.autograd.backward(g_loss)
     state.opt_g.step()
     verifier.requires_grad_(True)
 

@@ -60,11 +60,13 @@ def teach(
         pick = (rng.uniform(rng.key(lessons.seed, "pool", step), np.arange(num_pool)) * len(pool)).astype(int)
         u = unlabelled[torch.from_numpy(pick)]
         keys = rng.bits(rng.key(lessons.seed, "views", step), np.arange(lessons.batch + 2 * num_pool))
-        views = torch.cat([augment(torch.cat([x, u]), weak, keys[: lessons.batch + num_pool]), augment(u, strong, keys[-num_pool:])])
-        on_label, on_weak, on_strong = verifier.classify(views).split([lessons.batch, num_pool, num_pool])
+        views = torch.cat(
+            [augment(torch.cat([x, u]), weak, keys[: lessons.batch + num_pool]), augment(u, strong, keys[-num_pool:])]
+        )
+        on_label, on_weak, on_strong = torch.split(verifier.classify(views), [lessons.batch, num_pool, num_pool])
         loss = F.cross_entropy(on_label, y) + losses.consistency(on_weak, on_strong, lessons.threshold)
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss)
         optimiser.step()
         decay = min(0.99, (step + 1) / (step + 10))
         for name, value in verifier.state_dict().items():

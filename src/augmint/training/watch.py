@@ -40,11 +40,17 @@ def remarks(
             flat = np.flatnonzero(fake_spread < 0.25 * real_spread)
         if len(flat):
             names = ", ".join(classes[int(i)] for i in flat[:5]) if classes else "the set"
-            out.append(f"collapse: {names} shows little but one sample; a larger --gamma (x4) is the cure that was measured")
+            out.append(
+                f"collapse: {names} shows little but one sample; a larger --gamma (x4) is the cure that was measured"
+            )
         if figures.get("recall", 1.0) < 0.05:
             out.append("collapse: less than 5 % of the held-out reals lie near anything generated; try --gamma x4")
         if figures.get("gap", 0.0) > 0.8 and figures.get("aug_p", 0.0) >= 0.75:
-            out.append("overfitting: the verifier knows its training samples by heart even with augmentation; more data, or less time")
+            out.append(
+                "overfitting: the verifier knows its training samples by heart even with augmentation; more data, or less time"
+            )
         if figures.get("copy_rate", 0.0) > 0.05:
-            out.append(f"copying: {100 * figures['copy_rate']:.0f} % of the samples lie too near a training sample; curation will take them out")
+            out.append(
+                f"copying: {100 * figures['copy_rate']:.0f} % of the samples lie too near a training sample; curation will take them out"
+            )
     return out

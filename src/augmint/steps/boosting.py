@@ -1,0 +1,268 @@
+"""The main job, stage by stage. Every stage can be run again: what it finds done in the run's folder it takes from there."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from augmint.core import rng
+from augmint.core.config import BoostConfig, GenerateConfig, TrainConfig
+from augmint.core.errors import Interrupted
+from augmint.core.run import Run, check_output, read_json, write_json, write_text
+from augmint.core.types import Dataset, Ref, Sample, Skipped
+from augmint.data.split import Fold
+from augmint.evaluation.paired import smallest_provable
+from augmint.evaluation.proof import Proof
+from augmint.report import html
+from augmint.steps import output
+from augmint.steps.augmenting import augment_all
+from augmint.steps.experiment import Offered, experiment, probe_steps, share
+from augmint.steps.gan import train_gan
+from augmint.steps.prepare import Prepared, enough_to_train, prepare
+from augmint.steps.results import Progress, Result, table_of
+from augmint.steps.synthesis import Synthetic, synthesise
+from augmint.transforms.recipe import Recipe
+
+OVERHEAD_S = 20.0
+"""Reading, curating, writing and the report, out of the time given."""
+
+
+class Boost:
+    """One ``augmint boost``; the verb calls the stages in order."""
+
+    def __init__(self, data: Dataset, pool: Dataset | None, out: Path, config: BoostConfig, progress: Progress) -> None:
+        self.data, self.pool, self.out, self.config, self.progress = data, pool, out, config, progress
+        self.run = Run(out.with_name(out.name + ".run"))
+        self.recipe = Recipe.load(config.recipe, allowed=data.modality.ops)
+        self._prepared: Prepared | None = None
+
+    # -- before anything is trained ------------------------------------------------------------------------------
+
+    @property
+    def prepared(self) -> Prepared:
+        if self._prepared is None:
+            c = self.config
+            self._prepared = prepare(self.data, self.pool, seed=c.seed, folds=c.folds, grid=c.grid, strict=c.strict)
+        return self._prepared
+
+    @property
+    def trains(self) -> bool:
+        """Whether a GAN is trained at all."""
+        return enough_to_train(self.prepared)[0]
+
+    @property
+    def is_done(self) -> bool:
+        return self.run.is_done and (self.out / "manifest.jsonl").exists()
+
+    def plan(self) -> Result:
+        """What would be done, with time and memory; nothing is written."""
+        with TemporaryDirectory() as scratch:
+            self.run = Run.open(Path(scratch) / "dry", verb="boost", config={}, inputs={})
+            lines = self._told()
+            p = self.prepared
+            if p.has_task:
+                steps = probe_steps(self.run, p, self.recipe, self.config)
+                lines.append(f"the experiment: {steps} steps a probe, about {self.run.chosen('proof_seconds'):.0f} s")
+            if self.trains:
+                lines.append(f"the GAN: {len(p.folds)} x {self._gan_seconds():.0f} s at {p.codec.grid.size}")
+            memory = (p.x.nbytes + p.pool_x.nbytes) * 6 / 2**30 + 0.6
+            lines.append(f"memory: about {memory:.1f} GiB; nothing was written")
+            return Result(
+                lines, {"choices": read_json(self.run / "choices.json") if (self.run / "choices.json").exists() else {}}
+            )
+
+    def open(self) -> None:
+        """Start the run, or find it and check that nothing has changed."""
+        kept = self.config.model_dump(exclude={"workers", "strict"})
+        inputs = {"data": self.data.fingerprint, **({"unlabelled": self.pool.fingerprint} if self.pool else {})}
+        fresh = not (self.run / "run.json").exists()
+        if fresh:
+            check_output(self.out)
+        self.run = Run.open(self.run.path, verb="boost", config=kept, inputs=inputs)
+        if fresh:
+            where = f" --unlabelled {self.pool.root}" if self.pool else ""
+            command = f"augmint boost {self.data.root}{where} --out {self.out} --seed {self.config.seed}"
+            self.run.update(command=command if "augmint" not in sys.argv[0] else "augmint " + " ".join(sys.argv[1:]))
+
+    def prepare(self) -> Prepared:
+        """Read, find near-duplicates, split; the split is written down here."""
+        p = self.prepared
+        labels = [r.label for r in p.data.refs]
+        if not (self.run / "split.csv").exists():
+            write_text(self.run / "split.csv", p.split.table(p.data.ids, labels).to_csv(index=False))
+        self.run.update(skipped=[{"where": s.where, "reason": s.reason, "mend": s.mend} for s in p.data.skipped])
+        self.run.choose("layout", p.data.layout, f"{len(p.data)} samples, {len(p.data.classes)} classes")
+        self.run.choose("grid", list(p.codec.grid.size), "from the data" if self.config.grid is None else "as set")
+        self.run.choose("regime", p.regime, p.notes[-1])
+        self.run.choose("share", *share(self.config, p.regime))
+        self.run.choose(
+            "folds",
+            len(p.folds),
+            "the data's own test part, or enough data for one" if len(p.folds) == 1 else "outer folds",
+        )
+        return p
+
+    def announce(self) -> None:
+        """Tell what was inferred and why, and the smallest lift that this data could prove."""
+        for line in self._told():
+            self.progress({"stage": "read", "note": line})
+            self.run.log(line)
+
+    def _told(self) -> list[str]:
+        p = self.prepared
+        lines = [
+            f"{len(p.data)} samples ({p.data.layout}), {p.num_classes} classes, pool of {len(p.pool_x)}, grid {p.codec.grid.size}",
+            *p.notes,
+        ]
+        if p.has_task:
+            least = smallest_provable(p.num_test, self.config.seeds)
+            lines.append(
+                f"{p.num_test} test samples and {self.config.seeds} seeds can prove a lift of about {least:.1f} points or more"
+            )
+        ok, why = enough_to_train(p)
+        return lines if ok else [*lines, why]
+
+    # -- making --------------------------------------------------------------------------------------------------
+
+    def make(self, number: int, fold: Fold, stop: object) -> Synthetic:
+        """Train the GAN of one fold and make its curated samples."""
+        p, c = self.prepared, self.config
+        if p.has_task:
+            probe_steps(self.run, p, self.recipe, self.config)
+        self.run.choose(
+            "gan_seconds", self._gan_seconds(), "the time, less the experiment and the rest, over the folds"
+        )
+        home = self.run
+        if len(p.folds) > 1:
+            inputs = {"data": self.run.state["inputs"]["data"], "fold": str(number)}
+            home = Run.open(self.run / f"fold-{number}", verb="train", config=self.run.state["config"], inputs=inputs)
+        seed = c.seed if number == 0 else rng.key(c.seed, "fold", number) % 2**31
+        gan, _ = train_gan(
+            home, p.data, p.codec, p.material(fold), self._section(TrainConfig),
+            seconds=float(self.run.chosen("gan_seconds")), seed=seed, stop=stop, progress=self.progress,
+        )  # fmt: skip
+        made = synthesise(gan, self._section(GenerateConfig), seed=c.seed, progress=self.progress)
+        write_json(home / "eval" / "metrics.json", made.metrics)
+        if home is not self.run:
+            home.update(status="done")
+        return made
+
+    def _gan_seconds(self) -> float:
+        proof = float(self.run.chosen("proof_seconds") or 0.0)
+        c, num = self.config, len(self.prepared.folds)
+        return max(0.25 * c.time, c.time - proof - min(OVERHEAD_S, 0.15 * c.time)) / num
+
+    # -- proving -------------------------------------------------------------------------------------------------
+
+    def prove(self, made: list[Synthetic], stop: object) -> Proof:
+        """Train all arms in every fold and judge them on all test samples together."""
+        folds = self.prepared.folds
+        offered = [
+            Offered(fold, (s.x[s.kept], s.y[s.kept]), (s.x, s.y), s.gan) for fold, s in zip(folds, made, strict=False)
+        ]
+        return experiment(
+            self.run, self.prepared, offered or [Offered(fold) for fold in folds], self.recipe, self.config,
+            seed=self.config.seed, stop=stop, progress=self.progress,
+        )  # fmt: skip
+
+    # -- writing -------------------------------------------------------------------------------------------------
+
+    def write(self, made: list[Synthetic], proof: Proof | None, stop: object) -> None:
+        """OUT with what was proven, what was made beside it in OUT.run, and the report."""
+        p, c = self.prepared, self.config
+        with_classic = proof is not None and proof.verdict("classic") == "HELPS"
+        proven = proof is not None and proof.verdict("synthetic") == "HELPS"
+        with_synthetic = bool(made) and (proven or c.include_synthetic)
+        mine = p.data.with_refs([r for r in p.data.refs if r.part in (None, "train")])
+        sink = p.data.modality.sink(self.out, layout=p.data.layout)
+        rows = output.copy_reals(p.data, sink, self.progress)
+        counts = {"real": len(rows), "augmented": 0, "synthetic": 0}
+        if with_classic:
+            new = augment_all(
+                mine,
+                self.recipe,
+                sink,
+                variants=c.variants,
+                seed=c.seed,
+                workers=c.workers,
+                stop=stop,
+                progress=self.progress,
+            )
+            augmented = [r for r in new if not isinstance(r, Skipped)]
+            rows, counts["augmented"] = rows + augmented, len(augmented)
+        if with_synthetic:
+            synthetic = output.write_synthetic(made, sink, part=output.part_folder(p.data))
+            rows, counts["synthetic"] = rows + synthetic, len(synthetic)
+        sink.close()
+        if stop:
+            raise Interrupted("stopped while writing", where=self.out, mend="run the same command to go on")
+        if made and not with_synthetic:
+            self._keep_apart(made)
+        output.write_rejected(self.run / "rejected.jsonl", made)
+        self._measured(made)
+        self._gallery(made, mine)
+        self.run.update(counts=counts)
+        sentences = proof.sentences if proof else ["nothing could be proven: there are no labels to learn"]
+        output.write_card(self.out, self.out.name, counts, sentences, p.data.classes)
+        self.run.update(status="done")
+        html.write(self.run.path, self.out / "report.html", p.data.modality)
+        output.write_manifest(self.out, rows)
+
+    def _keep_apart(self, made: list[Synthetic]) -> None:
+        apart = self.prepared.data.modality.sink(
+            self.run / "synthetic", layout="class-folders" if self.prepared.num_classes else "flat"
+        )
+        output.write_synthetic(made, apart)
+        apart.close()
+
+    def _measured(self, made: list[Synthetic]) -> None:
+        """The metrics of the first fold's GAN stand for the run; the others are in their own folders."""
+        if made and len(made) > 1:
+            write_json(self.run / "eval" / "metrics.json", {**made[0].metrics, "fold": 0, "folds": len(made)})
+
+    def _gallery(self, made: list[Synthetic], mine: Dataset) -> None:
+        refs = [mine.refs[int(i)] for i in rng.permutation(rng.key("gallery", self.config.seed), len(mine))[:20]]
+        few = _Memory()
+        list(augment_all(mine.with_refs(refs), self.recipe, few, variants=1, seed=self.config.seed, workers=1))
+        output.write_gallery(self.run / "eval" / "gallery.jsonl", mine, made[:1], few.samples, refs)
+
+    # -- telling -------------------------------------------------------------------------------------------------
+
+    def result(self) -> Result:
+        """The verdicts, the figures behind them, and where everything is."""
+        path = self.run / "eval" / "proof.json"
+        proof = Proof.from_dict(read_json(path)) if path.exists() else None
+        counts = self.run.state["counts"]
+        lines = table_of(proof) if proof else ["NO TASK: without labels of two classes there is nothing to prove."]
+        told = ", ".join(f"{n} {origin}" for origin, n in counts.items())
+        page = self.out / "report.html"
+        return Result(
+            [*lines, f"{self.out}: {told}", f"report: {page}"],
+            {"counts": counts, "run": str(self.run.path)},
+            self.out,
+            page,
+            proof,
+        )
+
+    def _section(self, section: Any) -> Any:
+        """The values of one section of the settings."""
+        return section(**{name: getattr(self.config, name) for name in section.model_fields})
+
+
+class _Memory:
+    """A sink that keeps samples in memory: for pictures in the report."""
+
+    def __init__(self) -> None:
+        self.samples: list[Sample] = []
+
+    def write(self, sample: Sample, *, part: str | None = None) -> Path:
+        self.samples.append(sample)
+        return Path(sample.id)
+
+    def copy(self, ref: Ref) -> Path:
+        return Path(ref.id)
+
+    def close(self) -> None:
+        """Nothing to write."""

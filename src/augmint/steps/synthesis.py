@@ -1,0 +1,158 @@
+"""Make candidates, score them, calibrate the scores, find copies, curate, and measure what is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+import numpy as np
+
+from augmint.core import rng
+from augmint.core.config import GenerateConfig
+from augmint.core.errors import UserError
+from augmint.core.types import F32, I64, Sample
+from augmint.evaluation.copies import Copies, check
+from augmint.evaluation.features import FeatureExtractor, trained_cnn_features
+from augmint.evaluation.metrics import curation_judge, measure, summary
+from augmint.generation.calibrate import Calibration
+from augmint.generation.curate import Curation, curate
+from augmint.generation.draw import Gan, Known, Scores
+
+Progress = Callable[[dict[str, Any]], None]
+MOST_PER_CLASS = 500
+SPARE = 1.15
+"""So many times the candidates that curation may keep, since copies and duplicates go first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Synthetic:
+    """Candidates of one GAN and what became of them.
+
+    Attributes:
+        x, y: ``[N, C, *shape]`` and ``[N]`` all candidates; ``kept`` and ``reasons`` in `curation` index them.
+        probability: ``[N]`` calibrated chance of being real.
+        known: the training samples, what ``copies.nearest`` points into, and the held-out reals.
+        metrics: the content of ``eval/metrics.json``.
+    """
+
+    gan: Gan
+    seed: int
+    x: F32
+    y: I64
+    scores: Scores
+    probability: F32
+    copies: Copies
+    curation: Curation
+    known: Known
+    metrics: dict[str, Any]
+
+    @property
+    def kept(self) -> I64:
+        return self.curation.kept
+
+    def sample(self, index: int) -> Sample:
+        """One candidate as a sample, with its scores."""
+        return self.gan.sample(self.x[index], int(self.y[index]), index, self.seed, self.scores)
+
+
+def wanted(y: I64, num_classes: int, given: int | None = None) -> dict[int, int]:
+    """How many synthetic samples of each class: as many as the largest class has, between 100 and 500, or what is asked."""
+    if num_classes == 0:
+        return {0: given or min(MOST_PER_CLASS, max(100, len(y)))}
+    largest = int(np.bincount(y[y >= 0], minlength=num_classes).max(initial=0))
+    if given is None:
+        return dict.fromkeys(range(num_classes), min(MOST_PER_CLASS, max(100, largest)))
+    return {c: given // num_classes + (c < given % num_classes) for c in range(num_classes)}
+
+
+def synthesise(
+    gan: Gan,
+    config: GenerateConfig,
+    *,
+    seed: int,
+    want: dict[int, int] | None = None,
+    progress: Progress = lambda event: None,
+) -> Synthetic:
+    """Candidates of every class, curated against the held-out reals: one half calibrates, the other half is the third split."""
+    known, num_classes = gan.known, len(gan.classes)
+    if known is None:
+        raise UserError("this GAN does not know its training samples", mend="load it from its run")
+    want = want or wanted(known.y, num_classes)
+    y = np.concatenate([np.full(ceil(SPARE * n / config.keep), c, dtype=np.int64) for c, n in want.items()])
+    progress({"stage": "generate", "done": 0, "total": len(y)})
+    x = gan.draw(y, seed=seed, quality=config.quality)
+    extractor = trained_cnn_features(known.x, known.y if num_classes > 1 else None, seed=seed)
+    held_x, held_y = known.held_x, known.held_y
+    half = rng.permutation(rng.key("third split", seed), len(held_x))
+    first, third = np.sort(half[: len(half) // 2]), np.sort(half[len(half) // 2 :])
+
+    scores = gan.score(x, y)
+    calibration = Calibration.fit(
+        evidence(gan, extractor, held_x[first], held_y[first]), evidence(gan, extractor, x, y), seed=seed, num_scores=3
+    )
+    probability = calibration.probability(evidence(gan, extractor, x, y))
+    copies = check(x, known.x, held_x)
+    curation = curate(
+        probability,
+        y,
+        copies.flagged,
+        x,
+        keep=config.keep,
+        want=want,
+        seed=seed,
+        judge=curation_judge(extractor(x), extractor(held_x[third]), seed=seed),
+    )
+    progress({"stage": "generate", "done": len(y), "total": len(y), "note": told(curation, len(y))})
+    metrics = _measured(x, y, curation, copies, calibration, extractor, known, num_classes > 1, seed)
+    return Synthetic(gan, seed, x, y, scores, probability.astype(np.float32), copies, curation, known, metrics)
+
+
+def evidence(gan: Gan, extractor: FeatureExtractor, x: F32, y: I64) -> F32:
+    """``[N, 3 + D]``: raw realness, log rebuild error, log-probability of the class, and frozen features."""
+    if not len(x):
+        return np.zeros((0, 3 + extractor(x).shape[1]), np.float32)
+    raw = gan.score(x, y).evidence[:, :2]
+    named, sure = gan.classify(x)
+    agrees = np.where(named == np.maximum(y, 0), np.log(sure + 1e-6), np.log1p(-np.minimum(sure, 1 - 1e-6)))
+    return np.concatenate([raw, agrees[:, None].astype(np.float32), extractor(x)], axis=1)
+
+
+def told(curation: Curation, num: int) -> str:
+    """One line on what curation did."""
+    reasons = curation.to_dict()["reasons"]
+    out = ", ".join(f"{n} {word}" for word, n in reasons.items())
+    return f"kept {len(curation.kept)} of {num} ({out}); {curation.why}"
+
+
+def _measured(
+    x: F32,
+    y: I64,
+    curation: Curation,
+    copies: Copies,
+    calibration: Calibration,
+    extractor: FeatureExtractor,
+    known: Known,
+    has_classes: bool,
+    seed: int,
+) -> dict[str, Any]:
+    """The content of ``eval/metrics.json``; without enough held-out reals there is nothing to measure against."""
+    found: dict[str, Any] = {
+        "copies": copies.to_dict(),
+        "curation": curation.to_dict(),
+        "calibration": calibration.report,
+    }
+    if len(known.held_x) < 4 or len(curation.kept) < 4:
+        return {"extractor": None, "n": 0, "rows": [], **found}
+    metrics = measure(
+        x[curation.kept],
+        known.held_x,
+        extractor,
+        fake_y=y[curation.kept] if has_classes else None,
+        real_y=known.held_y if has_classes else None,
+        other_x=known.x,
+        other_y=known.y if has_classes else None,
+        seed=seed,
+    )
+    return {**summary(metrics), **found}

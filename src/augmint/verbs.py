@@ -1,0 +1,336 @@
+"""The verbs. Each is a function and a command of the same name and arguments; this is the one place that picks a modality."""
+
+from __future__ import annotations
+
+import time as clock
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from augmint.core import config as c
+from augmint.core.doctor import Health, examine
+from augmint.core.errors import Interrupted, UserError
+from augmint.core.run import Run, check_output, read_json, stop_on_signal, write_json
+from augmint.core.types import Dataset, Modality, Sample, Skipped
+from augmint.evaluation.proof import Proof
+from augmint.generation.draw import Gan
+from augmint.modalities import get
+from augmint.report import html, inspection
+from augmint.steps import output
+from augmint.steps.augmenting import augment_all
+from augmint.steps.boosting import Boost
+from augmint.steps.comparing import compare
+from augmint.steps.gan import train_gan
+from augmint.steps.handwriting import write_digits
+from augmint.steps.prepare import prepare
+from augmint.steps.results import Progress, Result, quiet
+from augmint.steps.synthesis import synthesise, told
+from augmint.transforms.recipe import Recipe
+
+Data = str | Path | Dataset
+
+
+def read(path: str | Path, *, modality: str | Modality | None = None, strict: bool = False) -> Dataset:
+    """A data set on disk: class folders, one flat folder, or a folder with ``metadata.csv`` or ``metadata.jsonl``.
+
+    Args:
+        modality: the kind of data; with none, the one whose files are there.
+        strict: stop at the first file that cannot be read.
+
+    Raises:
+        UserError: if there is no such folder or nothing in it can be used.
+    """
+    root = Path(path).expanduser().resolve()
+    if not root.exists():
+        raise UserError("there is no such folder", where=path, mend="check the path")
+    kind = get(modality or "image") if isinstance(modality, str | None) else modality
+    scan = kind.scan(root, strict=strict)
+    return Dataset(kind, root, scan.refs, layout=scan.layout, notes=scan.notes, skipped=scan.skipped)
+
+
+def boost(
+    data: Data,
+    *,
+    out: str | Path,
+    unlabelled: Data | None = None,
+    config: Path | None = None,
+    dry_run: bool = False,
+    progress: Progress = quiet,
+    **settings: Any,
+) -> Result:
+    """The main job: a folder of real samples in, a larger set that was put to the proof and a report out.
+
+    Args:
+        data: folder or `Dataset`; a test part in it is never trained on.
+        out: folder for the larger set; the run goes to ``OUT.run``. The same call again goes on where it was stopped.
+        unlabelled: further real samples without labels.
+        settings: see `augmint.core.config.BoostConfig`, and docs/reference.md.
+    """
+    chosen = c.settings(c.BoostConfig, config=config, flags=settings)
+    labelled, pool = _dataset(data, chosen.strict), _pool(data, unlabelled, chosen.strict)
+    job = Boost(labelled, pool, Path(out), chosen, progress)
+    if dry_run:
+        return job.plan()
+    with stop_on_signal() as stop:
+        job.open()
+        prepared = job.prepare()
+        job.announce()
+        if job.is_done:
+            return job.result()
+        made = [job.make(number, fold, stop) for number, fold in enumerate(prepared.folds)] if job.trains else []
+        proof = job.prove(made, stop) if prepared.has_task else None
+        job.write(made, proof, stop)
+    return job.result()
+
+
+def augment(
+    data: Data,
+    *,
+    out: str | Path,
+    config: Path | None = None,
+    dry_run: bool = False,
+    progress: Progress = quiet,
+    **settings: Any,
+) -> Result:
+    """Write the real samples and ``variants`` transformed ones of each to ``out``; test and val parts are only copied."""
+    chosen = c.settings(c.AugmentVerb, config=config, flags=settings)
+    samples = _dataset(data, chosen.strict)
+    recipe = Recipe.load(chosen.recipe, allowed=samples.modality.ops)
+    mine = samples.with_refs([r for r in samples.refs if r.part in (None, "train")])
+    counts = {"real": len(samples), "augmented": chosen.variants * len(mine)}
+    if dry_run:
+        return Result(
+            [f"would write {counts['real']} real and {counts['augmented']} augmented samples to {out}"], counts
+        )
+    target = Path(out)
+    check_output(target, ours=".augmint")
+    (target / ".augmint").mkdir(parents=True, exist_ok=True)
+    sink, started = samples.modality.sink(target, layout=samples.layout), clock.perf_counter()
+    with stop_on_signal() as stop:
+        rows = output.copy_reals(samples, sink, progress)
+        skipped = []
+        for row in augment_all(
+            mine,
+            recipe,
+            sink,
+            variants=chosen.variants,
+            seed=chosen.seed,
+            workers=chosen.workers,
+            stop=stop,
+            progress=progress,
+        ):
+            if isinstance(row, Skipped):
+                skipped.append(row)
+            else:
+                rows.append(row)
+        if stop:
+            raise Interrupted(
+                "stopped while augmenting", where=target, mend="the same command starts over and gives the same files"
+            )
+    sink.close()
+    output.write_manifest(target, rows)
+    (target / ".augmint").rmdir()
+    lines = [
+        f"wrote {len(rows)} samples to {target} in {clock.perf_counter() - started:.1f} s ({recipe.name}, {counts})"
+    ]
+    return Result([*lines, *[f"left out {s.where}: {s.reason}" for s in skipped]], counts, target)
+
+
+def train(
+    data: Data,
+    *,
+    out: str | Path | None = None,
+    unlabelled: Data | None = None,
+    config: Path | None = None,
+    dry_run: bool = False,
+    progress: Progress = quiet,
+    **settings: Any,
+) -> Gan | Result:
+    """Train the generator and its verifier; a test part is kept from them, so that `prove` can use it.
+
+    Args:
+        out: folder of the run (pictures, curves, checkpoints); with none, only the GAN is returned.
+    """
+    chosen = c.settings(c.TrainVerb, config=config, flags=settings)
+    samples, pool = _dataset(data, chosen.strict), _pool(data, unlabelled, chosen.strict)
+    prepared = prepare(samples, pool, seed=chosen.seed, folds=5, grid=chosen.grid, strict=chosen.strict)
+    fold, lines = prepared.folds[0], list(prepared.notes)
+    if dry_run:
+        return Result(
+            [*lines, f"would train {chosen.time:.0f} s on {len(fold.fit)} samples, {len(prepared.pool_x)} of a pool"]
+        )
+    for line in lines:
+        progress({"stage": "read", "note": line})
+    with TemporaryDirectory() as scratch, stop_on_signal() as stop:
+        run = Run.open(
+            Path(out) if out is not None else Path(scratch) / "run",
+            verb="train",
+            config=chosen.model_dump(exclude={"workers", "strict"}),
+            inputs=_inputs(samples, pool),
+        )
+        prepared.split.table(prepared.data.ids, [r.label for r in prepared.data.refs]).to_csv(
+            run / "split.csv", index=False
+        )
+        if run.is_done:
+            return Gan.load(run.path, samples.modality)
+        gan, _ = train_gan(
+            run, prepared.data, prepared.codec, prepared.material(fold), c.TrainConfig(**_only(chosen, c.TrainConfig)),
+            seconds=chosen.time, seed=chosen.seed, stop=stop, progress=progress,
+        )  # fmt: skip
+        run.update(status="done", counts={"real": len(samples)})
+        if out is not None:
+            html.write(run.path, run / "report.html", samples.modality)
+    return gan
+
+
+def generate(
+    run: str | Path,
+    *,
+    num: int,
+    out: str | Path,
+    label: str | None = None,
+    config: Path | None = None,
+    dry_run: bool = False,
+    progress: Progress = quiet,
+    **settings: Any,
+) -> Result:
+    """Make ``num`` new samples with a trained run, curated: class counts are exact, every rejected one has its reason."""
+    chosen = c.settings(c.GenerateVerb, config=config, flags=settings)
+    folder, target = _gan_folder(Path(run)), Path(out)
+    gan = Gan.load(folder, _modality_of(folder))
+    if num < 1:
+        raise UserError(f"cannot make {num} samples", mend="give -n 1 or more")
+    classes = [gan.classes.index(label)] if label in gan.classes else list(range(max(1, len(gan.classes))))
+    if label is not None and label not in gan.classes:
+        gan.generate(1, label=label)  # raises, with the nearest name
+    want = {k: num // len(classes) + (i < num % len(classes)) for i, k in enumerate(classes)}
+    if dry_run:
+        return Result([f"would make {num} samples of {len(classes)} classes and write them to {target}"], {"num": num})
+    check_output(target)
+    made = synthesise(
+        gan, c.GenerateConfig(**_only(chosen, c.GenerateConfig)), seed=chosen.seed, progress=progress,
+        want={k: n for k, n in want.items() if n},
+    )  # fmt: skip
+    sink = gan.modality.sink(target, layout="class-folders" if gan.classes else "flat")
+    rows = output.write_synthetic([made], sink)
+    sink.close()
+    output.write_manifest(target, rows)
+    output.write_rejected(target / "rejected.jsonl", [made])
+    write_json(target / "metrics.json", made.metrics)
+    return Result(
+        [f"wrote {len(rows)} samples to {target}: {told(made.curation, len(made.y))}"], {"num": len(rows)}, target
+    )
+
+
+def prove(
+    real: Data,
+    synthetic: str | Path | Dataset | Gan | Sequence[Sample],
+    *,
+    out: str | Path | None = None,
+    config: Path | None = None,
+    dry_run: bool = False,
+    progress: Progress = quiet,
+    **settings: Any,
+) -> Proof | Result:
+    """Find out by experiment whether synthetic samples train a better model than classic augmentation alone.
+
+    Args:
+        synthetic: a folder of samples (made by any tool), a run of augmint, a `Gan`, or samples. For what augmint made, the
+            test part is the one that the GAN was kept from; for a set of another origin nobody can know what it has seen.
+        out: folder for the proof and its report.
+    """
+    chosen = c.settings(c.ProveVerb, config=config, flags=settings)
+    samples = _dataset(real, chosen.strict)
+    if isinstance(synthetic, str | Path) and (folder := Path(synthetic)).is_dir() and (folder / "run.json").exists():
+        synthetic = Gan.load(_gan_folder(folder), samples.modality)
+    elif isinstance(synthetic, str | Path):
+        synthetic = read(synthetic, modality=samples.modality, strict=chosen.strict)
+    with TemporaryDirectory() as scratch, stop_on_signal() as stop:
+        place = Path(out) if out is not None else Path(scratch) / "proof"
+        found = compare(samples, synthetic, place, chosen, dry_run=dry_run, stop=stop, progress=progress)
+        if isinstance(found, Proof) and out is not None:
+            html.write(place, place / "report.html", samples.modality)
+    return found
+
+
+def report(run: str | Path) -> Path:
+    """Write the report of a run again and return its path."""
+    folder = Path(run)
+    folder = folder if (folder / "run.json").exists() else folder.with_name(folder.name + ".run")
+    path: Path = html.write(folder, folder / "report.html", _modality_of(folder))
+    return path
+
+
+def inspect(data: Data, *, fix: str | Path | None = None, out: str | Path | None = None) -> inspection.Inspection:
+    """Describe a data set: classes, counts, sizes, duplicates, broken files.
+
+    Args:
+        fix: write a clean copy here (broken and duplicate files out, near-duplicates in one part, a ``split`` column).
+        out: write the page with tables and pictures here.
+    """
+    samples = _dataset(data, strict=False)
+    found = inspection.inspect(samples)
+    if out is not None:
+        found.html(Path(out))
+    if fix is not None:
+        inspection.fix(samples, Path(fix))
+    return found
+
+
+def doctor() -> Health:
+    """Check this machine and its packages."""
+    return examine()
+
+
+def demo(*, out: str | Path = "demo", closed: bool = False, progress: Progress = quiet) -> Result:
+    """The main job on real handwriting: 5 labelled images a class and a pool of 800, or 10 a class and no pool (``closed``)."""
+    place, kind = Path(out), get("image")
+    data, pool = place / "data", None if closed else place / "pool"
+    if not (place / "digits.json").exists():
+        check_output(place)
+        write_digits(place, kind, per_class=10 if closed else 5, with_pool=not closed)
+        write_json(place / "digits.json", {"source": "scikit-learn's digits", "closed": closed})
+    return boost(data, out=place / "boosted", unlabelled=pool, time=150, progress=progress)
+
+
+# -- inside ----------------------------------------------------------------------------------------------------------
+
+
+def _dataset(data: Data, strict: bool) -> Dataset:
+    return data if isinstance(data, Dataset) else read(data, strict=strict)
+
+
+def _pool(data: Data, unlabelled: Data | None, strict: bool) -> Dataset | None:
+    if unlabelled is None or isinstance(unlabelled, Dataset):
+        return unlabelled
+    return read(unlabelled, modality=data.modality if isinstance(data, Dataset) else None, strict=strict)
+
+
+def _inputs(data: Dataset, pool: Dataset | None) -> dict[str, str]:
+    return {"data": data.fingerprint, **({"unlabelled": pool.fingerprint} if pool is not None else {})}
+
+
+def _only(chosen: c.Section, section: type[c.Section]) -> dict[str, Any]:
+    """The values of one section, for the part that receives nothing else."""
+    return {name: getattr(chosen, name) for name in section.model_fields}
+
+
+def _gan_folder(run: Path) -> Path:
+    """The folder of a trained GAN: the run itself, or ``OUT.run`` beside ``OUT``, or its first fold."""
+    for folder in (run, run.with_name(run.name + ".run")):
+        for place in (folder, folder / "fold-0"):
+            if (place / "gan.json").exists():
+                return place
+    raise UserError(
+        "there is no trained GAN here",
+        where=run,
+        mend="give the folder of a run that `augmint train` or `boost` finished",
+    )
+
+
+def _modality_of(run: Path) -> Modality:
+    for place in (run, run / "fold-0"):
+        if (place / "gan.json").exists():
+            return get(read_json(place / "gan.json")["modality"])
+    return get("image")
