@@ -56,7 +56,18 @@ OPTIONS = {
     "demo": f"--closed --out {_EVERY}",
 }
 
-RUN_JSON = ["verb", "config", "inputs", "status", "started", "versions", "timings"]
+RUN_JSON = [
+    "verb",
+    "config",
+    "inputs",
+    "status",
+    "started",
+    "versions",
+    "timings",
+    "command",
+    "counts",
+    "skipped",
+]
 METRICS = [
     "step",
     "samples_seen",

@@ -23,7 +23,7 @@ from augmint.steps.boosting import Boost
 from augmint.steps.comparing import compare
 from augmint.steps.gan import train_gan
 from augmint.steps.handwriting import write_digits
-from augmint.steps.prepare import prepare
+from augmint.steps.prepare import FOLDS, prepare, sealed_name
 from augmint.steps.results import Progress, Result, quiet
 from augmint.steps.synthesis import synthesise, told
 from augmint.transforms.recipe import Recipe
@@ -154,7 +154,7 @@ def train(
     """
     chosen = c.settings(c.TrainVerb, config=config, flags=settings)
     samples, pool = _dataset(data, chosen.strict), _pool(data, unlabelled, chosen.strict)
-    prepared = prepare(samples, pool, seed=chosen.seed, folds=5, grid=chosen.grid, strict=chosen.strict)
+    prepared = prepare(samples, pool, seed=chosen.seed, folds=FOLDS, grid=chosen.grid, strict=chosen.strict)
     fold, lines = prepared.folds[0], list(prepared.notes)
     if dry_run:
         return Result(
@@ -176,7 +176,7 @@ def train(
             return Gan.load(run.path, samples.modality)
         gan, _ = train_gan(
             run, prepared.data, prepared.codec, prepared.material(fold), c.TrainConfig(**_only(chosen, c.TrainConfig)),
-            seconds=chosen.time, seed=chosen.seed, stop=stop, progress=progress,
+            seconds=chosen.time, seed=chosen.seed, sealed=sealed_name(chosen.seed, FOLDS, 0), stop=stop, progress=progress,
         )  # fmt: skip
         run.update(status="done", counts={"real": len(samples)})
         if out is not None:

@@ -179,9 +179,10 @@ class Run:
         return run
 
     def update(self, **fields: Any) -> None:
-        """Change fields of ``run.json``; ``timings`` are merged."""
+        """Change fields of ``run.json``; ``timings`` add up, for a run may be taken up again."""
         state = self.state
-        timings = {**state.get("timings", {}), **fields.pop("timings", {})}
+        timings = state.get("timings", {})
+        timings |= {k: round(timings.get(k, 0.0) + v, 1) for k, v in fields.pop("timings", {}).items()}
         write_json(self / "run.json", {**state, **fields, "timings": timings})
 
     def choose(self, name: str, value: Any, reason: str) -> None:

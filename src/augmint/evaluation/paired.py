@@ -45,10 +45,15 @@ class Effect:
 
 @dataclass(frozen=True)
 class Needed:
-    """What would settle a comparison (four times in five, if the effect is what it looks like); ``None``: cannot alone."""
+    """What would settle a comparison four times in five, if the effect is what it looks like.
+
+    ``seeds`` at this test part, ``test_items`` at these seeds; where neither alone is enough, ``both`` of them together
+    (seeds, test items). ``None``: cannot.
+    """
 
     seeds: int | None
     test_items: int | None
+    both: tuple[int, int] | None = None
 
 
 class Resamples:
@@ -179,17 +184,19 @@ def needed(found: Effect, margin: float) -> Needed:
     """Seeds (at this test part) or test items (at these seeds) that would settle ``found``, up to 200 and a million."""
     size = abs(found.effect)
     target = max(size, margin - size)
-    seeds = next(
-        (
-            s
-            for s in range(found.num_seeds + 1, 201)
-            if _half_width(found.parts, s, found.num_test, power=True) <= target
-        ),
-        None,
+    enough = (
+        s for s in range(found.num_seeds + 1, 201) if _half_width(found.parts, s, found.num_test, power=True) <= target
     )
-    items = (int(found.num_test * 1.05**k) + 1 for k in range(1, 240))
-    enough = (n for n in items if _half_width(found.parts, found.num_seeds, n, power=True) <= target)
-    return Needed(seeds, _round_up(next(enough, None)))
+    seeds, items = next(enough, None), _items(found, found.num_seeds, target)
+    if seeds or items:
+        return Needed(seeds, items)
+    pairs = ((s, _items(found, s, target)) for s in (20, 50, 100, 200) if s > found.num_seeds)
+    return Needed(None, None, next(((s, n) for s, n in pairs if n), None))
+
+
+def _items(found: Effect, seeds: int, target: float) -> int | None:
+    tried = (int(found.num_test * 1.05**k) + 1 for k in range(1, 240))
+    return _round_up(next((n for n in tried if _half_width(found.parts, seeds, n, power=True) <= target), None))
 
 
 def _round_up(n: int | None) -> int | None:

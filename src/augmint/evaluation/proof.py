@@ -288,6 +288,8 @@ def _settle(lacking: Needed | None) -> str:
         return f"about {seeds} seeds would settle it" + (f", or {items:,} test samples" if items else "")
     if items:
         return f"more seeds alone cannot settle it, about {items:,} test samples would"
+    if lacking and lacking.both:
+        return f"about {lacking.both[0]} seeds on {lacking.both[1]:,} test samples would settle it"
     return "no affordable experiment would settle so small a difference"
 
 

@@ -72,12 +72,12 @@ class Gan:
         *,
         known: Known | None = None,
         name: str = "gan",
-        split_seed: int | None = None,
+        sealed: str | None = None,
     ) -> None:
-        """``split_seed`` is the seed of the split whose test part was kept from this GAN."""
+        """``sealed`` names the split whose test part this GAN never saw, as ``seed/folds/fold``."""
         self.modality, self.codec, self.classes, self.name = modality, codec, tuple(classes), name
         self.generator, self.verifier = generator.eval(), verifier.eval()
-        self.known, self.split_seed = known, split_seed
+        self.known, self.sealed = known, sealed
         self._held_scores: F32 | None = None
         self._held_errors: F32 | None = None
         if known is not None:
@@ -121,7 +121,7 @@ class Gan:
             "score": round(float(scores.realness[index]), 2),
             "rebuild": round(float(scores.rebuild[index]), 2),
             "model": self.name,
-            "split_seed": self.split_seed,
+            "sealed": self.sealed,
         }
         name = f"synthetic-{seed}-{index:06d}"
         return Sample(name, self.codec.decode(np.clip(x, -1, 1)), label, meta=meta, origin="synthetic")
@@ -217,7 +217,7 @@ class Gan:
             "classes": list(self.classes),
             "codec": self.codec.to_dict(),
         }
-        write_json(run / "gan.json", {**about, "name": self.name, "split_seed": self.split_seed})
+        write_json(run / "gan.json", {**about, "name": self.name, "sealed": self.sealed})
 
     @classmethod
     def load(cls, run: Path, modality: Modality) -> Gan:
@@ -229,10 +229,8 @@ class Gan:
         checkpoint.load_into(verifier, run / "gan", "verifier")
         k = {name: v.numpy() for name, v in checkpoint.load_part(run / "gan", "known").items()}
         known = Known(k["x"].astype(np.float32), k["y"], k["held_x"].astype(np.float32), k["held_y"])
-        name, split_seed = about["name"], about["split_seed"]
-        return cls(
-            modality, codec, about["classes"], generator, verifier, known=known, name=name, split_seed=split_seed
-        )
+        name, sealed = about["name"], about["sealed"]
+        return cls(modality, codec, about["classes"], generator, verifier, known=known, name=name, sealed=sealed)
 
     # -- inside --------------------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from augmint.steps import output
 from augmint.steps.augmenting import augment_all
 from augmint.steps.experiment import Offered, experiment, probe_steps, share
 from augmint.steps.gan import train_gan
-from augmint.steps.prepare import Prepared, enough_to_train, prepare
+from augmint.steps.prepare import Prepared, enough_to_train, prepare, sealed_name
 from augmint.steps.results import Progress, Result, table_of
 from augmint.steps.synthesis import Synthetic, synthesise
 from augmint.transforms.recipe import Recipe
@@ -141,7 +141,7 @@ class Boost:
         seed = c.seed if number == 0 else rng.key(c.seed, "fold", number) % 2**31
         gan, _ = train_gan(
             home, p.data, p.codec, p.material(fold), self._section(TrainConfig),
-            seconds=float(self.run.chosen("gan_seconds")), seed=seed, stop=stop, progress=self.progress,
+            seconds=float(self.run.chosen("gan_seconds")), seed=seed, sealed=sealed_name(c.seed, c.folds, number), stop=stop, progress=self.progress,
         )  # fmt: skip
         made = synthesise(gan, self._section(GenerateConfig), seed=c.seed, progress=self.progress)
         write_json(home / "eval" / "metrics.json", made.metrics)

@@ -20,7 +20,7 @@ from augmint.evaluation.paired import smallest_provable
 from augmint.evaluation.proof import Proof
 from augmint.generation.draw import Gan
 from augmint.steps.experiment import Offered, experiment, share
-from augmint.steps.prepare import Prepared, prepare
+from augmint.steps.prepare import FOLDS, Prepared, prepare, read_sealed
 from augmint.steps.results import Progress, Result
 from augmint.steps.synthesis import wanted
 from augmint.transforms.recipe import Recipe
@@ -43,14 +43,14 @@ def compare(
     Samples of a GAN of ours come with the seed of its split: that split's test part is used, once. A set from elsewhere is
     tested on all outer folds, and what its maker has seen cannot be known.
     """
-    own_seed = _split_seed(synthetic)
-    seed = config.seed if own_seed is None else own_seed
-    p = prepare(real, None, seed=seed, folds=5, grid=config.grid, strict=config.strict)
+    sealed = _sealed(synthetic)
+    seed, num_folds, fold = read_sealed(sealed) if sealed is not None else (config.seed, FOLDS, None)
+    p = prepare(real, None, seed=seed, folds=num_folds, grid=config.grid, strict=config.strict)
     if not p.has_task:
         raise UserError(
             "there is nothing to prove: " + p.notes[-1], where=real.root, mend="label the samples, two classes at least"
         )
-    folds = p.folds if own_seed is None else p.folds[:1]
+    folds = p.folds if fold is None else p.folds[fold : fold + 1]
     x, y = _on_grid(synthetic, p)
     recipe = Recipe.load(config.recipe, allowed=real.modality.ops)
     amount, why = share(config, p.regime)
@@ -79,13 +79,18 @@ def compare(
     return proof
 
 
-def _split_seed(synthetic: Synthetic) -> int | None:
+def _sealed(synthetic: Synthetic) -> str | None:
+    """The split whose test part the makers of these samples never saw; none for samples from elsewhere."""
     if isinstance(synthetic, Gan):
-        return synthetic.split_seed
-    if isinstance(synthetic, Dataset):
-        return None
-    seeds = {s.meta.get("split_seed") for s in synthetic}
-    return seeds.pop() if len(seeds) == 1 else None
+        return synthetic.sealed
+    metas = [r.meta for r in synthetic.refs] if isinstance(synthetic, Dataset) else [s.meta for s in synthetic]
+    names = {meta.get("sealed") for meta in metas}
+    if len(names) > 1:
+        raise UserError(
+            "these samples come from GANs of several folds, and each fold's test part was seen by the others",
+            mend="their proof is in the run's eval/proof.json; or give one fold's folder, such as OUT.run/fold-0",
+        )
+    return names.pop() if names else None
 
 
 def _on_grid(synthetic: Synthetic, p: Prepared) -> tuple[F32, I64]:

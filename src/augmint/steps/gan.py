@@ -33,6 +33,7 @@ def train_gan(
     *,
     seconds: float,
     seed: int,
+    sealed: str,
     stop: object = False,
     progress: Progress = lambda event: None,
 ) -> tuple[Gan, Fitted]:
@@ -45,7 +46,7 @@ def train_gan(
     known = Known(fitted.x, fitted.y, material.held_out_x, fitted.held_out_y)
     gan = Gan(
         data.modality, codec, data.classes, fitted.generator, fitted.verifier,
-        known=known, name=run.path.name, split_seed=seed,
+        known=known, name=run.path.name, sealed=sealed,
     )  # fmt: skip
     gan.save(run.path, size=config.size)
     run.update(timings={"train_s": round(time.perf_counter() - started, 1)})

@@ -51,8 +51,7 @@ def write_synthetic(made: Iterable[Synthetic], sink: Sink, *, part: str | None =
 
 def metadata(sample: Sample) -> dict[str, Any]:
     """What of a synthetic sample's knowledge goes into ``metadata.jsonl``."""
-    return {"score": sample.meta["score"], "model": sample.meta["model"], "seed": sample.meta["seed"],
-            "index": sample.meta["index"], "rebuild": sample.meta["rebuild"]}  # fmt: skip
+    return {name: sample.meta[name] for name in ("score", "rebuild", "model", "seed", "index", "sealed")}
 
 
 def manifest_row(sample: Sample, path: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from augmint.evaluation.lift import regime_of
 from augmint.training.fit import Material
 
 HELD_OUT_FRAC = 0.15
+FOLDS = 5
 ENOUGH_POOL = 100
 """A pool of this size gives the held-out part, and every labelled sample is left for training."""
 MIN_PER_CLASS = 8
@@ -139,3 +140,19 @@ def enough_to_train(prepared: Prepared) -> tuple[bool, str]:
             f"augments only ({MIN_PER_CLASS} or more a class, or --unlabelled, would train one)"
         )
     return True, ""
+
+
+def sealed_name(seed: int, folds: int, fold: int) -> str:
+    """The name of a split's test part, as every sample of a GAN that never saw it carries it: ``seed/folds/fold``."""
+    return f"{seed}/{folds}/{fold}"
+
+
+def read_sealed(name: str) -> tuple[int, int, int]:
+    """Seed, number of folds and fold of a `sealed_name`."""
+    try:
+        seed, folds, fold = (int(part) for part in name.split("/"))
+    except ValueError:
+        raise UserError(
+            f"'{name}' does not name a split", mend="leave the column `sealed` as augmint wrote it"
+        ) from None
+    return seed, folds, fold

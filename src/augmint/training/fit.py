@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -151,7 +151,9 @@ def fit(
     _resume(run, state)
 
     def row(figures: dict[str, Any]) -> None:
-        write_jsonl(run / "metrics.jsonl", [*read_jsonl(run / "metrics.jsonl"), figures])
+        # After a return to a checkpoint steps come again: what they gave before is dropped.
+        earlier = [r for r in read_jsonl(run / "metrics.jsonl") if _place(r) < _place(figures)]
+        write_jsonl(run / "metrics.jsonl", [*earlier, figures])
         progress({"stage": "train", "done": state.step, "total": schedule.steps, "figures": figures})
 
     train(
@@ -164,11 +166,18 @@ def fit(
         on_row=row,
         on_tick=lambda s, f: on_tick(s, f, known),
     )
+    for note in state.notes:
+        run.log(note)
     best = checkpoint.find(run / "checkpoints", "best")
     if best is not None:
         checkpoint.load_into(state.ema, best, "ema")
         checkpoint.load_into(state.verifier, best, "verifier")
     return Fitted(state.ema, state.verifier, x, y, pool_y, pool_sure, held_y)
+
+
+def _place(row: Mapping[str, Any]) -> tuple[int, bool]:
+    """Where a row of ``metrics.jsonl`` stands: by its step, the tick's own row last."""
+    return row["step"], "tick" in row
 
 
 def _threads(run: Run, verifier: Judge, material: Material) -> None:

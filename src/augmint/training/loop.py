@@ -260,9 +260,9 @@ def _save(state: State, schedule: Schedule, folder: Path | None, is_best: bool) 
         return
     target = folder / f"step-{state.step:06d}"
     state.save(target, schedule)
-    checkpoint.point(folder, "last", target)
-    if is_best:
+    if is_best:  # first: a run that is killed here goes on from before this step and comes by it again
         checkpoint.point(folder, "best", target)
+    checkpoint.point(folder, "last", target)
     checkpoint.tidy(folder)
 
 
@@ -273,6 +273,8 @@ def _roll_back(state: State, folder: Path | None) -> None:
     scale = state.lr_scale / 2
     if last is None or scale < 1 / 64:
         raise UserError(f"training diverged at step {at} and cannot be saved", mend="lower --lr, or raise --gamma")
+    told = state.notes
     state.load(last)
     state.lr_scale = scale
-    state.notes.append(f"step {at}: a loss was not a number; back to step {state.step} at half the learning rate")
+    note = f"step {at}: a loss was not a number; back to step {state.step} at half the learning rate"
+    state.notes = [*told, note]
