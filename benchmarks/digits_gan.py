@@ -253,13 +253,15 @@ def real_against_real(data: Digits) -> dict[str, float]:
 
 
 def picture(data: Digits, draw: Draw, zoom: int = 2) -> bytes:
-    """Eight rows of synthetic digits, one column a class, and two rows of real ones below a line."""
+    """Eight rows of synthetic digits, one column a class, and below them two rows of real ones."""
     y = np.tile(np.arange(10), 8)
     real = np.concatenate([[data.test_x[data.test_y == c][n] for c in range(10)] for n in range(2)])
-    cells = np.concatenate([draw(y, 3), real]).reshape(10, 10, SIDE, SIDE)
-    grid = np.rint((cells.transpose(0, 2, 1, 3).reshape(10 * SIDE, 10 * SIDE) + 1) * 127.5).astype(np.uint8)
-    grid = np.insert(grid, [8 * SIDE] * 2, 128, axis=0).repeat(zoom, 0).repeat(zoom, 1)
-    coded: bytes = cv2.imencode(".png", grid)[1].tobytes()
+    cells = np.pad(np.concatenate([draw(y, 3), real]), ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=1.0)
+    side = SIDE + 2
+    grid = cells.reshape(10, 10, side, side).transpose(0, 2, 1, 3).reshape(10 * side, 10 * side)
+    pixels = np.insert(np.rint((grid + 1) * 127.5).astype(np.uint8), [8 * side] * 4, 255, axis=0)
+    smallest = [cv2.IMWRITE_PNG_COMPRESSION, 9]
+    coded: bytes = cv2.imencode(".png", pixels.repeat(zoom, 0).repeat(zoom, 1), smallest)[1].tobytes()
     return coded
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 import pickle
@@ -21,7 +20,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
@@ -670,9 +668,7 @@ def test_every_return_to_a_checkpoint_is_told(monkeypatch: pytest.MonkeyPatch, t
     assert len(state.notes) == 3
 
 
-def test_stopped_and_taken_up_again_after_a_return_is_the_same(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_stopped_and_taken_up_again_after_a_return_is_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     broken_steps(monkeypatch, 8, below=0.5)
     straight, _ = trained(tmp_path / "straight")
     for stop in (7, 9, 11):

@@ -77,6 +77,7 @@ def boost(
         prepared = job.prepare()
         job.announce()
         if job.is_done:
+            progress({"stage": "read", "note": "all of this is done already; nothing was changed"})
             return job.result()
         made = [job.make(number, fold, stop) for number, fold in enumerate(prepared.folds)] if job.trains else []
         proof = job.prove(made, stop) if prepared.has_task else None

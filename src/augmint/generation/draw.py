@@ -160,7 +160,7 @@ class Gan:
             pairs[i], weights[i] = own[(u[:2] * len(own)).astype(int)], 0.5 * u[2]
         zeros = torch.zeros(2 * len(y), dtype=torch.long)
         codes = _in_chunks(lambda x, _: self.verifier.encode(x), torch.from_numpy(self.known.x[pairs.ravel()]), zeros)
-        a, b = codes.reshape(len(y), 2, -1).transpose(1, 0, 2)
+        a, b = codes.reshape(len(y), 2, codes.shape[1]).transpose(1, 0, 2)
         mixed = torch.from_numpy(a + weights * (b - a))
         return _in_chunks(lambda c, _: self.verifier.rebuild(c).clamp(-1, 1), mixed, torch.from_numpy(y))
 
@@ -267,13 +267,13 @@ def _latents(y: I64, seed: int) -> F32:
 
 @torch.no_grad()
 def _in_chunks(fn: Any, x: Tensor, y: Tensor) -> F32:
-    """``fn(x, y)`` in chunks of one fixed size, the last one padded with its own first row."""
+    """``fn(x, y)`` in chunks of one fixed size, the last one padded with zeros; of nothing, an empty batch."""
     parts = []
-    for i in range(0, len(x), CHUNK):
+    for i in range(0, max(1, len(x)), CHUNK):
         a, b = x[i : i + CHUNK], y[i : i + CHUNK]
         n = len(a)
         if n < CHUNK:
-            a, b = torch.cat([a, a[:1].expand(CHUNK - n, *a.shape[1:])]), torch.cat([b, b[:1].expand(CHUNK - n)])
+            a, b = (torch.cat([part, part.new_zeros(CHUNK - n, *part.shape[1:])]) for part in (a, b))
         parts.append(fn(a, b)[:n].float())
     return torch.cat(parts).numpy()
 

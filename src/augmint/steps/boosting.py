@@ -28,6 +28,11 @@ from augmint.transforms.recipe import Recipe
 OVERHEAD_S = 20.0
 """Reading, curating, writing and the report, out of the time given."""
 
+NO_TASK = (
+    "NO TASK: without labels of two classes there is nothing to prove. Classic variants are in the set, unproven; "
+    "synthetic samples are scored, curated and kept apart."
+)
+
 
 class Boost:
     """One ``augmint boost``; the verb calls the stages in order."""
@@ -172,7 +177,8 @@ class Boost:
     def write(self, made: list[Synthetic], proof: Proof | None, stop: object) -> None:
         """OUT with what was proven, what was made beside it in OUT.run, and the report."""
         p, c = self.prepared, self.config
-        with_classic = proof is not None and proof.verdict("classic") == "HELPS"
+        # Without a task nothing can be proven: classic variants are what was asked for, synthetic ones are kept apart.
+        with_classic = proof is None or proof.verdict("classic") == "HELPS"
         proven = proof is not None and proof.verdict("synthetic") == "HELPS"
         with_synthetic = bool(made) and (proven or c.include_synthetic)
         mine = p.data.with_refs([r for r in p.data.refs if r.part in (None, "train")])
@@ -204,7 +210,7 @@ class Boost:
         self._measured(made)
         self._gallery(made, mine)
         self.run.update(counts=counts)
-        sentences = proof.sentences if proof else ["nothing could be proven: there are no labels to learn"]
+        sentences = proof.sentences if proof else [NO_TASK]
         output.write_card(self.out, self.out.name, counts, sentences, p.data.classes)
         self.run.update(status="done")
         html.write(self.run.path, self.out / "report.html", p.data.modality)
@@ -235,7 +241,7 @@ class Boost:
         path = self.run / "eval" / "proof.json"
         proof = Proof.from_dict(read_json(path)) if path.exists() else None
         counts = self.run.state["counts"]
-        lines = table_of(proof) if proof else ["NO TASK: without labels of two classes there is nothing to prove."]
+        lines = table_of(proof) if proof else [NO_TASK]
         told = ", ".join(f"{n} {origin}" for origin, n in counts.items())
         page = self.out / "report.html"
         return Result(

@@ -96,6 +96,10 @@ def prepare(
     num_held = int(HELD_OUT_FRAC * len(pool_x)) if enough else 0
     held = np.sort(rng.permutation(rng.key("pool held-out", seed), len(pool_x))[:num_held])
     regime, why = _regime(data, y, split, len(pool_x))
+    if regime == "none" and "test" not in parts:
+        first = split.folds[0]  # nothing to test: one fold, and its test samples are for training
+        whole = Fold(np.union1d(first.fit, first.test), first.held_out, first.test[:0])
+        split = replace(split, folds=(whole,), notes=())
     return Prepared(
         data, codec, x, y, pool_x, held, split, regime,
         (*data.notes, *_bad(data.skipped), *split.notes, *notes, why),

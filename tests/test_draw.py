@@ -1,0 +1,392 @@
+"""Drawing from a GAN and judging with it: what a sample may depend on, and what it may not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from torch import nn
+
+from augmint.core import rng
+from augmint.core.errors import UserError
+from augmint.core.types import Grid, Sample
+from augmint.generation.draw import CHUNK, Gan, Known
+from augmint.models.generator import Generator
+from augmint.models.verifier import Verifier
+
+torch.set_num_threads(1)
+
+CLASSES = ("cat", "dog", "owl")
+SHAPES = {"1-D": (20,), "2-D": (8, 8), "3-D": (4, 4, 4)}
+
+
+@dataclass(frozen=True)
+class PlainCodec:
+    """A sample is its own grid."""
+
+    grid: Grid
+
+    def encode(self, sample: Sample) -> Any:
+        return sample.data
+
+    def decode(self, x: Any) -> Any:
+        assert np.abs(x).max() <= 1
+        return x.copy()
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"channels": self.grid.channels, "shape": list(self.grid.shape)}
+
+
+def codec(state: Mapping[str, Any]) -> PlainCodec:
+    return PlainCodec(Grid(state["channels"], tuple(state["shape"])))
+
+
+def networks(size: str, grid: Grid, num_classes: int) -> tuple[nn.Module, Verifier]:
+    shape = (grid.channels, grid.shape, num_classes, (12, 8))
+    return Generator(*shape), Verifier(*shape)
+
+
+MODALITY: Any = SimpleNamespace(name="toy", ops=(), codec=codec, networks=networks)
+
+
+def reals(n: int, shape: tuple[int, ...], channels: int, seed: int) -> tuple[Any, Any]:
+    """Level and noise: class c lies around a third of c."""
+    y = (np.arange(n) % len(CLASSES)).astype(np.int64)
+    noise = rng.normal(rng.key("reals", seed), np.arange(n * channels * int(np.prod(shape)))).reshape(
+        n, channels, *shape
+    )
+    x = 0.2 * noise + (y / 3 - 0.3).reshape(-1, *[1] * (1 + len(shape)))
+    return np.clip(x, -1, 1).astype(np.float32), y
+
+
+def made(shape: tuple[int, ...] = (8, 8), channels: int = 2, *, held: int = 40, known: bool = True) -> Gan:
+    grid = Grid(channels, shape)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        generator, verifier = networks("nano", grid, len(CLASSES))
+        for p in [*generator.parameters(), *verifier.parameters()]:
+            if not p.any():
+                nn.init.normal_(p, std=0.05)
+        nn.init.normal_(generator.out.weight, std=0.1)  # untrained nets overshoot; clipping would hide differences
+    x, y = reals(30, shape, channels, 0)
+    held_x, held_y = reals(held, shape, channels, 1)
+    about = Known(x, y, held_x, held_y) if known else None
+    return Gan(MODALITY, PlainCodec(grid), CLASSES, generator, verifier, known=about, name="toy-run", sealed="5/5/0")
+
+
+SHARED = made()
+
+
+@pytest.fixture(scope="module")
+def gan() -> Gan:
+    return SHARED
+
+
+def labels(*values: int) -> Any:
+    return np.array(values, dtype=np.int64)
+
+
+# -- what a sample depends on ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_samples_lie_on_the_grid_and_in_range(shape: tuple[int, ...]) -> None:
+    x = made(shape).draw(labels(0, 1, 2, 0))
+    assert x.shape == (4, 2, *shape) and x.dtype == np.float32 and np.abs(x).max() <= 1
+    assert len({a.tobytes() for a in x}) == 4
+
+
+@pytest.mark.parametrize("quality", [0.0, 0.6])
+def test_samples_do_not_depend_on_where_a_chunk_ends(gan: Gan, quality: float) -> None:
+    y = (np.arange(130) * 7 % 3).astype(np.int64)
+    whole = gan.draw(y, seed=4, quality=quality)
+    for n in (1, CHUNK - 1, CHUNK, CHUNK + 1, 130):
+        assert np.array_equal(gan.draw(y[:n], seed=4, quality=quality), whole[:n]), n
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.integers(0, 2), min_size=1, max_size=90), st.integers(0, 2**31))
+def test_the_ith_sample_of_a_class_depends_on_the_seed_the_class_and_i_alone(y: list[int], seed: int) -> None:
+    mixed = SHARED.draw(labels(*y), seed=seed)
+    for c in set(y):
+        own = mixed[np.array(y) == c]
+        alone = SHARED.draw(np.full(len(own) + 3, c, np.int64), seed=seed)[: len(own)]
+        # Another place in the chunk may round differently, nothing more.
+        assert np.allclose(own, alone, atol=1e-5)
+
+
+def test_seeds_and_classes_give_other_samples(gan: Gan) -> None:
+    y = labels(0, 0, 0, 0)
+    a, b, c = gan.draw(y, seed=0), gan.draw(y, seed=1), gan.draw(y + 1, seed=0)
+    assert np.abs(a - b).max() > 1e-3 and np.abs(a - c).max() > 1e-3
+
+
+def test_the_latents_behind_the_samples_are_standard_normal(gan: Gan) -> None:
+    seen: list[torch.Tensor] = []
+    mapping = gan.generator.mapping
+    hook = mapping.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    try:
+        gan.draw((np.arange(256) % 3).astype(np.int64), seed=11)
+    finally:
+        hook.remove()
+    z = torch.cat(seen).numpy()
+    assert z.shape == (256, 64)
+    assert stats.kstest(z.ravel(), "norm").pvalue > 0.001
+    assert np.abs(np.corrcoef(z.T) - np.eye(64)).max() < 0.35, "axes of z that belong together"
+
+
+def test_an_unknown_label_counts_as_the_first_class(gan: Gan) -> None:
+    assert np.array_equal(gan.draw(labels(-1, -1)), gan.draw(labels(0, 0)))
+
+
+# -- the quality dial ------------------------------------------------------------------------------------------------
+
+
+def test_quality_draws_every_class_towards_its_own_mean(gan: Gan) -> None:
+    y = np.repeat(np.arange(3), 64).astype(np.int64)
+    dials = (0.0, 0.25, 0.5, 0.75, 1.0)
+    spread = []
+    for quality in dials:
+        x = gan.draw(y, seed=2, quality=quality).reshape(3, 64, -1)
+        spread.append(((x - x.mean(1, keepdims=True)) ** 2).mean((1, 2)))
+    for before, after in pairwise(spread):
+        assert (after < before).all()
+    assert (spread[-1] > 0).all(), "not one picture only, even at the end"
+    assert (spread[-1] < 0.25 * spread[0]).all()
+
+
+def test_quality_is_truncation_towards_the_mean_of_w(gan: Gan) -> None:
+    """Karras et al. 2019: w' = mean + psi (w - mean), with psi = 1 - 3/4 quality; the mean is estimated from 256 latents."""
+    seen: list[torch.Tensor] = []
+    real = gan.generator.synthesise
+    gan.generator.synthesise = lambda w: seen.append(w) or real(w)  # type: ignore[assignment,method-assign,func-returns-value]
+    try:
+        for quality in (0.0, 0.4, 1.0):
+            gan.draw(np.full(CHUNK, 1, np.int64), seed=8, quality=quality)
+    finally:
+        del gan.generator.synthesise
+    full, some, most = (w.double() for w in seen)
+    mean = (most - 0.25 * full) / 0.75
+    assert torch.allclose(mean, mean[:1], atol=1e-4), "one mean for all samples of the class"
+    assert torch.allclose(some, mean + 0.7 * (full - mean), atol=1e-4)
+    error = full.std(0) / np.sqrt(CHUNK)
+    assert ((full.mean(0) - mean[0]).abs() < 6 * error + 1e-3).all()
+
+
+@pytest.mark.parametrize("quality", [-0.1, 1.01, float("nan")])
+def test_a_quality_outside_its_range_is_refused(gan: Gan, quality: float) -> None:
+    with pytest.raises(UserError, match=r"outside 0\.\.1"):
+        gan.draw(labels(0), quality=quality)
+
+
+# -- samples for people ----------------------------------------------------------------------------------------------
+
+
+def test_generate_gives_labelled_synthetic_samples_with_scores(gan: Gan) -> None:
+    samples = gan.generate(7, seed=3)
+    assert [s.label for s in samples] == ["cat", "dog", "owl", "cat", "dog", "owl", "cat"]
+    assert {s.origin for s in samples} == {"synthetic"} and len({s.id for s in samples}) == 7
+    for i, s in enumerate(samples):
+        assert s.meta["seed"] == 3 and s.meta["index"] == i and s.meta["model"] == "toy-run"
+        assert s.meta["sealed"] == "5/5/0"
+        assert 0 <= s.meta["score"] <= 100 and 0 <= s.meta["rebuild"] <= 100
+    json.dumps([dict(s.meta) for s in samples])
+
+
+@pytest.mark.parametrize("source", ["generator", "verifier"])
+@pytest.mark.parametrize("label", [None, "dog"])
+def test_sample_i_does_not_depend_on_how_many_are_asked_for(gan: Gan, label: str | None, source: str) -> None:
+    few, many = (gan.generate(n, label=label, seed=1, source=source) for n in (5, 70))
+    for a, b in zip(few, many, strict=False):
+        assert (a.id, a.label, a.meta) == (b.id, b.label, b.meta) and np.array_equal(a.data, b.data)
+
+
+def test_wrong_wishes_are_refused_with_a_hint(gan: Gan) -> None:
+    with pytest.raises(UserError, match="did you mean 'dog'") as error:
+        gan.generate(1, label="dg")
+    assert "cat, dog, owl" in str(error.value)
+    for num in (0, -3):
+        with pytest.raises(UserError, match="one or more"):
+            gan.generate(num)
+
+
+# -- scores ----------------------------------------------------------------------------------------------------------
+
+
+def test_scores_are_percentiles_among_the_held_out_reals(gan: Gan) -> None:
+    assert gan.known is not None
+    scores = gan.score(gan.known.held_x, gan.known.held_y)
+    for own, raw in ((scores.realness, scores.evidence[:, 0]), (scores.rebuild, scores.evidence[:, 1])):
+        slow = [stats.percentileofscore(raw, v, kind="mean") for v in raw]
+        assert np.allclose(own, slow, atol=1e-3)
+        assert own.min() >= 0 and own.max() <= 100 and own.mean() == pytest.approx(50, abs=1e-3)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 70), st.floats(0.01, 3), st.integers(0, 99))
+def test_any_sample_scores_between_0_and_100(n: int, scale: float, seed: int) -> None:
+    x = (scale * rng.normal(seed, np.arange(n * 128))).reshape(n, 2, 8, 8).astype(np.float32)
+    scores = SHARED.score(x)
+    for found in (scores.realness, scores.rebuild):
+        assert found.shape == (n,) and (found >= 0).all() and (found <= 100).all()
+    assert scores.evidence.shape == (n, 2 + 128) and np.isfinite(scores.evidence).all()
+
+
+def test_noise_is_rebuilt_worse_than_any_held_out_real_is() -> None:
+    """The rebuild score turns the right way: higher is stranger."""
+    gan = made()
+    loud = np.where(rng.uniform(1, np.arange(128 * 8)) < 0.5, -1, 1).reshape(8, 2, 8, 8).astype(np.float32)
+    assert (gan.score(loud, labels(*[0] * 8)).rebuild == 100).all()
+
+
+def test_realness_turns_the_right_way(gan: Gan) -> None:
+    x, y = reals(50, (8, 8), 2, 7)
+    scores = gan.score(x, y)
+    order = np.argsort(scores.evidence[:, 0])
+    assert (np.diff(scores.realness[order]) >= 0).all() and scores.realness[order[0]] < scores.realness[order[-1]]
+
+
+def test_evidence_is_score_log_rebuild_error_and_features(gan: Gan) -> None:
+    x, y = reals(5, (8, 8), 2, 9)
+    evidence = gan.score(x, y).evidence
+    with torch.no_grad():
+        t = torch.from_numpy(x)
+        score, features = gan.verifier.score(t, torch.from_numpy(y)), gan.verifier.features(t)
+        error = ((t - gan.verifier.reconstruct(t)) ** 2).mean((1, 2, 3))
+    assert np.allclose(evidence[:, 0], score.numpy(), atol=1e-4)
+    assert np.allclose(np.exp(evidence[:, 1]), error.numpy(), rtol=1e-3)
+    assert np.allclose(evidence[:, 2:], features.numpy(), atol=1e-4)
+
+
+def test_without_labels_the_verifier_names_them(gan: Gan) -> None:
+    x, _ = reals(20, (8, 8), 2, 9)
+    named, sure = gan.classify(x)
+    assert np.array_equal(gan.score(x).evidence, gan.score(x, named).evidence)
+    assert named.dtype == np.int64 and ((sure >= 1 / 3) & (sure <= 1)).all()
+
+
+def test_judging_does_not_depend_on_the_chunk(gan: Gan) -> None:
+    x, y = reals(130, (8, 8), 2, 4)
+    whole = gan.score(x, y).evidence
+    for n in (1, CHUNK - 1, CHUNK, CHUNK + 1):
+        assert np.array_equal(gan.score(x[:n], y[:n]).evidence, whole[:n])
+        assert np.array_equal(gan.classify(x[:n])[1], gan.classify(x)[1][:n])
+        assert np.array_equal(gan.reconstruct(x[:n]), gan.reconstruct(x)[:n])
+
+
+def test_without_held_out_reals_the_training_ones_are_the_reference() -> None:
+    gan = made(held=0)
+    assert gan.known is not None
+    scores = gan.score(gan.known.x, gan.known.y)
+    assert scores.realness.mean() == pytest.approx(50, abs=1e-3)
+
+
+def test_without_any_reals_every_percentile_is_the_middle_one() -> None:
+    gan = made(known=False)
+    scores = gan.score(reals(3, (8, 8), 2, 0)[0])
+    assert scores.realness.tolist() == scores.rebuild.tolist() == [50, 50, 50]
+
+
+# -- the verifier's own samples --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_the_verifier_makes_samples_too(shape: tuple[int, ...]) -> None:
+    gan = made(shape)
+    y = (np.arange(70) % 3).astype(np.int64)
+    x = gan.verifier_draw(y, seed=2)
+    assert x.shape == (70, 2, *shape) and np.abs(x).max() <= 1
+    assert np.array_equal(x, gan.verifier_draw(y, seed=2)) and not np.array_equal(x, gan.verifier_draw(y, seed=3))
+    assert np.array_equal(x[:9], gan.verifier_draw(y[:9], seed=2))
+
+
+def test_the_verifier_mixes_the_codes_of_two_reals_of_the_class(gan: Gan) -> None:
+    """With one real in a class there is nothing to mix: its reconstruction comes out."""
+    x, y = reals(6, (8, 8), 2, 0)
+    lonely = Gan(MODALITY, gan.codec, CLASSES, gan.generator, gan.verifier, known=Known(x[:3], y[:3], x, y))
+    out = lonely.verifier_draw(labels(2, 0, 1))
+    assert np.allclose(out, lonely.reconstruct(x[[2, 0, 1]]), atol=1e-5)
+    two = Gan(MODALITY, gan.codec, CLASSES, gan.generator, gan.verifier, known=Known(x, y, x, y))
+    assert y.tolist() == [0, 1, 2, 0, 1, 2]
+    with torch.no_grad():
+        a, b = gan.verifier.encode(torch.from_numpy(x[[0, 3]])).numpy()
+        for made_x in two.verifier_draw(np.zeros(8, np.int64), seed=1):
+            # Somewhere on the line between the two codes: found by trying.
+            tries = torch.from_numpy(a + np.linspace(0, 1, 401, dtype=np.float32)[:, None] * (b - a))
+            line = gan.verifier.rebuild(tries).clamp(-1, 1).numpy()
+            assert np.abs(line - made_x).max((1, 2, 3)).min() < 0.01
+
+
+def test_a_class_without_reals_borrows_from_all(gan: Gan) -> None:
+    x, y = reals(6, (8, 8), 2, 0)
+    few = Gan(MODALITY, gan.codec, CLASSES, gan.generator, gan.verifier, known=Known(x, np.minimum(y, 1), x, y))
+    assert few.verifier_draw(labels(2, 2)).shape == (2, 2, 8, 8)
+
+
+def test_a_gan_without_its_reals_cannot_do_that() -> None:
+    with pytest.raises(UserError, match="training samples"):
+        made(known=False).verifier_draw(labels(0))
+
+
+# -- disk ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_loaded_gan_makes_the_same_bytes(gan: Gan, tmp_path: Path) -> None:
+    gan.save(tmp_path, size="nano")
+    loaded = Gan.load(tmp_path, MODALITY)
+    y = (np.arange(70) % 3).astype(np.int64)
+    for quality in (0.0, 0.7):
+        assert loaded.draw(y, seed=9, quality=quality).tobytes() == gan.draw(y, seed=9, quality=quality).tobytes()
+    assert (loaded.classes, loaded.name, loaded.sealed) == (CLASSES, "toy-run", "5/5/0")
+    x, _ = reals(5, (8, 8), 2, 3)
+    assert np.array_equal(loaded.score(x).evidence, gan.score(x).evidence)
+    assert loaded.known is not None and gan.known is not None
+    for name in ("x", "held_x"):
+        mine, theirs = getattr(gan.known, name), getattr(loaded.known, name)
+        assert theirs.dtype == np.float32 and np.abs(mine - theirs).max() < 1 / 255 / 2, "half a grey level"
+    assert np.array_equal(loaded.known.y, gan.known.y) and np.array_equal(loaded.known.held_y, gan.known.held_y)
+    assert np.abs(loaded.score(x).realness - gan.score(x).realness).max() <= 100 / 40
+
+
+def test_saved_and_loaded_again_the_files_are_the_same(gan: Gan, tmp_path: Path) -> None:
+    gan.save(tmp_path / "a", size="nano")
+    Gan.load(tmp_path / "a", MODALITY).save(tmp_path / "b", size="nano")
+    names = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*") if p.is_file())
+    assert len(names) >= 4
+    for name in names:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+
+
+def test_a_pickle_in_place_of_the_weights_is_refused(gan: Gan, tmp_path: Path) -> None:
+    gan.save(tmp_path, size="nano")
+    torch.save(gan.generator.state_dict(), tmp_path / "gan" / "generator.safetensors")
+    with pytest.raises(UserError, match="pickles are refused"):
+        Gan.load(tmp_path, MODALITY)
+
+
+def test_a_folder_that_is_no_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"gan\.json"):
+        Gan.load(tmp_path, MODALITY)
+
+
+def test_an_empty_wish_gives_an_empty_batch(gan: Gan) -> None:
+    none = np.zeros(0, np.int64)
+    assert gan.draw(none).shape == (0, 2, 8, 8)
+    assert gan.verifier_draw(none).shape == (0, 2, 8, 8)
+    assert gan.score(np.zeros((0, 2, 8, 8), np.float32), none).evidence.shape == (0, 130)
+
+
+def test_the_summary_is_for_people(gan: Gan) -> None:
+    assert "8 x 8" in gan.summary[0] and "3 classes" in gan.summary[0]
+    assert json.loads(json.dumps(gan.to_dict())) == {"classes": list(CLASSES), "grid": [2, 8, 8]}
