@@ -1,19 +1,18 @@
 """The proof says HURTS when it must: half of every batch from a broken GAN.
 
 Claim: 10 labelled digits a class, no pool, and a GAN with a hundredth of the gradient penalty, which collapses (recall under .05 on
-real digits that nobody trained on); a share of 50 % of its samples gives the verdict HURTS.
+real digits that nobody trained on); a share of 50 % of its samples gives the verdict HURTS, in each of three draws.
 
 The samples go in as the GAN makes them: curation is another defence, and not the one tested here. Recall is measured on the
 digits outside training and test part, with features that saw only the training reals.
 
-Run: python benchmarks/poison.py [--steps 2000]; about 2 minutes. Exit code 1: a bar is missed.
+Run: python benchmarks/poison.py [--draws 3]; about 4 minutes. Exit code 1: a bar is missed.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -39,8 +38,7 @@ from augmint.training.losses import gamma_for
 from augmint.transforms.recipe import Recipe
 from augmint.verbs import read
 
-SHARE, PER_CLASS, MOST_RECALL, DRAW = 0.5, 10, 0.05, 0
-NUM = 500
+SHARE, PER_CLASS, MOST_RECALL, NUM = 0.5, 10, 0.05, 500
 
 
 def broken_gan(home: Path, prepared: Prepared, steps: int, divisor: float) -> Gan:
@@ -64,49 +62,61 @@ def recall(gan: Gan, prepared: Prepared, unseen: F32) -> dict[str, float]:
     return {k: found[k] for k in ("precision", "recall", "coverage")}
 
 
-def prove(home: Path, prepared: Prepared, gan: Gan) -> Proof:
+def prove(home: Path, prepared: Prepared, gan: Gan, *, seed: int) -> Proof:
     """The experiment of the product, with the share as poisoned as it gets."""
     y = np.repeat(np.arange(10, dtype=np.int64), 100)
     config = ProveVerb(share=SHARE, time=300.0)
     run = Run.open(home, verb="prove", config=config.model_dump(), inputs={})
     offered = Offered(prepared.folds[0], kept=(gan.draw(y, seed=2), y), gan=gan)
     recipe = Recipe.load(config.recipe, allowed=prepared.data.modality.ops)
-    return experiment(run, prepared, [offered], recipe, config, seed=0, stop=False, progress=lambda event: None)
+    return experiment(run, prepared, [offered], recipe, config, seed=seed, stop=False, progress=lambda event: None)
+
+
+def one_draw(home: Path, draw: int, args: argparse.Namespace) -> tuple[dict[str, Any], Proof]:
+    """Break a GAN on one draw of the digits, and put its samples to the proof."""
+    kind, cpu = get("image"), cpu_seconds()
+    data, _ = write_digits(home / "labelled", kind, per_class=PER_CLASS, with_pool=False, draw=draw)
+    # The same draw with its pool: digits that are neither in the training nor in the test part.
+    _, pool = write_digits(home / "more", kind, per_class=PER_CLASS, with_pool=True, draw=draw)
+    assert pool is not None
+    prepared = prepare(read(data), None, seed=draw, folds=5, grid=None)
+    gan = broken_gan(home / "gan", prepared, args.steps, args.divisor)
+    found = recall(gan, prepared, read(pool).encode(prepared.codec)[:NUM])
+    proof = prove(home / "proof", prepared, gan, seed=draw)
+    verdict = next(v for v in proof.verdicts if v["question"] == "synthetic")
+    told = {"verdict": verdict["verdict"], "effect": verdict["effect"], "ci95": verdict["ci95"], "p": verdict["p"]}
+    return {"draw": draw, **found, **told, "cpu_s": cpu_seconds() - cpu}, proof
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--draws", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--divisor", type=float, default=100.0, help="of gamma; 1 = the GAN is not broken")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    kind, cpu, wall = get("image"), cpu_seconds(), time.perf_counter()
-    with TemporaryDirectory() as scratch:
-        home = Path(scratch)
-        data, _ = write_digits(home / "labelled", kind, per_class=PER_CLASS, with_pool=False, draw=DRAW)
-        # The same draw with its pool: digits that are neither in the training nor in the test part.
-        _, pool = write_digits(home / "more", kind, per_class=PER_CLASS, with_pool=True, draw=DRAW)
-        assert pool is not None
-        prepared = prepare(read(data), None, seed=0, folds=5, grid=None)
-        unseen = read(pool).encode(prepared.codec)[:NUM]
-        gan = broken_gan(home / "gan", prepared, args.steps, args.divisor)
-        found = recall(gan, prepared, unseen)
-        proof = prove(home / "proof", prepared, gan)
-    cost = {"cpu_s": cpu_seconds() - cpu, "wall_s": time.perf_counter() - wall}
-    verdict = next(v for v in proof.verdicts if v["question"] == "synthetic")
-    low, high = verdict["ci95"]
-    told = f"{verdict['verdict']} {verdict['effect']:+.2f} [{low:+.2f}, {high:+.2f}]"
+    rows: list[dict[str, Any]] = []
+    proofs: list[Proof] = []
+    for draw in range(args.draws):
+        with TemporaryDirectory() as scratch:
+            row, proof = one_draw(Path(scratch), draw, args)
+        rows.append(row)
+        proofs.append(proof)
+        print(row, flush=True)
+    worst = max(r["recall"] for r in rows)
+    told = ", ".join(f"{r['verdict']} {r['effect']:+.2f}" for r in rows)
     bars = [
-        Bar("recall of the broken GAN on unseen reals", f"< {MOST_RECALL}", f"{found['recall']:.3f}", found["recall"] < MOST_RECALL),
-        Bar(f"verdict on a share of {SHARE:.0%}", "HURTS", told, verdict["verdict"] == "HURTS"),
-    ]  # fmt: skip
-    levels: list[dict[str, Any]] = [
-        {"arm": a["title"], "accuracy %": a["mean"], "low": a["ci95"][0], "high": a["ci95"][1]} for a in proof.arms
+        Bar("largest recall of the broken GANs", f"< {MOST_RECALL}", f"{worst:.3f}", worst < MOST_RECALL),
+        Bar(f"verdicts on a share of {SHARE:.0%}", "HURTS", told, all(r["verdict"] == "HURTS" for r in rows)),
+    ]
+    levels = [
+        {"arm": arm["title"], **{f"draw {n}": p.arms[i]["mean"] for n, p in enumerate(proofs)}}
+        for i, arm in enumerate(proofs[0].arms)
     ]
     claim = (__doc__ or "").split("\n\n")[1].replace("\n", " ")
-    tables = {"The broken GAN": [{"steps": args.steps, **found, **cost}], "Arms": levels}
-    store = (args.steps, args.divisor) == (2000, 100.0)
-    return publish("poison", claim, bars, tables, [verdict["sentence"]], store=store)
+    tables = {"Broken GANs": rows, "Accuracy of every arm, %": levels}
+    store = (args.draws, args.steps, args.divisor) == (3, 1000, 100.0)
+    return publish("poison", claim, bars, tables, [s for p in proofs for s in p.sentences[1:]], store=store)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from augmint.core.presets import preset, share_of
 from augmint.core.run import Run, check_output, read_json, read_jsonl, stop_on_signal, write_bytes, write_json
 from augmint.scale.pool import cores, ordered_map
 
-WORDS = st.text(st.characters(exclude_characters="\x1f", exclude_categories=("Cs",)), max_size=12)
+WORDS = st.text(st.sampled_from("\x1fsia1") | st.characters(exclude_categories=("Cs",)), max_size=12)
 MENDS = "to mend it"
 
 # -- randomness as a function ----------------------------------------------------------------------------------------
@@ -111,7 +111,7 @@ def test_a_vector_of_samples_gives_the_numbers_of_each_alone(keys: list[int], co
 def test_keys_of_different_words_differ() -> None:
     parts: list[tuple[str | int, ...]] = [
         ("a", 1), ("a1",), ("a", "1"), (1, "a"), ("a", 1, ""), ("", "a", 1), (), ("",), (0,), ("0",), (1, 2), (12,), (2, 1),
-        ("a", -1), ("A", 1),
+        ("a", -1), ("A", 1), ("a\x1fi1",), ("a\x1f", 1), ("a\x1f\x1fi1",),
     ]  # fmt: skip
     assert len({rng.key(*p) for p in parts}) == len(parts)
 
@@ -200,7 +200,7 @@ def test_a_place_without_permission_is_told(tmp_path: Path, monkeypatch: pytest.
     def refused(*args: object, **kwargs: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(run, "NamedTemporaryFile", refused)
+    monkeypatch.setattr(run, "mkstemp", refused)
     with pytest.raises(UserError, match="cannot be written") as error:
         write_bytes(tmp_path / "x", b"")
     assert str(tmp_path / "x") in str(error.value) and "--out" in str(error.value)

@@ -33,7 +33,7 @@ Seconds = Annotated[float, BeforeValidator(seconds), Field(gt=0)]
 class Section(BaseModel):
     """A group of settings that one part of augmint receives."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class RunConfig(Section):

@@ -22,7 +22,7 @@ _S30, _S27, _S31, _S11 = (np.uint64(s) for s in (30, 27, 31, 11))
 
 def key(*parts: str | int) -> int:
     """A 64-bit key for a tuple of words and whole numbers; ``key("a", 1)`` and ``key("a1")`` differ."""
-    text = "\x1f".join(f"{type(p).__name__[0]}{p}" for p in parts)
+    text = "\x1f".join(type(p).__name__[0] + str(p).replace("\x1f", "\x1f\x1f") for p in parts)
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
 
 

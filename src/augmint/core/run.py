@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import mkstemp
 from types import FrameType
 from typing import Any
 
@@ -23,17 +23,18 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Write under a temporary name beside the target, then rename: a reader sees the old file or the new one."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".part", delete=False) as f:
-            part = Path(f.name)
-            try:
+        handle, name = mkstemp(dir=path.parent, prefix=".", suffix=".part")
+        part = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as f:
                 f.write(data)
                 f.flush()
                 os.fsync(f.fileno())
-            except BaseException:
-                part.unlink(missing_ok=True)
-                raise
-        part.chmod(0o644)
-        part.replace(path)
+            part.chmod(0o644)
+            part.replace(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
     except PermissionError:
         raise UserError(
             "this place cannot be written to", where=path, mend="choose another --out, or mend its permissions"
@@ -82,11 +83,12 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     if not path.exists():
         return rows
-    lines = path.read_text(encoding="utf-8").splitlines()
+    # Of the bytes: a line may be cut inside a letter, and words may hold what Python takes for the end of a line.
+    lines = path.read_bytes().rstrip(b"\n").split(b"\n")
     for number, line in enumerate(lines, 1):
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
+            rows.append(json.loads(line.decode()))
+        except ValueError:
             if number < len(lines):
                 raise UserError(
                     "not readable as JSON", where=f"{path}, line {number}", mend="restore the file"

@@ -178,7 +178,8 @@ def train(
             _save(state, schedule, folder, is_best)
 
         if stop:
-            _save(state, schedule, folder, is_best=False)
+            if not schedule.is_tick(state.step):  # a tick has saved it already
+                _save(state, schedule, folder, is_best=False)
             raise Interrupted(
                 f"stopped after step {state.step} of {schedule.steps}; the state is saved",
                 mend="run the same command to go on",
