@@ -223,6 +223,13 @@ class Gan:
     def load(cls, run: Path, modality: Modality) -> Gan:
         """The GAN of a finished run."""
         about = read_json(run / "gan.json")
+        missing = {"modality", "size", "classes", "codec", "name", "sealed"} - set(about)
+        if missing:
+            raise UserError(
+                f"this GAN was saved by another version: {', '.join(sorted(missing))} missing",
+                where=run / "gan.json",
+                mend="train it again",
+            )
         codec = modality.codec(about["codec"])
         generator, verifier = networks(modality, about["size"], codec.grid, len(about["classes"]), seed=0)
         checkpoint.load_into(generator, run / "gan", "generator")

@@ -61,13 +61,14 @@ class Prepared:
         return self.regime != "none" and self.num_test > 0
 
     def material(self, fold: Fold) -> Material:
-        """What a GAN may learn from in one fold."""
-        held_x, held_y = self.x[fold.held_out], self.y[fold.held_out]
+        """What a GAN may learn from in one fold; samples without a label among labelled ones join the pool."""
         used = np.setdiff1d(np.arange(len(self.pool_x)), self.pool_held)
-        if len(self.pool_held):
-            held_x = np.concatenate([held_x, self.pool_x[self.pool_held]])
-            held_y = np.concatenate([held_y, np.full(len(self.pool_held), -1)])
-        return Material(self.x[fold.fit], self.y[fold.fit], self.pool_x[used], held_x, held_y, self.num_classes)
+        bare = fold.fit[self.y[fold.fit] < 0] if self.num_classes else fold.fit[:0]
+        fit = np.setdiff1d(fold.fit, bare)
+        held_x = np.concatenate([self.x[fold.held_out], self.pool_x[self.pool_held]])
+        held_y = np.concatenate([self.y[fold.held_out], np.full(len(self.pool_held), -1)])
+        pool_x = np.concatenate([self.pool_x[used], self.x[bare]])
+        return Material(self.x[fit], self.y[fit], pool_x, held_x, held_y, self.num_classes)
 
 
 def prepare(

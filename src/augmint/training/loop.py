@@ -85,6 +85,10 @@ class State:
         state = {**counters, "best_fid": best, "num_threads": threads, "steps": schedule.steps}
         checkpoint.save_folder(folder, {**parts, "optim": optim}, state)
 
+    def is_finite(self) -> bool:
+        """Whether every weight is a number: only such a state may become the last good one."""
+        return all(bool(p.isfinite().all()) for _, m in self._modules() for p in m.parameters())
+
     def load(self, folder: Path) -> None:
         for name, module in self._modules():
             checkpoint.load_into(module, folder, name)
@@ -162,7 +166,8 @@ def train(
     every = max(1, schedule.steps // 100)
     while state.step < schedule.steps:
         figures = one_step(state, data, schedule, recipe)
-        if not watch.is_finite(figures):
+        is_saved = schedule.is_tick(state.step) or bool(stop)
+        if not watch.is_finite(figures) or (is_saved and not state.is_finite()):
             _roll_back(state, folder)
             continue
 
@@ -273,7 +278,10 @@ def _roll_back(state: State, folder: Path | None) -> None:
     last = checkpoint.find(folder, "last") if folder else None
     scale = state.lr_scale / 2
     if last is None or scale < 1 / 64:
-        raise UserError(f"training diverged at step {at} and cannot be saved", mend="lower --lr, or raise --gamma")
+        raise UserError(
+            f"training diverged at step {at} and going back did not help",
+            mend="look for values that are no numbers in the data; else lower --lr, or raise --gamma",
+        )
     told = state.notes
     state.load(last)
     state.lr_scale = scale
