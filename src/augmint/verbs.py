@@ -263,7 +263,9 @@ def report(run: str | Path) -> Path:
     return path
 
 
-def inspect(data: Data, *, fix: str | Path | None = None, out: str | Path | None = None) -> inspection.Inspection:
+def inspect(
+    data: Data, *, fix: str | Path | None = None, out: str | Path | None = None
+) -> inspection.Inspection | Result:
     """Describe a data set: classes, counts, sizes, duplicates, broken files.
 
     Args:
@@ -274,9 +276,10 @@ def inspect(data: Data, *, fix: str | Path | None = None, out: str | Path | None
     found = inspection.inspect(samples)
     if out is not None:
         found.html(Path(out))
-    if fix is not None:
-        inspection.fix(samples, Path(fix))
-    return found
+    if fix is None:
+        return found
+    fixed = inspection.fix(samples, Path(fix))
+    return Result([*found.summary, *fixed.summary], {**found.to_dict(), "fixed": fixed.to_dict()}, Path(fix))
 
 
 def doctor() -> Health:

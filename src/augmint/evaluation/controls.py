@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from augmint.core import rng
 from augmint.core.types import F32, I64
 from augmint.evaluation.probes import U64, Stack, Stream
+from augmint.training.losses import consistency
 
 F64 = NDArray[np.float64]
 
@@ -142,9 +142,8 @@ def with_consistency(
         keys = [stream.keys(f"pool-{view}", step, batch).reshape(-1) for view in ("weak", "strong", "again")]
         size = (stack.num, batch, *x.shape[1:])
         with torch.no_grad():
-            sure, guess = stack.logits(augment(x, keys[0]).view(size)).softmax(2).max(2)
+            weak = stack.logits(augment(x, keys[0]).view(size))
         strong = stack.logits(augment(augment(x, keys[1]), keys[2]).view(size))
-        each = F.cross_entropy(strong.flatten(0, 1), guess.flatten(), reduction="none").view(stack.num, batch)
-        return labelled(step) + ((sure > threshold) * each).mean(1)
+        return labelled(step) + consistency(weak, strong, threshold)
 
     return loss

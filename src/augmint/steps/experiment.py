@@ -87,7 +87,7 @@ def task_of(prepared: Prepared, recipe: Recipe, offered: Offered) -> Task:
 
 def _predictions(
     job: Run, name: str, task: Task, chosen: Sequence[Arm], *, config: ProveVerb | BoostConfig, seed: int, steps: int,
-    progress: Progress = lambda event: None,
+    stop: object = False, progress: Progress = lambda event: None,
 ) -> tuple[dict[str, I64], dict[str, float]]:  # fmt: skip
     """Predicted classes ``[S, N]`` and CPU seconds of each arm; kept on disk, so that it is done once."""
     path = job / "eval" / f"predictions-{name}.npz"
@@ -99,7 +99,11 @@ def _predictions(
 
     def tick(arm: str, cpu_s: float) -> None:
         spent[arm] = round(cpu_s, 2)
-        progress({"stage": "prove", "done": len(spent), "total": len(chosen), "note": None, "figures": {}})
+        progress({"stage": "prove", "done": len(spent), "total": len(chosen)})
+        if stop:
+            raise Interrupted(
+                "stopped during the experiment; finished folds are kept", mend="run the same command to go on"
+            )
 
     progress({"stage": "prove", "done": 0, "total": len(chosen)})
     found = run(task, chosen, seeds=config.seeds, seed=seed, steps=steps, workers=config.workers or cores(), tick=tick)
@@ -148,10 +152,6 @@ def experiment(
         )
         parts.append(found)
         costs = {k: round(costs.get(k, 0.0) + v, 2) for k, v in spent.items()}
-        if stop:
-            raise Interrupted(
-                "stopped during the experiment; what is done is kept", mend="run the same command to go on"
-            )
     proof = judge(
         {a.name: np.concatenate([part[a.name] for part in parts], axis=1) for a in chosen},
         test_y,

@@ -18,6 +18,7 @@ from torch import nn
 
 from augmint.core import rng
 from augmint.core.config import TrainConfig
+from augmint.core.errors import Interrupted
 from augmint.core.run import Run, read_jsonl, write_jsonl
 from augmint.core.types import F32, I64, Grid, Modality
 from augmint.models.blocks import count_weights
@@ -30,6 +31,8 @@ from augmint.transforms.local import Cutout
 from augmint.transforms.recipe import Recipe
 from augmint.transforms.run_torch import gan_recipe
 
+SHOWN = ("v_loss", "g_loss", "aug_p", "fid", "precision", "recall")
+"""Figures that progress shows; all of them are in metrics.jsonl."""
 TOP_WIDTH = {"nano": 128, "small": 256}
 SURE = 0.5
 """Pool samples that the verifier is less sure of than this do not train the generator."""
@@ -127,9 +130,17 @@ def fit(
     generator, verifier = networks(modality, config.size, material.grid, material.num_classes, seed=seed)
     _threads(run, verifier, material)
     run.choose("size", config.size, f"{count_weights(generator):,} + {count_weights(verifier):,} weights")
+
+    def told(event: dict[str, Any]) -> None:
+        progress(event)
+        if stop:
+            raise Interrupted(
+                "stopped while learning the pool; this stage starts over", mend="run the same command to go on"
+            )
+
     pool_y, pool_sure, held_y = np.zeros(0, np.int64), np.zeros(0, np.float32), material.held_out_y
     if material.has_pool:
-        _teach(run, material, verifier, ops, 0.3 * seconds, seed, config, progress)
+        _teach(run, material, verifier, ops, 0.3 * seconds, seed, config, told)
         pool_y, pool_sure = semi.label(verifier, material.pool_x)
         held_y = np.where(held_y < 0, semi.label(verifier, material.held_out_x)[0], held_y)
         seconds *= 0.7
@@ -154,7 +165,8 @@ def fit(
         # After a return to a checkpoint steps come again: what they gave before is dropped.
         earlier = [r for r in read_jsonl(run / "metrics.jsonl") if _place(r) < _place(figures)]
         write_jsonl(run / "metrics.jsonl", [*earlier, figures])
-        progress({"stage": "train", "done": state.step, "total": schedule.steps, "figures": figures})
+        shown = {k: figures[k] for k in SHOWN if k in figures}
+        progress({"stage": "train", "done": state.step, "total": schedule.steps, "figures": shown})
 
     train(
         state,

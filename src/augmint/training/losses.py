@@ -32,11 +32,11 @@ def rebuild_error(x: Tensor, rebuilt: Tensor) -> Tensor:
 def consistency(logits_weak: Tensor, logits_strong: Tensor, threshold: float) -> Tensor:
     """Cross-entropy of the strong view against the weak view's label, where that label is surer than ``threshold``.
 
-    FixMatch, Sohn et al. 2020, eq. 4: confidence in [0, 1]; averaged over all of the batch, so unsure samples count as zero.
+    ``[..., N, K]`` logits -> ``[...]``: the mean over N, to which unsure samples add nothing. FixMatch, Sohn et al. 2020, eq. 4.
     """
     sure, label = logits_weak.detach().softmax(-1).max(-1)
-    loss = F.cross_entropy(logits_strong.flatten(0, -2), label.flatten(), reduction="none").reshape(sure.shape)
-    return (loss * (sure >= threshold)).mean(-1).sum()
+    loss = F.cross_entropy(logits_strong.flatten(0, -2), label.flatten(), reduction="none").view(sure.shape)
+    return (loss * (sure >= threshold)).mean(-1)
 
 
 def gamma_for(shape: tuple[int, ...], batch: int) -> float:
