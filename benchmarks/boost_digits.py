@@ -6,9 +6,8 @@ every draw, within 4 minutes on two cores. With ``--closed`` (10 a class, no poo
 
 Fair controls stand in the table: label spreading and consistency training use the pool directly, and may well be better.
 
-Run: python benchmarks/boost_digits.py [--draws 3] [--closed] [--time 150]; about 3 minutes a draw.
-The first draw is the demo's. Exit code 1:
-a bar is missed. Stored as boost_digits, with --closed as boost_digits_closed (not with fewer draws or another time).
+Run: python benchmarks/boost_digits.py [--draws 3] [--closed] [--time 150]; about 3 minutes a draw, of which the first is the
+demo's. Stored as boost_digits or boost_digits_closed (not with fewer draws or another time). Exit code 1: a bar is missed.
 """
 
 from __future__ import annotations

@@ -86,7 +86,13 @@ def publish(
     print(text)
     if store:
         write_text(RESULTS / f"{name}.md", text)
-        found = {"name": name, "claim": claim, "made": made, "machine": machine(), "versions": versions()}
+        found: dict[str, Any] = {
+            "name": name,
+            "claim": claim,
+            "made": made,
+            "machine": machine(),
+            "versions": versions(),
+        }
         found |= {"bars": [asdict(b) for b in bars], "tables": dict(tables), "notes": list(notes)}
         write_json(RESULTS / f"{name}.json", found)
     return 0 if all(b.ok for b in bars) else 1

@@ -71,7 +71,7 @@ def effect_bar(effect: float, ci95: Pair, *, margin: float, title: str) -> str:
 def forest(arms: Sequence[Arm], *, margin: float, metric: str, reference: str, narrow: bool = False) -> str:
     """The paired difference of every arm to the best classic arm, in points.
 
-    Markers: circle = an arm that may enter the result, hollow diamond = fair control; small ticks = single paired seeds; line = 95 % interval.
+    Markers: circle = an arm that may enter the result, hollow diamond = control; small ticks = single paired seeds; line = 95 % interval.
     """
     row, head = (44, 30) if narrow else (30, 32)
     width = 340 if narrow else 860
@@ -85,7 +85,7 @@ def forest(arms: Sequence[Arm], *, margin: float, metric: str, reference: str, n
     parts.append(text(better - 8, head - 14, "← worse", "tick", anchor="end"))
     parts.append(text(better + 8, head - 14, "better →", "tick"))
     if heading is not None:
-        parts.append(text(0, heading + 19, "Fair controls: the same data, no generator", "tick"))
+        parts.append(text(0, heading + 19, "Controls", "tick"))
     parts += [_forest_row(arm, x, top, row, width, narrow) for arm, top in zip(arms, tops, strict=True)]
     parts.append(line(x.start, bottom, x.end, bottom, "axis"))
     for v in x.ticks(6):

@@ -70,7 +70,7 @@ def _item(row: Row) -> dict[str, Any]:
     return {
         "id": row.get("id", ""),
         "label": row.get("label"),
-        "score": "" if number(row, "score") is None else f"{number(row, 'score'):.2f}",
+        "score": "" if number(row, "score") is None else f"{number(row, 'score'):.0f}",
         "rebuild": "" if number(row, "rebuild") is None else figure(number(row, "rebuild")),
         "reason": reason,
         "why": REASONS.get(reason, reason),

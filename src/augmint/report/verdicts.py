@@ -10,14 +10,14 @@ from markupsafe import Markup
 
 from augmint.report import figures
 from augmint.report.figures import interval, signed
-from augmint.report.numbers import NOTHING, Row, duration, moment, number, p_value, pair
+from augmint.report.numbers import NOTHING, Row, duration, moment, number, p_value, pair, sentence
 
 TONES = {"HELPS": "good", "HURTS": "bad", "NO DIFFERENCE": "even", "NOT ENOUGH EVIDENCE": "open", "NO TASK": "none"}
 QUESTIONS = {
     "classic": "Classic augmentation against none",
     "synthetic": "Synthetic samples against the best classic",
 }
-KINDS = {"base": "no augmentation", "classic": "classic", "synthetic": "synthetic", "control": "fair control"}
+KINDS = {"base": "no augmentation", "classic": "classic", "synthetic": "synthetic", "control": "control"}
 COUNTED = {"num_seeds": "paired seeds", "num_test": "test samples", "seeds": "paired seeds", "test": "test samples"}
 MAX_CLASSES = 60
 
@@ -52,7 +52,8 @@ def _verdict(row: Row, proof: Row) -> dict[str, Any]:
         "question": QUESTIONS.get(question, question),
         "word": word,
         "tone": TONES.get(word, "none"),
-        "sentence": str(row.get("sentence", "")),
+        # The word stands above the sentence already.
+        "sentence": sentence(str(row.get("sentence", "")).removeprefix(f"{row.get('verdict')}: ")),
         "facts": [f for f in facts if f] if effect is not None else [],
         "needed": _needed(row.get("needed")),
     }

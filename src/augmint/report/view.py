@@ -13,7 +13,7 @@ from typing import Any
 from markupsafe import Markup
 
 from augmint.report import figures
-from augmint.report.numbers import Row, duration, figure, moment, number, pair
+from augmint.report.numbers import Row, duration, figure, moment, number, pair, sentence
 from augmint.report.verdicts import proof, verdicts
 
 REASONS = {
@@ -189,17 +189,12 @@ def curation(row: Row | None) -> dict[str, Any] | None:
     rate = number(row, "accept_rate")
     return {
         "applied": bool(row.get("applied")),
-        "why": _sentence(str(row.get("why") or "")),
+        "why": sentence(str(row.get("why") or "")),
         "missing": sum(n for n in (row.get("missing") or {}).values() if isinstance(n, int)),
         "rate": None if rate is None else f"{100 * rate:.0f} %",
         "changes": changes,
         "reasons": reasons,
     }
-
-
-def _sentence(words: str) -> str:
-    """With a capital and a full stop."""
-    return words[:1].upper() + words[1:] + ("" if not words or words.endswith((".", "!", "?")) else ".")
 
 
 def training_curves(log: Sequence[Row]) -> list[dict[str, Any]]:
