@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from augmint.core import rng
 from augmint.core.errors import UserError
 from augmint.evaluation import controls, lift
+from augmint.evaluation.arms import Arm, Task, regime_of
+from augmint.evaluation.arms import arms as arms_of
 from augmint.evaluation.probes import Design, Stack, Stream, one_thread, train
 
 SIZES = [(1, 8, 8), (3, 16, 12), (4, 128, 96), (1, 40), (2, 500), (30, 1), (1, 3), (3, 6, 16, 16), (1, 5, 1), (1, 2, 9)]
@@ -36,7 +38,7 @@ def blobs(n, size, seed, classes=3, spread=0.6, sizes=None):
 def task(size=(1, 8, 8), spread=0.9, **more):
     fit_x, fit_y = blobs(18, size, 1, spread=spread)
     test_x, test_y = blobs(120, size, 2, spread=spread)
-    return lift.Task(fit_x, fit_y, test_x, test_y, 3, augment=jitter, **more)
+    return Task(fit_x, fit_y, test_x, test_y, 3, augment=jitter, **more)
 
 
 def full_task():
@@ -110,7 +112,7 @@ def test_one_thread_puts_things_back():
 
 def test_training_learns():
     t = task(spread=0.3)
-    got = lift.run(t, [lift.Arm("classic", "", "classic")], seeds=2, steps=60)["classic"]
+    got = lift.run(t, [Arm("classic", "", "classic")], seeds=2, steps=60)["classic"]
     assert (got == t.test_y).mean() > 0.9
 
 
@@ -125,8 +127,8 @@ def drawn(t, arm, step=0, num=4):
 
 def test_arms_share_every_slot_that_is_not_replaced():
     t = full_task()
-    plain = lift.Arm("classic", "", "classic")
-    half = lift.Arm("synthetic", "", "synthetic", filler="synthetic", share=0.5)
+    plain = Arm("classic", "", "classic")
+    half = Arm("synthetic", "", "synthetic", filler="synthetic", share=0.5)
     real = {v.tobytes() for v in t.fit_x}
     replaced = []
     for step in range(50):
@@ -143,7 +145,7 @@ def test_arms_share_every_slot_that_is_not_replaced():
 def test_a_class_without_synthetic_samples_keeps_its_real_ones():
     t = full_task()
     t = replace(t, synthetic_x=t.synthetic_x[t.synthetic_y == 0], synthetic_y=t.synthetic_y[t.synthetic_y == 0])
-    x, y, _ = drawn(t, lift.Arm("synthetic", "", "synthetic", filler="synthetic", share=1.0))
+    x, y, _ = drawn(t, Arm("synthetic", "", "synthetic", filler="synthetic", share=1.0))
     real = {v.tobytes() for v in t.fit_x}
     assert all((v.tobytes() in real) == (c != 0) for v, c in zip(x, y, strict=True))
 
@@ -152,7 +154,7 @@ def test_a_class_without_synthetic_samples_keeps_its_real_ones():
 def test_sampling_gives_the_class_shares_it_names(sampling, power):
     x, y = blobs(0, (1, 8, 8), 0, sizes=[64, 16, 4])
     t = replace(task(), fit_x=x, fit_y=y)
-    arm = lift.Arm("a", "", "control", sampling=sampling)
+    arm = Arm("a", "", "control", sampling=sampling)
     seen = np.bincount(np.concatenate([drawn(t, arm, step)[1] for step in range(60)]), minlength=3)
     share = np.array([64, 16, 4]) ** power
     assert seen / seen.sum() == pytest.approx(share / share.sum(), abs=0.01)
@@ -162,8 +164,8 @@ def test_sampling_gives_the_class_shares_it_names(sampling, power):
 def test_under_imbalance_only_rare_classes_are_filled():
     x, y = blobs(0, (1, 8, 8), 0, sizes=[30, 20, 4])
     t = replace(full_task(), fit_x=x, fit_y=y)
-    assert lift.regime_of(y) == "imbalance" and list(controls.rare(y, 3)) == [False, False, True]
-    arms = {a.name: a for a in lift.arms(t, "imbalance", share=0.25)}
+    assert regime_of(y) == "imbalance" and list(controls.rare(y, 3)) == [False, False, True]
+    arms = {a.name: a for a in arms_of(t, "imbalance", share=0.25)}
     assert arms["synthetic"].sampling == "sqrt" and arms["synthetic"].adjust and arms["synthetic"].rare_only
     real = {v.tobytes() for v in x}
     for step in range(20):
@@ -172,21 +174,19 @@ def test_under_imbalance_only_rare_classes_are_filled():
 
 
 def test_arms_of_each_regime():
-    names = {r: [a.name for a in lift.arms(full_task(), r, share=0.5)] for r in ("closed", "pool", "imbalance")}
+    names = {r: [a.name for a in arms_of(full_task(), r, share=0.5)] for r in ("closed", "pool", "imbalance")}
     assert names["closed"] == ["real", "classic", "synthetic", "unfiltered", "duplicates", "verifier"]
     pool = ["consistency", "spread", "spread_trained", "pool_labelled"]
     assert names["pool"] == [*names["closed"][:5], *pool, "verifier"]
     assert names["imbalance"][:4] == ["real", "classic", "balanced", "sqrt_adjusted"]
-    assert [a.name for a in lift.arms(task(), "closed", share=0.25)] == ["real", "classic"]
-    assert (
-        lift.regime_of(np.array([0, 1, 1, -1])) == "closed" and lift.regime_of(np.zeros(3, int), num_pool=9) == "pool"
-    )
+    assert [a.name for a in arms_of(task(), "closed", share=0.25)] == ["real", "classic"]
+    assert regime_of(np.array([0, 1, 1, -1])) == "closed" and regime_of(np.zeros(3, int), num_pool=9) == "pool"
 
 
 def test_equal_data_give_equal_models():
     """A share filled with nothing, and an arm run beside others or alone: the same predictions bit for bit."""
     t = task()
-    arms = [lift.Arm("classic", "", "classic"), lift.Arm("same", "", "control", filler="synthetic", share=0.5)]
+    arms = [Arm("classic", "", "classic"), Arm("same", "", "control", filler="synthetic", share=0.5)]
     both = lift.run(t, arms, seeds=3, steps=20)
     assert (both["classic"] == both["same"]).all()
     assert (lift.run(t, arms[:1], seeds=3, steps=20)["classic"] == both["classic"]).all()
@@ -195,8 +195,8 @@ def test_equal_data_give_equal_models():
 
 def test_run_gives_every_arm_and_tells_the_cost():
     t, seen = full_task(), {}
-    arms = lift.arms(t, "pool", share=0.5)
-    got = lift.run(t, arms, seeds=2, steps=5, tick=seen.__setitem__)
+    arms = arms_of(t, "pool", share=0.5)
+    got = lift.run(t, arms, seeds=2, steps=5, tick=lambda name, seconds, pred: seen.update({name: seconds}))
     assert list(got) == [a.name for a in arms] == [a for a in got if seen[a] >= 0]
     assert all(v.shape == (2, 120) and v.dtype == np.int64 for v in got.values())
     assert (got["verifier"] == 0).all()
@@ -205,7 +205,7 @@ def test_run_gives_every_arm_and_tells_the_cost():
 @pytest.mark.slow
 def test_workers_do_not_change_the_result():
     t = full_task()
-    arms = lift.arms(t, "pool", share=0.5)
+    arms = arms_of(t, "pool", share=0.5)
     one, two = (lift.run(t, arms, seeds=2, steps=10, workers=w) for w in (1, 2))
     assert list(one) == list(two) and all((one[k] == two[k]).all() for k in one)
 
@@ -215,7 +215,7 @@ def test_seconds_per_step_is_a_time():
 
 
 def test_bad_tasks_are_refused():
-    t, arms = task(), [lift.Arm("classic", "", "classic")]
+    t, arms = task(), [Arm("classic", "", "classic")]
     broken = t.fit_x.copy()
     broken[0, 0, 0, 0] = np.nan
     for change, match in [
@@ -230,7 +230,7 @@ def test_bad_tasks_are_refused():
 
 
 def test_unlabelled_samples_are_left_out():
-    t, arms = task(), [lift.Arm("classic", "", "classic")]
+    t, arms = task(), [Arm("classic", "", "classic")]
     more = replace(t, fit_x=np.concatenate([t.fit_x, t.test_x[:5]]), fit_y=np.append(t.fit_y, [-1] * 5))
     assert (lift.run(more, arms, seeds=2, steps=5)["classic"] == lift.run(t, arms, seeds=2, steps=5)["classic"]).all()
 
@@ -305,8 +305,8 @@ def test_digits_reach_what_the_arms_are_known_for():
     test, rest = order[:897], order[897:]
     fit = np.concatenate([rest[y[rest] == c][:5] for c in range(10)])
     pool = np.setdiff1d(rest, fit)[:800]
-    t = lift.Task(x[fit], y[fit], x[test], y[test], 10, Recipe.load("medium"), pool_x=x[pool])
-    arms = [a for a in lift.arms(t, "pool", share=0.5) if a.name in ("real", "classic", "consistency", "spread")]
+    t = Task(x[fit], y[fit], x[test], y[test], 10, Recipe.load("medium"), pool_x=x[pool])
+    arms = [a for a in arms_of(t, "pool", share=0.5) if a.name in ("real", "classic", "consistency", "spread")]
     mean = {k: 100 * (v == t.test_y).mean() for k, v in lift.run(t, arms, seeds=5, steps=400).items()}
     assert 76 < mean["real"] < 90 and mean["classic"] > mean["real"] + 2
     assert max(mean["consistency"], mean["spread"]) > mean["classic"]

@@ -14,6 +14,7 @@ from scipy.spatial.distance import cdist
 from scipy.stats import norm
 from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
+from sklearn.preprocessing import normalize
 
 from augmint.core.errors import UserError
 from augmint.evaluation import metrics
@@ -87,34 +88,14 @@ def test_frechet_of_exact_gaussians_in_closed_form() -> None:
 def test_never_nan_from_two_samples_on(n: int, m: int, d: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     a, b = rng.integers(-1, 2, size=(n, d)).astype(np.float32), rng.integers(-1, 2, size=(m, d)).astype(np.float32)
-    values = [metrics.frechet(a, b), metrics.kid(a, b), metrics.c2st_auc(a, b), *metrics.prdc(b, a).values()]
+    values = [metrics.frechet(a, b), metrics.kid(a, b), metrics.c2st_auc(a, b), metrics.vendi(a, centre=b.mean(0))]
+    values += metrics.fidelity(b, a).values()
     assert np.isfinite(values).all()
     assert metrics.frechet(a, b) == pytest.approx(metrics.frechet(b, a), rel=1e-6, abs=1e-6)
     assert metrics.frechet(a, a) == pytest.approx(0.0, abs=1e-5)
     turn, _ = np.linalg.qr(rng.normal(size=(d, d)))
     assert metrics.frechet(a @ turn, b @ turn) == pytest.approx(metrics.frechet(a, b), rel=1e-5, abs=1e-5)
     assert metrics.frechet(3 * a, 3 * b) == pytest.approx(9 * metrics.frechet(a, b), rel=1e-5, abs=1e-5)
-
-
-def slow_prdc(real: np.ndarray, fake: np.ndarray, k: int) -> dict[str, float]:
-    rr = [sorted(np.linalg.norm(p - q) for j, q in enumerate(real) if i != j)[k - 1] for i, p in enumerate(real)]
-    rf = [sorted(np.linalg.norm(p - q) for j, q in enumerate(fake) if i != j)[k - 1] for i, p in enumerate(fake)]
-    d = np.array([[np.linalg.norm(p - q) for q in fake] for p in real])
-    return {
-        "precision": float(np.mean([any(d[i, j] < rr[i] for i in range(len(real))) for j in range(len(fake))])),
-        "recall": float(np.mean([any(d[i, j] < rf[j] for j in range(len(fake))) for i in range(len(real))])),
-        "density": sum(d[i, j] < rr[i] for i in range(len(real)) for j in range(len(fake))) / (k * len(fake)),
-        "coverage": float(np.mean([min(d[i]) < rr[i] for i in range(len(real))])),
-    }
-
-
-@pytest.mark.parametrize(("n", "m", "k"), [(40, 55, 5), (30, 20, 3), (4, 60, 1)])
-def test_prdc_is_the_definition(n: int, m: int, k: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, fake = table(n, 3, 1), 0.7 * table(m, 3, 2)
-    wanted = slow_prdc(real, fake, k)
-    assert metrics.prdc(real, fake, k=k) == pytest.approx(wanted, abs=1e-12)
-    monkeypatch.setattr("augmint.evaluation.distances._BLOCK", 64)  # many blocks, same result
-    assert metrics.prdc(real, fake, k=k) == pytest.approx(wanted, abs=1e-12)
 
 
 def test_kid_is_the_unbiased_estimator(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +105,7 @@ def test_kid_is_the_unbiased_estimator(monkeypatch: pytest.MonkeyPatch) -> None:
     k = [np.exp(-cdist(p, q, "sqeuclidean") / (2 * s2)) for p, q in ((a, a), (b, b), (a, b))]
     slow = (k[0].sum() - 30) / (30 * 29) + (k[1].sum() - 41) / (41 * 40) - 2 * k[2].mean()
     assert metrics.kid(a, b) == pytest.approx(slow, rel=1e-9)
-    monkeypatch.setattr("augmint.evaluation.distances._BLOCK", 64)
+    monkeypatch.setattr("augmint.evaluation.distances._ROWS", 8)
     assert metrics.kid(a, b) == pytest.approx(slow, rel=1e-9)
 
 
@@ -133,6 +114,37 @@ def test_kid_is_zero_on_average_for_equal_distributions() -> None:
     values = [metrics.kid(rng.normal(size=(20, 5)), rng.normal(size=(20, 5)), bandwidth=10.0) for _ in range(400)]
     assert abs(np.mean(values)) < 3 * np.std(values) / 20
     assert metrics.kid(rng.normal(size=(200, 5)), 3 + rng.normal(size=(200, 5))) > 0.3
+
+
+@pytest.mark.parametrize(("n", "d"), [(12, 30), (200, 6), (31, 30)])
+def test_vendi_is_the_entropy_of_the_kernel(n: int, d: int) -> None:
+    x, centre = table(n, d, 1), np.full(d, 0.3)
+    for origin in (centre, None):
+        unit = normalize(x - (x.mean(0) if origin is None else origin))
+        values = np.linalg.eigvalsh(unit @ unit.T / n)
+        values = values[values > 1e-12]
+        assert metrics.vendi(x, centre=origin) == pytest.approx(np.exp(-(values * np.log(values)).sum()), rel=1e-6)
+
+
+def test_vendi_counts_what_is_distinct() -> None:
+    """k orthogonal directions count k, however often each is repeated; copies count once."""
+    corners = np.repeat(np.eye(5, 8), 20, axis=0)
+    assert metrics.vendi(corners, centre=np.zeros(8)) == pytest.approx(5.0)
+    assert metrics.vendi(corners[:20], centre=np.zeros(8)) == pytest.approx(1.0)
+    assert metrics.vendi(np.ones((4, 3)), centre=np.ones(3)) == 1.0
+
+
+def test_single_precision_tables_are_measured_as_exactly() -> None:
+    a, b = table(70, 9, 1).astype(np.float32), table(80, 9, 2).astype(np.float32)
+    for metric in (metrics.frechet, metrics.kid, metrics.prdc, metrics.c2st_auc):
+        assert metric(a, b) == pytest.approx(metric(a.astype(np.float64), b.astype(np.float64)), rel=1e-9)
+
+
+def test_a_two_sample_test_of_large_sets_is_one_of_their_subsets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("augmint.evaluation.distances._MOST", 60)
+    a, b = table(600, 3, 1), table(50, 3, 2)
+    assert metrics.c2st_auc(a, b) == metrics.c2st_auc(a, b)
+    assert metrics.c2st_auc(a, a + 9.0) > 0.99
 
 
 def test_auc_is_the_peers_and_counts_ties_half() -> None:
@@ -240,7 +252,7 @@ def test_measure_ranks_good_noisy_and_collapsed() -> None:
     assert found["collapsed"]["frechet"].value > 2 * ceiling.value
     table = metrics.summary(list(found["good"].values()))
     assert table["extractor"] == f"cnn-classes-64@{net.sha256[:8]}" and table["n"] == 250
-    assert {"metric", "title", "value", "ci95", "real", "better", "n"} <= set(table["rows"][0])
+    assert {"metric", "title", "value", "ci95", "real", "better", "n", "extractor"} <= set(table["rows"][0])
 
 
 def test_measure_with_other_reals_uses_all_of_n() -> None:

@@ -40,7 +40,7 @@ _RUN = "--seed --time --preset --workers --strict --no-strict"
 _AUGMENT = "--recipe --variants"
 _TRAIN = "--size --grid --steps --batch --gamma --lr --rebuild-weight --lazy"
 _GENERATE = "--quality --keep"
-_PROVE = "--seeds --margin --share --probe-steps"
+_PROVE = "--seeds --margin --share --probe-steps --probe"
 _SETTINGS = "--config --dry-run"
 _EVERY = "--json --debug"
 OPTIONS = {
@@ -49,7 +49,7 @@ OPTIONS = {
     "augment": f"--out {_RUN} {_AUGMENT} {_SETTINGS} {_EVERY}",
     "train": f"--out --unlabelled {_RUN} {_TRAIN} {_SETTINGS} {_EVERY}",
     "generate": f"--num --out --label {_RUN} {_GENERATE} {_SETTINGS} {_EVERY}",
-    "prove": f"--out {_RUN} {_AUGMENT} {_PROVE} --grid {_SETTINGS} {_EVERY}",
+    "prove": f"--out {_RUN} {_AUGMENT} {_PROVE} --grid --audit --no-audit {_SETTINGS} {_EVERY}",
     "report": _EVERY,
     "inspect": f"--fix --out {_EVERY}",
     "doctor": _EVERY,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from augmint.core.errors import UserError
 from augmint.evaluation import paired, proof
-from augmint.evaluation.lift import Arm
+from augmint.evaluation.arms import Arm
 
 ARMS = [
     Arm("real", "real samples only", "base", augmented=False),
@@ -190,7 +190,7 @@ def made(num_seeds=10, num_test=500, lifts=(0.0, 1.0, 1.0, 2.0), seed=0):
 
 def test_judge_answers_both_questions_in_plain_words():
     predictions, y = made(lifts=(0.0, 1.2, 0.2, 2.2))
-    got = proof.judge(predictions, y, ARMS, regime="pool", classes=list("abcd"), costs={"real": 1.234})
+    got = proof.judge(predictions, y, ARMS, regime="pool", told=proof.Told(classes=list("abcd"), costs={"real": 1.234}))
     assert [(v["question"], v["verdict"]) for v in got.verdicts] == [("classic", "HELPS"), ("synthetic", "HURTS")]
     assert got.verdict("synthetic") == "HURTS" and got.share == 0.5
     assert got.sentences[0].startswith("HELPS: classic augmentation raises accuracy by ")
@@ -273,5 +273,5 @@ def test_weak_classes_are_named():
     predictions, y = made()
     predictions["classic"][:, y == 2] = 3
     predictions["synthetic"][:, y == 2] = 3
-    got = proof.judge(predictions, y, ARMS, regime="pool", classes=["cat", "dog", "hen", "owl"])
+    got = proof.judge(predictions, y, ARMS, regime="pool", told=proof.Told(classes=["cat", "dog", "hen", "owl"]))
     assert any("Class 'hen'" in line for line in got.advice)

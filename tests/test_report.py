@@ -5,10 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import math
+import os
 import re
 from collections import Counter
+from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -18,18 +21,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from augmint.core.errors import UserError
-from augmint.report import figures, gallery, html
+from augmint.report import closeness, evidence, figures, gallery, html, plots
 from augmint.report.numbers import duration, figure, p_value
 from augmint.report.svg import Scale, nice_step, span
 from augmint.report.thumbs import lighter
-from augmint.report.view import training_curves
+from augmint.report.view import metric_rows, training_curves
+from augmint.steps import mapping
 
 EVIL = '<script>alert("x")</script>'
 PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 PREVIEW = f'<img src="{PIXEL}" width="96" height="96" alt="preview">'
 VOID = {"meta", "img", "br", "hr", "link", "input", "line", "rect", "circle", "path"}
 SECTIONS = [
-    "proof", "advice", "gallery", "metrics", "copies", "calibration", "curation", "training", "snapshots", "data", "cost", "reproduce",
+    "proof", "registered", "advice", "gallery", "metrics", "map", "copies", "membership", "calibration", "curation", "training", "snapshots", "data", "cost", "reproduce",
 ]  # fmt: skip
 
 
@@ -94,19 +98,40 @@ def proof() -> dict[str, Any]:
         "share": 0.5, "share_reason": "a pool", "smallest_provable": 1.42, "arms": arms, "verdicts": [first, second],
         "comparisons": [{"a": "classic", "b": "fixmatch", "effect": -5.07, "ci95": [-6.4, -3.9], "p": 0.002, "p_holm": 0.0137}],
         "per_class": [{"class": EVIL, "n": 90, "real": 80.1, "classic": 85.2, "synthetic": 90.3}],
-        "advice": ["Label ten more."], "registered": {"at": "2025-06-02T10:14:40+00:00", "sha256": "c0ffee" * 10},
+        "advice": ["Label ten more."], "registered": {k: registered()[k] for k in ("at", "sha256")},
+        "share_curve": [{"share": s, "mean": 88 + 4 * s, "ci95": [87.0, 92.5]} for s in (0.0, 0.25, 0.5)],
+        "more_real": {"points": [{"num_real": n, "mean": 80 + n / 8, "ci95": [79.0, 90.0]} for n in (20, 40, 60)], "doubling": {"effect": 3.14, "ci95": [1.0, 5.0]}, "worth": {"k": 7.3, "ci95": [4.4, 9.9], "per_class": True}, "why": "a line through 3 points"},
     }  # fmt: skip
 
 
 def measures() -> dict[str, Any]:
     bins = [{"p": p, "freq": p**2, "n": 20} for p in (0.1, 0.5, 0.9)]
     return {
+        "membership": {"auc": 0.531, "ci95": [0.47, 0.58], "tpr_at_1_fpr": 0.013, "n": 850, "attack": f"nearest {EVIL}"},
         "extractor": "a CNN", "n": 500,
         "rows": [{"metric": "fid", "title": "Fréchet distance", "value": 4.31, "ci95": [3.9, 4.8], "real": 1.32, "better": "lower"}],
         "copies": {"rate": 0.011, "real_rate": 0.01, "threshold": 0.62, "flagged": 11, "n": 1000},
         "calibration": {"raw": {"ece": 0.112, "brier": 0.19, "auc": 0.84, "bins": bins}, "calibrated": {"ece": 0.024, "brier": 0.16, "auc": 0.85}, "bins": bins},
         "curation": {"applied": True, "why": "it helped", "accept_rate": 0.64, "before": {"fid": 4.9}, "after": {"fid": 4.31}, "reasons": {"verifier": 310, "memorised": 7}},
     }  # fmt: skip
+
+
+REGISTERED_AT = 1748859280  # 2025-06-02T10:14:40+00:00
+
+
+def registered() -> dict[str, Any]:
+    plan = {"primary": [["classic", "classic", "real"], ["synthetic", "synthetic", "classic"]], "rule": "HELPS above 0"}
+    digest = sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
+    return {"at": "2025-06-02T10:14:40+00:00", "sha256": digest, "plan": plan}
+
+
+def feature_map() -> dict[str, Any]:
+    kinds = ["real"] * 20 + ["kept"] * 30 + ["rejected"] * 10
+    points = [
+        {"x": float(i), "y": float(i * i % 17), "kind": k, "label": EVIL if i % 2 else None}
+        for i, k in enumerate(kinds)
+    ]
+    return {"method": "t-SNE of a CNN", "reals": "held-out reals", "points": points}
 
 
 def gallery_row(i: int, kind: str, **more: Any) -> dict[str, Any]:
@@ -150,6 +175,14 @@ def full(tmp_path: Path) -> Path:
         run / "eval" / "gallery.jsonl",
         [*rows, gallery_row(900, "augmented", nearest_ratio=None), gallery_row(901, "real")],
     )
+    save(run / "eval" / "registered.json", registered())
+    save(run / "eval" / "map.json", feature_map())
+    save_rows(
+        run / "eval" / "copies.jsonl",
+        [gallery_row(i, "kept", nearest_ratio=0.5 + i / 50, flagged=i < 2) for i in range(12)],
+    )
+    (run / "eval" / "predictions-fold-0.npz").write_bytes(b"x")
+    os.utime(run / "eval" / "predictions-fold-0.npz", (REGISTERED_AT + 90, REGISTERED_AT + 90))
     (run / "split.csv").write_text(
         f'id,label,part\n"x",{json.dumps(EVIL).replace(chr(92) + chr(34), chr(34) * 2)},fit\ny,b,test\nz,b,fit\n'
     )
@@ -243,7 +276,7 @@ def test_no_task(tmp_path: Path) -> None:
     found = page(run)
     check_sound(found)
     assert "NO TASK" in found.text and "None" not in found.text
-    assert found.sections == ["gallery", "metrics", "copies", "data", "cost", "reproduce"]
+    assert found.sections == ["gallery", "metrics", "copies", "membership", "data", "cost", "reproduce"]
 
 
 def test_no_task_that_the_proof_itself_states(full: Path) -> None:
@@ -401,3 +434,146 @@ def test_what_a_resumed_run_logged_twice_is_drawn_once() -> None:
     drawn = training_curves(rows)[0]["figure"]
     points = re.findall(r'<circle class="dot-a" cx="([\d.]+)"', drawn)
     assert len(points) == 4 and [float(p) for p in points] == sorted(float(p) for p in points)
+
+
+def test_closer_looks_show_their_numbers(full: Path) -> None:
+    words = page(full).text
+    for told in ("11 of 11 seeds rise", "about 7.3 more labelled samples a class [4.4, 9.9]", "+3.1 points [1.0, 5.0]"):
+        assert told in words
+    assert "1 class gains, 0 lose" in words and "+5.1" in words  # 85.2 to 90.3
+    for told in ("0.531", "[0.470, 0.580]", "1.3 %", "850"):
+        assert told in words.replace("[0.47, 0.58]", "[0.470, 0.580]")
+
+
+def test_slopes_follow_the_seeds() -> None:
+    """Both ends of every line are one affine map of the results; direction decides the look."""
+    left, right = [80.0, 82.0, 84.0, 81.0], [85.0, 81.0, 84.0, 83.0]
+    drawn = plots.slopes(left, right, names=("without", "with"), y_label="accuracy, %")
+    found = re.findall(r'<line class="slope (\w+)" x1="[\d.]+" y1="([\d.]+)" x2="[\d.]+" y2="([\d.]+)"', drawn)
+    assert [look for look, *_ in found] == ["up", "down", "level", "up", "mean"]
+    pixels = [float(v) for _, a, b in found for v in (a, b)]
+    values = [v for pair in (*zip(left, right, strict=True), (81.75, 83.25)) for v in pair]
+    slope, start = np.polyfit(values, pixels, 1)
+    assert slope < 0 and np.allclose(np.polyval((slope, start), values), pixels, atol=0.02)
+
+
+def test_the_marked_share_is_the_one_set_beforehand() -> None:
+    points = [plots.Point(x, 90 + x / 50, (89.0, 93.0)) for x in (0.0, 25.0, 50.0)]
+    drawn = plots.response(
+        points, title="accuracy against share", x_label="x", y_label="y", mark=(25.0, "set beforehand")
+    )
+    mark = float(re.findall(r'<line class="zero" x1="([\d.]+)"', drawn)[0])
+    dots = [float(v) for v in re.findall(r'<circle class="dot-a" cx="([\d.]+)"', drawn)]
+    assert mark == dots[1] and math.isclose(dots[2] - dots[1], dots[1] - dots[0], abs_tol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("tamper", "holds"),
+    [
+        ({}, [True, True, True, True]),
+        ({"at": -1}, [True, True, True, False]),
+        ({"plan": {"primary": [], "rule": "whatever suits"}}, [False, True]),
+        ({"judged": "other"}, [True, True, False, True]),
+    ],
+)
+def test_the_order_of_events_is_checked(tamper: dict[str, Any], holds: list[bool]) -> None:
+    plan = {**registered(), **({"plan": tamper["plan"]} if "plan" in tamper else {})}
+    judged = proof()
+    if "judged" in tamper:
+        judged["verdicts"][1]["b"] = tamper["judged"]
+    files = (
+        [] if "plan" in tamper else [evidence.Written("predictions-fold-0.npz", REGISTERED_AT + tamper.get("at", 5))]
+    )
+    found = evidence.registration(plan, judged, files)
+    assert found is not None and [c["holds"] for c in found["checks"]] == holds and found["holds"] == all(holds)
+
+
+def test_predictions_older_than_the_plan_are_told(full: Path) -> None:
+    assert "cannot be shown" not in page(full).text and "1 min 30 s later" in page(full).text
+    os.utime(full / "eval" / "predictions-fold-0.npz", (REGISTERED_AT - 60, REGISTERED_AT - 60))
+    assert "cannot be shown" in page(full).text and "EARLIER" in page(full).text
+
+
+def test_the_map_draws_every_point_once(full: Path) -> None:
+    source = page(full).source
+    groups = dict(re.findall(r'<g class="pt (\w+)">(.*?)</g>', source))
+    assert {k: v.count("<title>") for k, v in groups.items()} == {"real": 10, "kept": 15, "rejected": 5}
+    assert {k: v.count("<circle") + v.count("<path") for k, v in groups.items()} == {
+        "real": 20,
+        "kept": 30,
+        "rejected": 10,
+    }
+    assert closeness.feature_map({"points": [{"x": 0, "y": None, "kind": "real"}]}) is None
+
+
+def test_the_most_copy_like_come_first() -> None:
+    rows = [gallery_row(i, "kept", nearest_ratio=r) for i, r in enumerate((0.9, 0.3, 1.2, 0.5))]
+    shown = closeness.copies(measures()["copies"], [], [*rows, gallery_row(9, "real", nearest_ratio=0.0)])
+    assert shown is not None and [r["ratio"] for r in shown["pairs"]] == ["0.30", "0.50", "0.90", "1.20"]
+    shown = closeness.copies(
+        measures()["copies"], [gallery_row(i, "rejected", nearest_ratio=i / 9) for i in range(30)], rows
+    )
+    assert shown is not None and len(shown["pairs"]) == 10 and shown["of_all"]
+
+
+@pytest.mark.parametrize(
+    ("ci95", "told"), [((0.55, 0.7), "can be told"), ((0.4, 0.7), "wide"), ((0.47, 0.55), "no promise")]
+)
+def test_the_audit_says_what_its_interval_allows(ci95: tuple[float, float], told: str) -> None:
+    found = closeness.membership({"auc": sum(ci95) / 2, "ci95": list(ci95)})
+    assert found is not None and told in found["told"]
+    assert closeness.membership(None) is None
+
+
+def test_metrics_are_kept_apart_by_extractor() -> None:
+    row = measures()["rows"][0]
+    found = metric_rows({"extractor": "one", "rows": [row, {**row, "extractor": "two"}, row]})
+    assert found is not None and [(g["extractor"], len(g["rows"])) for g in found["groups"]] == [("one", 2), ("two", 1)]
+
+
+def test_the_file_stays_small_with_heavy_pictures(full: Path) -> None:
+    heavy = "data:image/webp;base64," + "A" * 25_000
+    rows = [
+        gallery_row(i, k, html=f'<img src="{heavy}" alt="a">')
+        for k in ("kept", "rejected", "augmented", "real")
+        for i in range(60)
+    ]
+    save_rows(full / "eval" / "gallery.jsonl", rows)
+    save_rows(full / "eval" / "copies.jsonl", rows[:10])
+    noise = np.random.Generator(np.random.PCG64(3)).integers(0, 255, (900, 1200, 3), np.uint8)
+    for s in range(0, 2000, 400):
+        cv2.imwrite(str(full / "samples" / f"step-{s:06d}.png"), noise)
+    assert len(page(full).source) < 3_000_000
+
+
+def test_few_samples_are_mapped_by_their_principal_axes() -> None:
+    from sklearn.decomposition import PCA
+
+    x = np.random.Generator(np.random.PCG64(4)).normal(size=(40, 6)).astype(np.float32) * np.arange(
+        1, 7, dtype=np.float32
+    )
+    flat, method = mapping.embed(x, seed=0)
+    peer = PCA(2, svd_solver="full").fit_transform(x.astype(np.float64))
+    assert method == "principal components"
+    assert np.allclose(np.abs(flat), np.abs(peer), atol=1e-4)
+    assert mapping.embed(x[:1], seed=0)[0].tolist() == [[0.0, 0.0]]
+
+
+def test_the_map_of_a_gan_holds_all_kinds_and_is_the_same_again() -> None:
+    """Two classes far apart: on the map, too, the nearest neighbour of nearly every sample is of its class."""
+    rng = np.random.Generator(np.random.PCG64(5))
+    x = np.concatenate([rng.normal(m, 0.1, (60, 1, 4, 4)) for m in (-0.5, 0.5)]).astype(np.float32)
+    y = np.repeat([0, 1], 60)
+    known = SimpleNamespace(x=x, y=y, held_x=x[::3], held_y=y[::3])
+    curation = SimpleNamespace(reasons={i: "surplus" for i in range(0, 120, 4)})
+    made: Any = SimpleNamespace(
+        known=known, gan=SimpleNamespace(classes=("a", "b")), curation=curation, x=x, y=y, kept=np.arange(1, 120, 2)
+    )
+    found = mapping.feature_map(made, seed=0)
+    assert found == mapping.feature_map(made, seed=0) and found["reals"] == "held-out reals"
+    points = found["points"]
+    assert Counter(p["kind"] for p in points) == {"real": 40, "kept": 60, "rejected": 30}
+    at = np.array([[p["x"], p["y"]] for p in points])
+    far = np.linalg.norm(at[:, None] - at[None], axis=2) + np.eye(len(at)) * 1e9
+    same = [points[i]["label"] == points[j]["label"] for i, j in enumerate(far.argmin(1))]
+    assert np.mean(same) > 0.95

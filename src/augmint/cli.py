@@ -92,9 +92,9 @@ VERBS: dict[str, Verb] = {
         "REAL SYNTHETIC",
         "find out by experiment whether synthetic samples train a better model",
         (
-            Option("REAL", Path, "Folder with the real samples."),
-            Option("SYNTHETIC", Path, "Folder with the synthetic samples, or the folder of a run."),
-            Option("out", Path, "Folder for the proof (default: beside the synthetic samples).", None),
+            Option("REAL", Path, "Folder with the real samples, or a feature table: CSV, Parquet or npz."),
+            Option("SYNTHETIC", Path, "Folder or table with the synthetic samples, or the folder of a run."),
+            Option("out", Path, "Folder for the proof and its report (default: only the verdicts are printed).", None),
         ),
         "ProveVerb",
         True,

@@ -32,7 +32,8 @@ Data = str | Path | Dataset
 
 
 def read(path: str | Path, *, modality: str | Modality | None = None, strict: bool = False) -> Dataset:
-    """A data set on disk: class folders, one flat folder, or a folder with ``metadata.csv`` or ``metadata.jsonl``.
+    """A data set on disk: class folders, one flat folder, or a folder with ``metadata.csv`` or ``metadata.jsonl``. One file is
+    a feature table (CSV, Parquet or npz), which can be put to the proof.
 
     Args:
         modality: the kind of data; with none, the one whose files are there.
@@ -44,7 +45,8 @@ def read(path: str | Path, *, modality: str | Modality | None = None, strict: bo
     root = Path(path).expanduser().resolve()
     if not root.exists():
         raise UserError("there is no such folder", where=path, mend="check the path")
-    kind = get(modality or "image") if isinstance(modality, str | None) else modality
+    default = "table" if root.is_file() else "image"
+    kind = get(modality or default) if isinstance(modality, str | None) else modality
     scan = kind.scan(root, strict=strict)
     return Dataset(kind, root, scan.refs, layout=scan.layout, notes=scan.notes, skipped=scan.skipped)
 
@@ -237,14 +239,15 @@ def prove(
     """Find out by experiment whether synthetic samples train a better model than classic augmentation alone.
 
     Args:
-        synthetic: a folder of samples (made by any tool), a run of augmint, a `Gan`, or samples. For what augmint made, the
-            test part is the one that the GAN was kept from; for a set of another origin nobody can know what it has seen.
+        real: folder, feature table (a CSV, Parquet or npz file) or `Dataset`.
+        synthetic: a folder or table of the same kind (made by any tool), a run of augmint, a `Gan`, or samples. For what augmint
+            made, the test part is the one that the GAN was kept from; of another maker nobody can know what it has seen.
         out: folder for the proof and its report.
     """
     chosen = c.settings(c.ProveVerb, config=config, flags=settings)
-    samples = _dataset(real, chosen.strict)
-    if isinstance(synthetic, str | Path) and (folder := Path(synthetic)).is_dir() and (folder / "run.json").exists():
-        synthetic = Gan.load(_gan_folder(folder), samples.modality)
+    samples = real if isinstance(real, Dataset) else read(real, strict=chosen.strict)
+    if samples.layout != "table" and isinstance(synthetic, str | Path) and (Path(synthetic) / "run.json").exists():
+        synthetic = Gan.load(_gan_folder(Path(synthetic)), samples.modality)
     elif isinstance(synthetic, str | Path):
         synthetic = read(synthetic, modality=samples.modality, strict=chosen.strict)
     with TemporaryDirectory() as scratch, stop_on_signal() as stop:
@@ -302,7 +305,14 @@ def demo(*, out: str | Path = "demo", closed: bool = False, progress: Progress =
 
 
 def _dataset(data: Data, strict: bool) -> Dataset:
-    return data if isinstance(data, Dataset) else read(data, strict=strict)
+    found = data if isinstance(data, Dataset) else read(data, strict=strict)
+    if found.layout == "table":
+        raise UserError(
+            "a feature table can be put to the proof, not enlarged or described",
+            where=found.root,
+            mend="augmint prove REAL SYNTHETIC, or give a folder of samples",
+        )
+    return found
 
 
 def _pool(data: Data, unlabelled: Data | None, strict: bool) -> Dataset | None:

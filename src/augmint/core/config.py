@@ -94,6 +94,11 @@ class ProveConfig(Section):
         None, ge=0, le=0.9, description="Synthetic share of each batch (default: by the regime)."
     )
     probe_steps: int | None = Field(None, ge=1, description="Training steps of every probe (default: from the time).")
+    probe: str = Field(
+        "cnn",
+        description="What is trained in every arm: cnn, linear (on frozen features), a scikit-learn estimator "
+        "(sklearn.ensemble:RandomForestClassifier) or your own function (module:function).",
+    )
 
 
 class BoostConfig(RunConfig, AugmentConfig, TrainConfig, GenerateConfig, ProveConfig):
@@ -122,6 +127,10 @@ class ProveVerb(RunConfig, AugmentConfig, ProveConfig):
 
     grid: int | None = Field(
         None, ge=4, le=512, description="Longest side that the probes see, in pixels (default: from the data)."
+    )
+    audit: bool = Field(
+        False,
+        description="Attack the synthetic samples too: can their nearness tell what their maker was trained on? No privacy proof.",
     )
 
 

@@ -56,6 +56,27 @@ def duplicates(fit_y: I64, wanted: I64, seed: int) -> I64:
     return np.concatenate(out).astype(np.int64) if out else np.zeros(0, np.int64)
 
 
+def mixed(fit_x: F32, fit_y: I64, which: NDArray[np.bool_], seed: int, *, each: int = 200) -> tuple[F32, I64]:
+    """Mixes of two reals of one class, ``each`` of every class in ``which``: the simplest maker of synthetic samples.
+
+    The second real is one of the 5 nearest of the class, the weight uniform. Source: Chawla et al. 2002, "SMOTE".
+    """
+    xs, ys = [fit_x[:0]], [fit_y[:0]]
+    for c in np.flatnonzero(which):
+        own = fit_x[fit_y == c]
+        if len(own) < 2:
+            continue
+        flat = torch.from_numpy(own).flatten(1)
+        near = _neighbours(flat, flat, itself=False)[1]
+        u = rng.uniform(rng.key("mixed", seed, int(c)), np.arange(3 * each)).reshape(3, each)
+        first = (u[0] * len(own)).astype(np.int64)
+        second = near[first, (u[1] * near.shape[1]).astype(np.int64)]
+        weight = u[2].reshape(-1, *(1,) * (own.ndim - 1))
+        xs.append((own[first] + weight * (own[second] - own[first])).astype(np.float32))
+        ys.append(np.full(each, c, np.int64))
+    return np.concatenate(xs), np.concatenate(ys)
+
+
 def spread(fit_x: F32, fit_y: I64, pool_x: F32, test_x: F32) -> tuple[I64, I64]:
     """Label spreading on raw values: labels of the pool ``[M]`` and, from their neighbours, of the test part ``[N]``.
 

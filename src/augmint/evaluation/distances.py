@@ -5,17 +5,19 @@ No labels, no classes, no extractor: `metrics` puts these beside their real-vers
 
 from __future__ import annotations
 
-from typing import Any
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
-from augmint.core.errors import UserError
 from augmint.core.rng import key, permutation
+from augmint.evaluation.neighbours import Floats, blocks, fidelity, prdc, table
+
+__all__ = ["auc", "c2st_auc", "fidelity", "frechet", "kid", "median_bandwidth", "prdc", "squared", "vendi"]
 
 F64 = NDArray[np.float64]
-Floats = NDArray[np.floating[Any]]
-_BLOCK = 1 << 22  # numbers in one block of a distance matrix: 32 MB
+_ROWS = 1024  # taken to double precision at a time
+_MOST = 4000  # rows a side in a two-sample test, whose AUC then has a standard error below .007
 
 
 def frechet(a: Floats, b: Floats) -> float:
@@ -28,25 +30,40 @@ def frechet(a: Floats, b: Floats) -> float:
     Args:
         a: ``[N, D]``, ``b``: ``[M, D]``, at least two rows each; finite numbers.
     """
-    x, y = _rows(a), _rows(b)
-    mean = np.square(x.mean(0) - y.mean(0)).sum()
-    x = (x - x.mean(0)) / np.sqrt(len(x) - 1)
-    y = (y - y.mean(0)) / np.sqrt(len(y) - 1)
-    overlap = _nuclear_by_gram(x, y) if min(len(x), len(y)) <= x.shape[1] else _nuclear_by_covariance(x, y)
-    return float(max(0.0, mean + np.square(x).sum() + np.square(y).sum() - 2.0 * overlap))
+    x, y = sorted((table(a), table(b)), key=len, reverse=True)
+    mu, nu = x.mean(0, dtype=np.float64), y.mean(0, dtype=np.float64)
+    if len(x) <= x.shape[1]:
+        p, q = (x - mu) / np.sqrt(len(x) - 1), (y - nu) / np.sqrt(len(y) - 1)
+        spread, overlap = np.square(p).sum() + np.square(q).sum(), _nuclear(p, q)
+    else:
+        s, t = _covariance(x, mu), _covariance(y, nu)
+        spread, overlap = np.trace(s) + np.trace(t), _overlap(s, t)
+    return float(max(0.0, np.square(mu - nu).sum() + spread - 2.0 * overlap))
 
 
-def _nuclear_by_gram(x: F64, y: F64) -> float:
-    cross = x @ y.T if len(x) <= len(y) else y @ x.T
+def _nuclear(x: F64, y: F64) -> float:
+    cross = y @ x.T
     if len(cross) <= 512:
         return float(np.linalg.svd(cross, compute_uv=False).sum())
     return _root_trace(cross @ cross.T)
 
 
-def _nuclear_by_covariance(x: F64, y: F64) -> float:
-    values, vectors = np.linalg.eigh(x.T @ x)
-    root = vectors * np.sqrt(values.clip(0))
-    return _root_trace(root.T @ (y.T @ y) @ root)
+def _covariance(x: Floats, mean: F64) -> F64:
+    out = np.zeros((x.shape[1], x.shape[1]))
+    for part in blocks(len(x), _ROWS):
+        centred = x[part] - mean
+        out += centred.T @ centred
+    return out / (len(x) - 1)
+
+
+def _overlap(s: F64, t: F64) -> float:
+    """Trace of the root of ``S T``: of ``L^T T L`` for any L with ``L L^T = S``, so that no root of S is needed."""
+    try:
+        root = np.linalg.cholesky(s)
+    except np.linalg.LinAlgError:
+        values, vectors = np.linalg.eigh(s)
+        root = vectors * np.sqrt(values.clip(0))
+    return _root_trace(root.T @ t @ root)
 
 
 def _root_trace(symmetric: F64) -> float:
@@ -55,32 +72,19 @@ def _root_trace(symmetric: F64) -> float:
     return float(np.sqrt(values[values > noise]).sum())
 
 
-def _rows(x: Floats) -> F64:
-    rows = np.asarray(x, dtype=np.float64)
-    if rows.ndim != 2 or len(rows) < 2:
-        raise UserError(f"a metric needs a table of at least two rows, not {rows.shape}", mend="give more samples")
-    if not np.isfinite(rows).all():
-        raise UserError("the features hold NaN or infinity", mend="look for broken samples with `augmint inspect`")
-    return rows
-
-
-def squared(x: F64, y: F64) -> F64:
-    out: F64 = x @ y.T
+def squared(x: Floats, y: Floats) -> F64:
+    """``[N, M]`` squared distances of double-precision rows; what rounding puts below zero is zero."""
+    out: F64 = np.asarray(x @ y.T, dtype=np.float64)
     out *= -2.0
     out += np.square(x).sum(1)[:, None]
     out += np.square(y).sum(1)
     return np.maximum(out, 0.0, out=out)
 
 
-def _blocks(rows: int, columns: int) -> list[slice]:
-    step = max(1, _BLOCK // max(columns, 1))
-    return [slice(i, min(i + step, rows)) for i in range(0, rows, step)]
-
-
 def median_bandwidth(reference: Floats) -> float:
     """The median squared distance between rows of the reference (of at most 1,000 of them, evenly spaced)."""
-    x = _rows(reference)
-    x = x[:: -(-len(x) // 1000)]
+    x = table(reference)
+    x = np.asarray(x[:: -(-len(x) // 1000)], dtype=np.float64)
     found = float(np.median(squared(x, x)[np.triu_indices(len(x), 1)])) if len(x) > 1 else 0.0
     return found or 1.0
 
@@ -95,13 +99,17 @@ def kid(a: Floats, b: Floats, *, bandwidth: float | None = None) -> float:
         a: ``[N, D]``; ``b``: ``[M, D]``, the reference; at least two rows each.
         bandwidth: squared length scale; default: `median_bandwidth` of ``b``.
     """
-    x, y = _rows(a), _rows(b)
+    x, y = table(a), table(b)
     s2 = bandwidth or median_bandwidth(y)
-    centre = y.mean(0)
-    x, y = x - centre, y - centre
+    centre = y.mean(0, dtype=np.float64)
 
-    def total(p: F64, q: F64) -> float:
-        return sum(float(np.exp(squared(p[rows], q) / (-2.0 * s2)).sum()) for rows in _blocks(len(p), len(q)))
+    def total(p: Floats, q: Floats) -> float:
+        found = 0.0
+        for i, j in product(blocks(len(p), _ROWS), blocks(len(q), _ROWS)):
+            if p is not q or i.start <= j.start:
+                part = float(np.exp(squared(p[i] - centre, q[j] - centre) / (-2.0 * s2)).sum())
+                found += part * (2.0 if p is q and i.start < j.start else 1.0)
+        return found
 
     n, m = len(x), len(y)
     # Rounding may put the diagonal's distance a hair above zero; its kernel is one.
@@ -109,41 +117,37 @@ def kid(a: Floats, b: Floats, *, bandwidth: float | None = None) -> float:
     return float(within - 2.0 * total(x, y) / (n * m))
 
 
-def prdc(real: Floats, fake: Floats, *, k: int = 5) -> dict[str, float]:
-    """Precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020), in blocks.
+def vendi(x: Floats, *, centre: Floats | None = None) -> float:
+    """Vendi score (Friedman & Dieng 2022, eq. 1): the effective number of distinct samples, from 1 to n.
+
+    It is the exponential of the entropy of the eigenvalues of K / n. The kernel K is the cosine between rows seen from
+    ``centre``: at most D directions can be told apart, and noise counts as variety, so compare with the score of reals.
 
     Args:
-        real: ``[N, D]``; fake: ``[M, D]``; at least two rows each.
-        k: neighbours that span a sample's ball; lowered where there are not so many.
+        x: ``[N, D]``, at least two rows.
+        centre: ``[D]``, such as the reals' mean, without which all samples would point the same way; default: the
+            rows' own mean.
     """
-    x, y = _rows(real), _rows(fake)
-    centre = x.mean(0)
-    x, y = x - centre, y - centre
-    k = min(k, len(x) - 1, len(y) - 1)
-    reach_x, reach_y = _kth(x, k), _kth(y, k)
-    balls = np.zeros(len(y), dtype=np.int64)
-    covered, recalled = np.zeros(len(x), bool), np.zeros(len(x), bool)
-    for rows in _blocks(len(x), len(y)):
-        d2 = squared(x[rows], y)
-        inside = d2 < reach_x[rows, None]
-        balls += inside.sum(0)
-        covered[rows] = inside.any(1)
-        recalled[rows] = (d2 < reach_y).any(1)
-    return {
-        "precision": float((balls > 0).mean()),
-        "recall": float(recalled.mean()),
-        "density": float(balls.mean() / k),
-        "coverage": float(covered.mean()),
-    }
+    rows = table(x)
+    origin = rows.mean(0, dtype=np.float64) if centre is None else np.asarray(centre, dtype=np.float64)
+    if len(rows) <= rows.shape[1]:
+        unit = _directions(rows, origin)
+        values = np.linalg.eigvalsh(unit @ unit.T)
+    else:
+        gram = np.zeros((rows.shape[1], rows.shape[1]))
+        for part in blocks(len(rows), _ROWS):
+            unit = _directions(rows[part], origin)
+            gram += unit.T @ unit
+        values = np.linalg.eigvalsh(gram)
+    values = values[values > len(values) * np.finfo(np.float64).eps * max(values[-1], 0.0)]
+    share = values / values.sum() if len(values) else np.ones(1)  # a row on the centre points nowhere
+    return float(np.exp(-(share * np.log(share)).sum()))
 
 
-def _kth(x: F64, k: int) -> F64:
-    """Squared distance of each row to its k-th neighbour among the others."""
-    out = np.empty(len(x))
-    for rows in _blocks(len(x), len(x)):
-        d2 = squared(x[rows], x)
-        d2[np.arange(len(d2)), np.arange(rows.start, rows.stop)] = np.inf
-        out[rows] = np.partition(d2, k - 1, axis=1)[:, k - 1]
+def _directions(rows: Floats, centre: F64) -> F64:
+    out: F64 = np.asarray(rows - centre, dtype=np.float64)
+    length = np.sqrt(np.square(out).sum(1))[:, None]
+    np.divide(out, length, out=out, where=length > 0)
     return out
 
 
@@ -160,9 +164,10 @@ def c2st_auc(a: Floats, b: Floats, *, seed: int = 0, folds: int = 5) -> float:
     """Classifier two-sample test (Lopez-Paz & Oquab 2017) as an AUC: 0.5 = cannot be told apart, 1 = always.
 
     A ridge discriminant on features and their squares (so that a set with too little variety shows too), scored on
-    folds that it was not fitted on.
+    folds that it was not fitted on. Of larger sets 4,000 rows a side are drawn.
     """
-    x = np.concatenate([_rows(a), _rows(b)])
+    a, b = (_at_most(table(x), _MOST, seed, side) for side, x in enumerate((a, b)))
+    x = np.concatenate([a, b]).astype(np.float64)
     label = np.concatenate([np.ones(len(a)), -np.ones(len(b))])
     folds = min(folds, len(a), len(b))
     fold = np.empty(len(x), dtype=np.int64)
@@ -174,6 +179,10 @@ def c2st_auc(a: Floats, b: Floats, *, seed: int = 0, folds: int = 5) -> float:
         score[test] = _ridge_score(x[train], label[train], x[test])
     inside = [auc(score[(fold == f) & (label > 0)], score[(fold == f) & (label < 0)]) for f in range(folds)]
     return float(np.mean(inside))  # by fold: scores of different fits have different offsets
+
+
+def _at_most(x: Floats, num: int, seed: int, side: int) -> Floats:
+    return x if len(x) <= num else x[np.sort(permutation(key("c2st rows", seed, side), len(x))[:num])]
 
 
 def _ridge_score(x: F64, label: F64, test: F64) -> F64:

@@ -1,4 +1,4 @@
-"""Arms of the experiment: the same probes trained on different data, paired in everything that the arms share.
+"""Training the arms: the same probes on different data, paired in everything that the arms share.
 
 Equal steps, equal batches and equal random streams in all arms. Where an arm puts other samples (synthetic ones, a
 labelled pool) into a batch, they take a share of the slots, and each takes the class of the real sample whose slot it
@@ -10,8 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,182 +20,55 @@ from torch import Tensor
 
 from augmint.core.errors import UserError
 from augmint.core.types import F32, I64
-from augmint.evaluation import controls
+from augmint.evaluation import controls, estimators
+from augmint.evaluation.arms import CNN, Arm, Task, part_of, unchanged
 from augmint.evaluation.probes import U64, Design, Stack, Stream, one_thread, train
 from augmint.scale.pool import ordered_map
 
-if TYPE_CHECKING:
-    from augmint.transforms.recipe import Recipe
-
-Augment = Callable[[Tensor, U64], Tensor]
-Regime = Literal["closed", "pool", "imbalance"]
-Kind = Literal["base", "classic", "synthetic", "control"]
-Method = Literal["train", "consistency", "spread", "verifier"]
-Filler = Literal["none", "synthetic", "unfiltered", "duplicates", "pool", "spread"]
-Sampling = Literal["natural", "balanced", "sqrt"]
-
 BATCH = 32
-
-
-@dataclass(frozen=True)
-class Task:
-    """What the arms train on and predict: tensors on the grid, float32 ``[N, C, *shape]`` in [-1, 1], labels int64.
-
-    ``fit`` are labelled reals; ``pool`` unlabelled reals, with the labels that the verifier gave them; ``synthetic`` the
-    kept samples and ``synthetic_all`` all candidates before curation; ``verifier_pred`` the verifier's own answers on
-    the test part. ``augment(x, keys)`` replaces the recipe's executor; it must be picklable for more than one worker.
-    """
-
-    fit_x: F32
-    fit_y: I64
-    test_x: F32
-    test_y: I64
-    num_classes: int
-    recipe: Recipe | None = None
-    pool_x: F32 | None = None
-    pool_y: I64 | None = None
-    pool_conf: F32 | None = None
-    synthetic_x: F32 | None = None
-    synthetic_y: I64 | None = None
-    synthetic_all_x: F32 | None = None
-    synthetic_all_y: I64 | None = None
-    verifier_pred: I64 | None = None
-    augment: Augment | None = None
-
-    def augmenter(self) -> Augment:
-        """The classic augmentation of this task; no recipe means none."""
-        if self.augment is not None:
-            return self.augment
-        if self.recipe is None:
-            return _unchanged
-        return partial(_by_recipe, recipe=self.recipe)
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One line of the experiment: how its classifier is trained."""
-
-    name: str
-    title: str
-    kind: Kind
-    method: Method = "train"
-    augmented: bool = True
-    filler: Filler = "none"
-    share: float = 0.0
-    sampling: Sampling = "natural"
-    adjust: bool = False
-    rare_only: bool = False
-    note: str = ""
-
-    @property
-    def weight(self) -> float:
-        """Training time, where one step of plain training is 1."""
-        return {"train": 1.0, "consistency": 4.0}.get(self.method, 0.0)
-
-
-def _unchanged(x: Tensor, keys: U64) -> Tensor:
-    return x
-
-
-def _by_recipe(x: Tensor, keys: U64, *, recipe: Recipe) -> Tensor:
-    from augmint.transforms.run_torch import augment
-
-    return augment(x, recipe, keys)
-
-
-def regime_of(fit_y: I64, *, num_pool: int = 0) -> Regime:
-    """``pool`` if there is one; ``imbalance`` if the largest class is 3 times the smallest; else ``closed``."""
-    if num_pool:
-        return "pool"
-    counts = np.unique(fit_y[fit_y >= 0], return_counts=True)[1]
-    return "imbalance" if len(counts) and counts.max() >= 3 * counts.min() else "closed"
-
-
-def best_classic(regime: Regime) -> str:
-    """The arm that synthetic samples must beat, fixed by the regime before anything is seen."""
-    return "sqrt_adjusted" if regime == "imbalance" else "classic"
-
-
-def arms(task: Task, regime: Regime, *, share: float) -> list[Arm]:
-    """The arms of a regime, as far as the task has what they need.
-
-    Args:
-        share: synthetic share of a batch; under imbalance, of the draws of the rare classes.
-    """
-    out = [
-        Arm("real", "real samples only", "base", augmented=False),
-        Arm("classic", "+ classic augmentation", "classic"),
-    ]
-    best = out[1]
-    if regime == "imbalance":
-        out.append(Arm("balanced", "+ classic, balanced sampling", "control", sampling="balanced"))
-        title = "+ classic, square-root sampling, logit adjustment"
-        best = Arm("sqrt_adjusted", title, "classic", sampling="sqrt", adjust=True)
-        out.append(best)
-    if task.synthetic_x is not None:
-        out += _synthetic_arms(task, best, share, rare_only=regime == "imbalance")
-    if regime == "pool" and task.pool_x is not None:
-        out += _pool_arms(task, share)
-    if task.verifier_pred is not None:
-        out.append(Arm("verifier", "the verifier as classifier", "control", method="verifier"))
-    return out
-
-
-def _synthetic_arms(task: Task, best: Arm, share: float, *, rare_only: bool) -> list[Arm]:
-    base = replace(best, share=share, rare_only=rare_only)
-    of = "of the rare classes' draws" if rare_only else "of each batch"
-    out = [
-        replace(base, name="synthetic", title=f"+ synthetic ({share:.0%} {of})", kind="synthetic", filler="synthetic")
-    ]
-    if task.synthetic_all_x is not None:
-        title = "+ synthetic before curation"
-        out.append(replace(base, name="unfiltered", title=title, kind="control", filler="unfiltered"))
-    title = "+ as many copies of real samples"
-    return [*out, replace(base, name="duplicates", title=title, kind="control", filler="duplicates")]
-
-
-def _pool_arms(task: Task, share: float) -> list[Arm]:
-    share = share or 0.5
-    out = [
-        Arm("consistency", "consistency training on the pool", "control", method="consistency"),
-        Arm("spread", "label spreading over the pool (no network)", "control", method="spread"),
-        Arm("spread_trained", "pool with spread labels", "control", filler="spread", share=share),
-    ]
-    if task.pool_y is not None:
-        title = "pool labelled by the verifier"
-        out.append(Arm("pool_labelled", title, "control", filler="pool", share=share))
-    return out
+FEWEST, MOST, VIEWS = 400, 4000, 8
+"""An estimator's training set: 8 draws of each labelled real, 400 at least and 4,000 at most, equal in all arms."""
 
 
 # --- what a model sees at a step -------------------------------------------------------------------------------------
 
 
 class _Draws:
-    """Which samples each model sees at each step: a function of (seed, model, step, slot) and of the arm's data."""
+    """Which samples each model sees at each step: a function of (seed, model, step, slot) and of the arm's data.
 
-    def __init__(self, task: Task, arm: Arm, stream: Stream) -> None:
+    ``named``: classes ``[S, M]`` that each model itself gave the pool, which then fills the arm's share.
+    """
+
+    def __init__(self, task: Task, arm: Arm, stream: Stream, named: I64 | None = None) -> None:
         self.stream, self.arm, self.fit_y = stream, arm, task.fit_y
         self.batch = min(BATCH, len(task.fit_y))
-        weight = controls.sampling_weights(task.fit_y, arm.sampling)
-        self.order = np.argsort(task.fit_y, kind="stable")  # by class: systematic places then give even class counts
-        self.cdf = np.cumsum(weight[self.order]) / weight.sum()
-        more_x, more_y = _filler(task, arm, stream.seed)
-        by_class = np.argsort(more_y, kind="stable")
-        self.x = torch.from_numpy(np.concatenate([task.fit_x, more_x[by_class]]))
-        self.counts = np.bincount(more_y, minlength=task.num_classes)
+        models = range(stream.num if arm.part < 1 else 0)
+        mine = [part_of(task.fit_y, arm.part, stream.seed, s) for s in models] or [np.arange(len(task.fit_y))]
+        # By class: systematic places then give even class counts, and one table of weights serves every model.
+        self.order = np.stack([own[np.argsort(task.fit_y[own], kind="stable")] for own in mine])
+        weight = controls.sampling_weights(task.fit_y[self.order[0]], arm.sampling)
+        self.cdf = np.cumsum(weight) / weight.sum()
+        more_x, more_y = _filler(task, arm, stream.seed) if named is None else (task.pool_x, named)
+        assert more_x is not None
+        self.x = torch.from_numpy(np.concatenate([task.fit_x, more_x]))
+        table = np.atleast_2d(more_y)
+        self.by_class = np.argsort(table, axis=1, kind="stable") + len(task.fit_y)
+        self.counts = np.stack([np.bincount(row, minlength=task.num_classes) for row in table])
+        self.starts = np.cumsum(self.counts, axis=1) - self.counts
         if arm.rare_only:
             self.counts = self.counts * controls.rare(task.fit_y, task.num_classes)
-        self.starts = len(task.fit_y) + np.searchsorted(more_y[by_class], np.arange(task.num_classes))
 
     def __call__(self, step: int) -> tuple[Tensor, Tensor]:
         """Samples ``[S·B, C, *shape]`` and their classes ``[S·B]``."""
         place = self.stream.places(step, self.batch)
-        item = self.order[np.searchsorted(self.cdf, place, side="right").clip(max=len(self.order) - 1)]
+        item = _rows(self.order, np.searchsorted(self.cdf, place, side="right").clip(max=len(self.cdf) - 1))
         y = self.fit_y[item]
         if self.arm.share > 0:
-            other = self._slots(step) & (self.counts[y] > 0)
+            count = _rows(self.counts, y)
+            other = self._slots(step) & (count > 0)
             u = self.stream.uniform("other", step, self.batch)
-            item = np.where(other, self.starts[y] + (u * self.counts[y]).astype(np.int64), item)
+            at = np.where(other, _rows(self.starts, y) + (u * count).astype(np.int64), 0)
+            item = np.where(other, _rows(self.by_class, at), item) if other.any() else item
         return self.x[torch.from_numpy(item.reshape(-1))], torch.from_numpy(y.reshape(-1))
 
     def _slots(self, step: int) -> NDArray[np.bool_]:
@@ -210,6 +82,12 @@ class _Draws:
         return self.stream.keys("augment", step, self.batch).reshape(-1)
 
 
+def _rows(table: I64, at: I64) -> I64:
+    """``table[s, at[s, b]]``; a table of one row serves every model."""
+    out: I64 = table[0][at] if len(table) == 1 else np.take_along_axis(table, at, 1)
+    return out
+
+
 def _filler(task: Task, arm: Arm, seed: int) -> tuple[F32, I64]:
     """The samples that take the arm's share of the slots, with their classes; those without a class are left out."""
     x, y = task.fit_x[:0], task.fit_y[:0]
@@ -221,6 +99,8 @@ def _filler(task: Task, arm: Arm, seed: int) -> tuple[F32, I64]:
         case "duplicates" if task.synthetic_y is not None:
             pick = controls.duplicates(task.fit_y, task.synthetic_y, seed)
             x, y = task.fit_x[pick], task.fit_y[pick]
+        case "mixed":
+            x, y = controls.mixed(task.fit_x, task.fit_y, controls.rare(task.fit_y, task.num_classes), seed)
         case "pool" if task.pool_x is not None and task.pool_y is not None:
             x, y = task.pool_x, task.pool_y
         case "spread" if task.pool_x is not None:
@@ -241,6 +121,7 @@ class _Unit:
     seeds: int
     seed: int
     steps: int
+    probe: str = CNN
 
 
 def run(
@@ -250,32 +131,35 @@ def run(
     seeds: int = 10,
     seed: int = 0,
     steps: int = 500,
+    probe: str = CNN,
     workers: int = 1,
-    tick: Callable[[str, float], None] | None = None,
+    tick: Callable[[str, float, I64], None] | None = None,
 ) -> dict[str, I64]:
     """Train every arm and predict the test part.
 
     Args:
         seeds: paired probes an arm (S).
-        steps: training steps of every classifier.
+        steps: training steps of every classifier (not of estimators).
+        probe: ``cnn``, ``linear``, or the user's own as `estimators.find` takes it.
         workers: processes; the result is the same with any number.
-        tick: told the name and the CPU seconds of each arm that is done.
+        tick: told the name, the CPU seconds and the predictions of each arm that is done.
 
     Returns:
         Predicted classes ``[S, N_test]`` of each arm, by its name.
 
     Raises:
-        UserError: where shapes, labels or numbers do not fit together.
+        UserError: where shapes, labels or numbers do not fit together, or where the user's probe fails.
     """
     task = _checked(task)
     longest_first = sorted(arms, key=lambda a: -a.weight)
-    units = [_Unit(arm, _slim(task, arm), seeds, seed, steps) for arm in longest_first]
+    units = [_Unit(arm, _slim(task, arm), seeds, seed, steps, probe) for arm in longest_first]
     found = {}
-    results = ordered_map(_run_unit, units, workers=min(workers, len(units)), name=lambda u: f"arm '{u.arm.name}'")
+    workers = min(workers, max(1, len(units)))
+    results = ordered_map(_run_unit, units, workers=workers, name=lambda u: f"arm '{u.arm.name}'")
     for unit, (pred, seconds) in zip(units, results, strict=True):
         found[unit.arm.name] = pred
         if tick:
-            tick(unit.arm.name, seconds)
+            tick(unit.arm.name, seconds, pred)
     return {arm.name: found[arm.name] for arm in arms}
 
 
@@ -292,6 +176,19 @@ def seconds_per_step(task: Task, *, seeds: int = 10, probe: int = 6) -> float:
     return float(np.median(times))
 
 
+def seconds_per_arm(task: Task, probe: str, *, seeds: int = 10) -> float:
+    """CPU seconds of one arm with an estimator, from one fit on the training part; it fails here if it fails at all.
+
+    Raises:
+        UserError: naming the probe.
+    """
+    task = _checked(task)
+    begun = time.process_time()
+    small = replace(task, test_x=task.fit_x, test_y=task.fit_y)
+    _run_unit(_Unit(Arm("classic", "", "classic"), small, 1, 0, 1, probe))
+    return seeds * (time.process_time() - begun)
+
+
 def _run_unit(unit: _Unit) -> tuple[I64, float]:
     begun = time.process_time()
     task, num = unit.task, unit.seeds
@@ -300,22 +197,52 @@ def _run_unit(unit: _Unit) -> tuple[I64, float]:
             case "verifier":
                 assert task.verifier_pred is not None
                 pred = np.tile(task.verifier_pred.astype(np.int64), (num, 1))
+            case "verifier_linear":
+                assert task.views is not None
+                pred = np.tile(estimators.linear(task.views.seen, task.views.seen_y, task.views.test), (num, 1))
             case "spread":
                 assert task.pool_x is not None
-                _, test = controls.spread(task.fit_x, task.fit_y, task.pool_x, task.test_x)
-                pred = np.tile(test, (num, 1))
+                pred = np.tile(controls.spread(task.fit_x, task.fit_y, task.pool_x, task.test_x)[1], (num, 1))
+            case "spread_features":
+                v = task.views
+                assert v is not None
+                pred = np.tile(controls.spread(v.fit, task.fit_y, v.pool, v.test)[1], (num, 1))
             case _:
-                stack, loss = _classifier(unit)
-                train(stack, loss, steps=unit.steps)
-                pred = stack.predict(task.test_x)
+                pred = _trained(unit) if unit.probe == CNN else _estimated(unit)
     return pred, time.process_time() - begun
 
 
-def _classifier(unit: _Unit) -> tuple[Stack, Callable[[int], Tensor]]:
+def _trained(unit: _Unit) -> I64:
+    named = None
+    if unit.arm.method == "self_training":
+        assert unit.task.pool_x is not None
+        first, loss = _classifier(replace(unit, arm=replace(unit.arm, method="train", share=0.0)))
+        train(first, loss, steps=unit.steps)
+        named = first.predict(unit.task.pool_x)
+    stack, loss = _classifier(unit, named)
+    train(stack, loss, steps=unit.steps)
+    return stack.predict(unit.task.test_x)
+
+
+def _estimated(unit: _Unit) -> I64:
+    """An estimator for each seed, trained on what its stacked sister would have seen: drawn slots, augmented."""
+    task, stream = unit.task, Stream(unit.seed, unit.seeds)
+    draws, augment = _Draws(task, unit.arm, stream), task.augmenter() if unit.arm.augmented else unchanged
+    steps = -(-int(np.clip(VIEWS * len(task.fit_y), FEWEST, MOST)) // draws.batch)
+    parts = [draws(step) for step in range(steps)]
+    size = (unit.seeds, draws.batch, *task.fit_x.shape[1:])
+    x = torch.cat([augment(x, draws.keys(i)).view(size) for i, (x, _) in enumerate(parts)], 1).numpy()
+    y = torch.cat([y.view(size[:2]) for _, y in parts], 1).numpy()
+    probe = estimators.find(unit.probe, task.fit_x, task.fit_y, seed=unit.seed)
+    where = f"arm '{unit.arm.name}'"
+    return np.stack([probe(x[s], y[s], task.test_x, unit.seed + s, where) for s in range(unit.seeds)])
+
+
+def _classifier(unit: _Unit, named: I64 | None = None) -> tuple[Stack, Callable[[int], Tensor]]:
     task, arm = unit.task, unit.arm
     stack = Stack(Design.of(task.fit_x.shape[1:], task.num_classes), num=unit.seeds, seed=unit.seed)
-    draws = _Draws(task, arm, Stream(unit.seed, unit.seeds))
-    augment = task.augmenter() if arm.augmented else _unchanged
+    draws = _Draws(task, arm, Stream(unit.seed, unit.seeds), named)
+    augment = task.augmenter() if arm.augmented else unchanged
     offset = torch.from_numpy(controls.adjustment(task.fit_y, task.num_classes, arm.sampling)) if arm.adjust else 0.0
 
     def loss(step: int) -> Tensor:
@@ -360,6 +287,8 @@ def _slim(task: Task, arm: Arm) -> Task:
     for name in ("synthetic", "synthetic_all"):
         if name != keep:
             drop |= {f"{name}_x": None, f"{name}_y": None}
-    if arm.filler not in ("pool", "spread") and arm.method not in ("consistency", "spread"):
-        drop |= {"pool_x": None, "pool_y": None, "pool_conf": None}
+    if arm.filler not in ("pool", "spread") and arm.method not in ("consistency", "self_training", "spread"):
+        drop |= {"pool_x": None, "pool_y": None}
+    if arm.method not in ("verifier_linear", "spread_features"):
+        drop |= {"views": None}
     return replace(task, **drop)

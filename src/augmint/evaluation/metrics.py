@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from augmint.core.errors import UserError
 from augmint.core.rng import key, permutation
 from augmint.core.types import F32, I64
-from augmint.evaluation.distances import auc, c2st_auc, frechet, kid, median_bandwidth, prdc, squared
+from augmint.evaluation.distances import auc, c2st_auc, frechet, kid, median_bandwidth, squared, vendi
 from augmint.evaluation.features import FeatureExtractor, shrink
+from augmint.evaluation.neighbours import fidelity, prdc
 
 __all__ = [
     "Metric",
@@ -26,12 +27,14 @@ __all__ = [
     "cas",
     "class_consistency",
     "curation_judge",
+    "fidelity",
     "frechet",
     "kid",
     "measure",
     "prdc",
     "prototypes",
     "summary",
+    "vendi",
 ]
 
 F64 = NDArray[np.float64]
@@ -63,6 +66,7 @@ class Metric:
         """One of the ``rows`` in ``eval/metrics.json``."""
         row = {"metric": self.metric, "title": self.title, "value": self.value, "real": self.real_vs_real}
         row |= {"ci95": None if self.ci95 is None else list(self.ci95), "better": self.better, "n": self.n}
+        row["extractor"] = self.extractor
         return row if self.baseline is None else {**row, "baseline": self.baseline}
 
 
@@ -73,11 +77,14 @@ _TITLES: dict[str, tuple[str, Literal["lower", "higher"]]] = {
     "recall": ("Recall: covers the real variety", "higher"),
     "density": ("Density", "higher"),
     "coverage": ("Coverage", "higher"),
+    "clipped_density": ("Clipped density: share as good as real", "higher"),
+    "clipped_coverage": ("Clipped coverage: share of the variety", "higher"),
+    "vendi": ("Vendi score: distinct samples (cosine kernel)", "higher"),
     "c2st_auc": ("Told apart by a classifier (AUC)", "lower"),
     "class_consistency": ("Class consistency", "higher"),
     "cas": ("Train on synthetic, test on real (CAS)", "higher"),
 }
-_RANGES = {"frechet": (0.0, np.inf), "density": (0.0, np.inf), "kid": (-np.inf, np.inf)}
+_RANGES = {"frechet": (0.0, np.inf), "density": (0.0, np.inf), "kid": (-np.inf, np.inf), "vendi": (1.0, np.inf)}
 
 
 def class_consistency(predicted: I64, asked: I64) -> float:
@@ -181,7 +188,8 @@ class _Scores:
 
     def __call__(self, fake: F32, real: F32) -> dict[str, float]:
         near = {"frechet": frechet(fake, real), "kid": kid(fake, real, bandwidth=self.bandwidth)}
-        return {**near, **prdc(real, fake), "c2st_auc": c2st_auc(fake, real, seed=self.seed)}
+        near |= {**fidelity(real, fake), "vendi": vendi(fake, centre=real.mean(0, dtype=np.float64))}
+        return {**near, "c2st_auc": c2st_auc(fake, real, seed=self.seed)}
 
 
 def _draw(x: F32, n: int, *parts: str | int) -> F32:
@@ -259,9 +267,15 @@ def _wilson(p: float, n: int) -> tuple[float, float]:
 
 
 def summary(metrics: list[Metric]) -> dict[str, Any]:
-    """``{"extractor", "n", "rows"}``, as ``eval/metrics.json`` keeps them."""
-    first = metrics[0]
-    return {"extractor": first.extractor, "n": first.n, "rows": [m.to_row() for m in metrics]}
+    """``{"extractor", "n", "rows"}``, as ``eval/metrics.json`` keeps them.
+
+    Every row names its extractor; the titles of rows whose metric was measured before, through another one, do too.
+    """
+    first, rows = metrics[0], [m.to_row() for m in metrics]
+    for i, row in enumerate(rows):
+        if any(row["metric"] == earlier["metric"] for earlier in rows[:i]):
+            row["title"] += f" · {row['extractor']}"
+    return {"extractor": first.extractor, "n": first.n, "rows": rows}
 
 
 def curation_judge(fake: F32, real: F32, *, seed: int = 0) -> Callable[[I64, int], dict[str, float]] | None:

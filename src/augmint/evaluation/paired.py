@@ -90,6 +90,19 @@ class Resamples:
         p = sign_flip(by_seed, self.flip_key)
         return Effect(100 * mean, (100 * low, 100 * high), p, parts, *diff.shape)
 
+    def drawn(self, table: F64) -> F64:
+        """Resampled means ``[R]`` of any table ``[S, N]`` of numbers, spread as its interval is; paired over tables.
+
+        For what is worked out from several effects, such as their ratio: its interval is that of the same draws.
+        """
+        weighted = table * self.weight
+        by_seed = weighted.sum(1)
+        _, variance, df = self._variance(table, by_seed)
+        raw = np.einsum("bn,bn->b", (self.seeds / self.num_seeds) @ weighted, self.items)
+        scale = _half(variance, df) / (_Z95 * max(float(raw.std()), 1e-12))
+        out: F64 = by_seed.mean() + scale * (raw - raw.mean())
+        return out
+
     def _variance(self, diff: F64, by_seed: F64) -> tuple[tuple[float, float, float], float, float]:
         """The three variance terms, the variance of the mean, and its degrees of freedom."""
         num, n = diff.shape
@@ -127,10 +140,14 @@ def _counts(key: int, num: int, among: I64) -> NDArray[np.uint8]:
     return out
 
 
-def _interval(mean: float, drawn: F64, variance: float, df: float) -> tuple[float, float]:
+def _half(variance: float, df: float) -> float:
     from scipy.stats import t
 
-    half = float(t.ppf(0.975, df)) * math.sqrt(variance)
+    return float(t.ppf(0.975, df)) * math.sqrt(variance)
+
+
+def _interval(mean: float, drawn: F64, variance: float, df: float) -> tuple[float, float]:
+    half = _half(variance, df)
     spread = float(drawn.std())
     if spread < 1e-12:
         return mean - half, mean + half

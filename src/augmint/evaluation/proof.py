@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from augmint.core.errors import UserError
 from augmint.core.types import I64
-from augmint.evaluation.lift import Arm, Regime, best_classic
+from augmint.evaluation.advice import advise
+from augmint.evaluation.arms import CNN, Arm, Regime, best_classic
 from augmint.evaluation.paired import Effect, Needed, Resamples, holm, needed, smallest_provable
+from augmint.evaluation.worth import more_real, share_curve
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +31,10 @@ _SCOPES = {"set": "this generator on this data", "method": "this method on this 
 
 @dataclass(frozen=True)
 class Proof:
-    """Every number, interval and verdict of an experiment. Accuracies in percent, effects in points."""
+    """Every number, interval and verdict of an experiment. Accuracies in percent, effects in points.
+
+    ``more_real``: see `worth.more_real`; ``share_curve``: accuracy at each synthetic share; ``probe``: what was trained.
+    """
 
     regime: str
     scope: str
@@ -46,6 +51,9 @@ class Proof:
     per_class: list[dict[str, Any]] = field(default_factory=list)
     advice: list[str] = field(default_factory=list)
     registered: dict[str, Any] = field(default_factory=dict)
+    more_real: dict[str, Any] | None = None
+    share_curve: list[dict[str, Any]] = field(default_factory=list)
+    probe: str = CNN
 
     @property
     def table(self) -> pd.DataFrame:
@@ -104,19 +112,24 @@ def questions(arms: Sequence[Arm], regime: Regime) -> list[tuple[Question, str, 
     return [q for q in asked if {q[1], q[2]} <= names]
 
 
-def register(arms: Sequence[Arm], test_y: I64, *, regime: Regime, margin: float, num_seeds: int) -> dict[str, Any]:
+def register(
+    arms: Sequence[Arm], test_y: I64, *, regime: Regime, margin: float, num_seeds: int, probe: str = CNN
+) -> dict[str, Any]:
     """What will be compared and by which rule, with the time and a hash: to be written before the test part is opened.
 
     Hand it to `judge`, which refuses to judge anything else.
     """
-    plan = _plan(arms, test_y, regime, margin, num_seeds)
+    plan = _plan(arms, test_y, regime, margin, num_seeds, probe)
     return {"at": datetime.now(UTC).isoformat(timespec="seconds"), "sha256": _sha256(plan), "plan": plan}
 
 
-def _plan(arms: Sequence[Arm], test_y: I64, regime: Regime, margin: float, num_seeds: int) -> dict[str, Any]:
+def _plan(
+    arms: Sequence[Arm], test_y: I64, regime: Regime, margin: float, num_seeds: int, probe: str
+) -> dict[str, Any]:
     return {
         "primary": [list(q) for q in questions(arms, regime)],
         "arms": [asdict(a) for a in arms],
+        "probe": probe,
         "regime": regime,
         "metric": _metric(regime),
         "margin": margin,
@@ -147,6 +160,22 @@ def no_task(why: str, *, regime: str = "closed", margin: float = 1.0) -> Proof:
     return Proof(regime, _SCOPES["set"], "accuracy", margin, 0, 0, 0.0, "", 100.0, verdicts=verdicts, advice=advice)
 
 
+@dataclass(frozen=True)
+class Told:
+    """What a proof reports beside its figures; no verdict depends on it.
+
+    Attributes:
+        classes: names of the classes.
+        costs: CPU seconds of each arm.
+        labelled: labelled training samples of each class ``[K]``, by arm: of the best classic one, and of those with fewer.
+    """
+
+    share_reason: str = ""
+    classes: Sequence[str] | None = None
+    costs: Mapping[str, float] = field(default_factory=dict)
+    labelled: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+
 def judge(
     predictions: Mapping[str, I64],
     test_y: I64,
@@ -154,11 +183,10 @@ def judge(
     *,
     regime: Regime,
     margin: float = 1.0,
-    share_reason: str = "",
     scope: Literal["set", "method"] = "set",
-    classes: Sequence[str] | None = None,
-    costs: Mapping[str, float] | None = None,
+    probe: str = CNN,
     registered: Mapping[str, Any] | None = None,
+    told: Told | None = None,
 ) -> Proof:
     """Weigh the arms' predictions.
 
@@ -166,21 +194,26 @@ def judge(
         predictions: predicted classes ``[S, N]`` of each arm; of several folds, joined along the test items.
         test_y: true classes ``[N]``.
         margin: points below which a difference does not matter.
-        costs: CPU seconds of each arm.
         registered: what `register` gave; anything else than what it announced is refused.
+        told: what is reported beside the figures.
 
     Raises:
         UserError: fewer than two seeds, shapes that differ, or an experiment that is not the registered one.
     """
-    num_seeds = _check(predictions, test_y, arms)
-    if registered is not None and registered["sha256"] != _sha256(_plan(arms, test_y, regime, margin, num_seeds)):
+    num_seeds, told = _check(predictions, test_y, arms), told or Told()
+    if registered is not None and registered["sha256"] != _sha256(
+        _plan(arms, test_y, regime, margin, num_seeds, probe)
+    ):
         raise UserError("this is not the experiment that was registered", mend="register it, and run it again")
     metric = _metric(regime)
     draws = Resamples(test_y, num_seeds, balanced=metric != "accuracy")
     right = {a.name: predictions[a.name] == test_y for a in arms}
-    level = {name: draws.effect(r) for name, r in right.items()}
+    table, best = [a for a in arms if not a.curve], best_classic(regime)
+    level = {a.name: draws.effect(right[a.name]) for a in table}
     asked = questions(arms, regime)
     verdicts = [_verdict(q, a, b, draws.effect(right[a], right[b]), level, metric, margin) for q, a, b in asked]
+    comparisons, at_share = _secondary(arms, regime, right, draws)
+    curve = share_curve(arms, right, draws, best=best)
     proof = Proof(
         regime=regime,
         scope=_SCOPES[scope],
@@ -189,15 +222,20 @@ def judge(
         num_seeds=num_seeds,
         num_test=len(test_y),
         share=next((a.share for a in arms if a.kind == "synthetic"), 0.0),
-        share_reason=share_reason,
+        share_reason=told.share_reason,
         smallest_provable=round(smallest_provable(len(test_y), num_seeds), 2),
-        arms=[_arm_row(a, right[a.name], level[a.name], draws, costs or {}) for a in arms],
+        arms=[_arm_row(a, right[a.name], level[a.name], draws, told.costs) for a in table],
         verdicts=verdicts,
-        comparisons=_secondary(arms, regime, right, draws),
-        per_class=_per_class(right, test_y, classes),
+        comparisons=comparisons,
+        per_class=_per_class({a.name: right[a.name] for a in table}, test_y, told.classes),
         registered={k: registered[k] for k in ("at", "sha256")} if registered else {},
+        more_real=more_real(arms, right, draws, best=best, labelled=told.labelled),
+        share_curve=[row | at_share.get(row["share"], {}) for row in curve],
+        probe=probe,
     )
-    proof.advice.extend(_advice(proof))
+    if verdicts:
+        used = verdicts[-1]["a"] if verdicts[-1]["verdict"] == "HELPS" else verdicts[-1]["b"]
+        proof.advice.extend(advise(proof, _recalls(right[used], test_y, told.classes, told.labelled.get(best))))
     return proof
 
 
@@ -295,18 +333,41 @@ def _settle(lacking: Needed | None) -> str:
 
 def _secondary(
     arms: Sequence[Arm], regime: Regime, right: Mapping[str, NDArray[np.bool_]], draws: Resamples
-) -> list[dict[str, Any]]:
-    """Every other arm against the best classic, and the synthetic arm against each control; Holm over all of them."""
+) -> tuple[list[dict[str, Any]], dict[float, dict[str, Any]]]:
+    """Every other arm against the best classic, and the synthetic arm against each control; Holm over all of them.
+
+    Other shares are in the same family, and come apart by their share.
+    """
     best, primary = best_classic(regime), {q[1:] for q in questions(arms, regime)}
-    pairs = [(a.name, best) for a in arms if a.kind != "base" and a.name != best and best in right]
+    share_of = {a.name: a.share for a in arms if a.curve == "share"}
+    others = [a for a in arms if a.kind != "base" and a.name != best and a.curve != "reals"]
+    pairs = [(a.name, best) for a in others if best in right]
     if "synthetic" in right:
-        pairs += [("synthetic", a.name) for a in arms if a.kind == "control"]
+        pairs += [("synthetic", a.name) for a in others if a.kind == "control"]
     found = [(a, b, draws.effect(right[a], right[b])) for a, b in pairs if (a, b) not in primary]
-    rows = zip(found, holm([e.p for *_, e in found]), strict=True)
-    return [
-        {"a": a, "b": b, "effect": round(e.effect, 3), "ci95": _pair(e.ci95), "p": e.p, "p_holm": adjusted}
-        for (a, b, e), adjusted in rows
-    ]
+    rows, at_share = [], dict[float, dict[str, Any]]()
+    for (a, b, e), adjusted in zip(found, holm([e.p for *_, e in found]), strict=True):
+        numbers = {"effect": round(e.effect, 3), "p": e.p, "p_holm": adjusted}
+        if a in share_of:
+            at_share[share_of[a]] = numbers | {"effect_ci95": _pair(e.ci95)}
+        else:
+            rows.append({"a": a, "b": b, "ci95": _pair(e.ci95), **numbers})
+    return rows, at_share
+
+
+def _recalls(
+    right: NDArray[np.bool_], test_y: I64, classes: Sequence[str] | None, labelled: NDArray[Any] | None
+) -> list[dict[str, Any]]:
+    """Recall with its interval, of each class with 10 test samples or more."""
+    rows = []
+    for c in np.unique(test_y):
+        where = np.flatnonzero(test_y == c)
+        if len(where) >= 10:
+            found = Resamples(test_y[where], len(right)).effect(right[:, where])
+            count = int(labelled[c]) if labelled is not None and c < len(labelled) else None
+            name = classes[int(c)] if classes else str(c)
+            rows.append({"class": name, "recall": found.effect, "ci95": found.ci95, "labelled": count})
+    return rows
 
 
 def _per_class(
@@ -319,59 +380,3 @@ def _per_class(
         row: dict[str, Any] = {"class": classes[int(c)] if classes else str(c), "n": int(where.sum())}
         rows.append(row | {name: round(100 * float(r[:, where].mean()), 2) for name, r in right.items()})
     return rows
-
-
-# --- advice ----------------------------------------------------------------------------------------------------------
-
-
-def _advice(proof: Proof) -> list[str]:
-    return [*_on_use(proof), *_on_pool(proof), *_on_weak_classes(proof)]
-
-
-def _on_use(proof: Proof) -> list[str]:
-    out = []
-    for v in proof.verdicts:
-        what = "Classic augmentation" if v["question"] == "classic" else "The synthetic samples"
-        verb = "is" if v["question"] == "classic" else "are"
-        if v["verdict"] != "HELPS":
-            out.append(f"{what} {verb} left out of the boosted set: not proven to help here.")
-    if proof.regime == "imbalance":
-        out.append("With unbalanced classes, try square-root sampling with logit adjustment first: it costs nothing.")
-    return out
-
-
-def _on_pool(proof: Proof) -> list[str]:
-    """Where using the pool itself does as well as samples made from it, say so."""
-    mean = {a["name"]: a["mean"] for a in proof.arms}
-    direct = [a for a in proof.arms if a["name"] in ("consistency", "spread", "spread_trained", "pool_labelled")]
-    if not direct:
-        return []
-    best = max(direct, key=lambda a: float(a["mean"]))
-    rival = "synthetic" if "synthetic" in mean else best_classic("pool")
-    ahead = best["mean"] - mean[rival]
-    if ahead < -proof.margin:
-        return []
-    how = f"{ahead:.1f} points above" if ahead > 0 else f"within {proof.margin:g} point(s) of"
-    return [
-        f"Using the pool directly ({best['title']}) reaches {best['mean']:.1f} %, {how} the {rival} arm: "
-        "if you can keep the pool at training time, train on it directly."
-    ]
-
-
-def _on_weak_classes(proof: Proof) -> list[str]:
-    """Name the class whose recall lies far below the others', if the test part can tell."""
-    if not proof.verdicts or len(proof.per_class) < 2:
-        return []
-    last = proof.verdicts[-1]
-    arm = last["a"] if last["verdict"] == "HELPS" else last["b"]
-    rows = [r for r in proof.per_class if r["n"] >= 10]
-    if len(rows) < 2:
-        return []
-    weakest = min(rows, key=lambda r: float(r[arm]))
-    typical = float(np.median([r[arm] for r in rows]))
-    if typical - weakest[arm] < 15:
-        return []
-    name, recall = weakest["class"], weakest[arm]
-    return [
-        f"Class '{name}' is the weakest (recall {recall:.0f} %, the median class {typical:.0f} %): label 10 more of it."
-    ]

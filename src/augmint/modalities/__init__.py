@@ -7,7 +7,10 @@ from importlib import import_module
 from augmint.core.errors import UserError, did_you_mean
 from augmint.core.types import Modality
 
-MODALITIES: dict[str, str] = {"image": "augmint.modalities.image:ImageModality"}
+MODALITIES: dict[str, str] = {
+    "image": "augmint.modalities.image:ImageModality",
+    "table": "augmint.modalities.table:TableModality",
+}
 
 
 def get(name: str) -> Modality:

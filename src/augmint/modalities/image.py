@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from html import escape
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -21,8 +21,12 @@ from augmint.data.split import box_means
 from augmint.transforms import run_cv
 from augmint.transforms.plan import Plan
 
+if TYPE_CHECKING:
+    from augmint.models.efficientnet import EfficientNetFeatures
+
 LARGEST = 64  # pixels on the longer side, unless a size is asked for: what a CPU trains a GAN on in minutes
 SMALLEST = 4
+SMALLEST_JUDGED = 32
 _PAPER, _GAP = (244, 244, 241), 4
 _SCANNED = ("height", "width", "channels", "format", "bytes", "origin")
 _ORIGINS: dict[str | None, Origin] = {SOURCE_TYPES["augmented"]: "augmented", SOURCE_TYPES["synthetic"]: "synthetic"}
@@ -113,6 +117,12 @@ class ImageModality:
         small = box_means(box_means(batch, 2, 8), 3, 8).reshape(num, -1)
         flat = batch.reshape(num, channels, -1)
         return np.concatenate([small, flat.mean(axis=2), flat.std(axis=2), _gradients(batch)], axis=1, dtype=np.float32)
+
+    def judge(self, grid: Grid) -> EfficientNetFeatures | None:
+        """EfficientNet-Lite0 for grids of at least 32 pixels a side: on fewer, what it was trained on cannot be seen."""
+        from augmint.models.efficientnet import efficientnet_features, weights_path
+
+        return None if min(grid.shape) < SMALLEST_JUDGED or weights_path() is None else efficientnet_features()
 
     def sheet(self, rows: Sequence[Sequence[Sample]], titles: Sequence[str]) -> tuple[bytes, str]:
         """A PNG with one line of pictures a row, each under its title ('' for none): ``(bytes, suffix)``."""

@@ -179,26 +179,6 @@ class Bins:
     points: tuple[tuple[float, float, float], ...]
 
 
-def reliability(curves_: Sequence[Bins]) -> str:
-    """Stated probability of being real against the share that was real; the diagonal is honest."""
-    x, y = Scale(0, 1, 58, 328), Scale(0, 1, 304, 34)
-    parts = axes(x, y, x_label="stated probability of being real", y_label="share that was real", num_y=5)
-    parts.append(line(x(0), y(0), x(1), y(1), "zero"))
-    biggest = max((n for c in curves_ for *_, n in c.points), default=1) or 1
-    at = 58.0
-    for c in curves_:
-        points = sorted(c.points)
-        parts.append(path([(x(p), y(f)) for p, f, _ in points], f"curve {c.look}"))
-        for p, f, n in points:
-            hint = f"{c.name}: said {p:.2f}, was {f:.2f} ({n:.0f} samples)"
-            parts.append(group([dot(x(p), y(f), 2.5 + 4.5 * math.sqrt(n / biggest), f"dot-{c.look}")], hint=hint))
-        parts += [dot(at + 6, 14, 4.5, f"dot-{c.look}"), text(at + 16, 18, c.name, "tick")]
-        at += 34 + 6.4 * len(c.name)
-    return svg(
-        340, 346, parts, title="Reliability diagram: stated probability of being real against the share that was real"
-    )
-
-
 def gauge(value: float, ci95: Pair | None, real: float | None, *, title: str) -> str:
     """A metric and its interval beside the value that reals reach against reals, on one line from 0."""
     most = max(v for v in (value, real, ci95[1] if ci95 else None) if v is not None)

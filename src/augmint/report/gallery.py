@@ -6,11 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from augmint.report.closeness import REASONS
 from augmint.report.numbers import Row, figure, number
 from augmint.report.thumbs import lighter, snapshot
-from augmint.report.view import REASONS
 
-BUDGET = {"kept": 900_000, "rejected": 500_000, "augmented": 400_000, "real": 200_000}  # bytes of markup
+BUDGET = {
+    "kept": 700_000,
+    "rejected": 400_000,
+    "augmented": 300_000,
+    "real": 150_000,
+    "snapshots": 600_000,
+    "pairs": 250_000,
+}  # bytes of markup
 MOST = {"kept": 42, "rejected": 28, "augmented": 21, "real": 22}
 TITLES = {
     "kept": "Synthetic, kept",
@@ -25,6 +32,7 @@ NOTES = {
     "real": "For comparison: what the generator learnt from.",
 }
 MAX_SNAPSHOTS = 6
+PICTURES = ("html", "nearest_html")
 
 
 def groups(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -46,14 +54,14 @@ def _order(row: Row) -> tuple[int, str, float]:
 
 
 def _light(row: Row) -> Row:
-    return {**row, **{k: lighter(str(row[k])) for k in ("html", "nearest_html") if row.get(k)}}
+    return {**row, **{k: lighter(str(row[k])) for k in PICTURES if row.get(k)}}
 
 
-def fitting(rows: Sequence[Row], budget: int) -> list[Row]:
+def fitting(rows: Sequence[Any], budget: int, fields: Sequence[str] = PICTURES) -> list[Any]:
     """As many evenly spread rows, first and last among them, as so many bytes of markup allow (one at least)."""
     for num_shown in range(len(rows), 1, -1):
         shown = spread(rows, num_shown)
-        if sum(len(str(r["html"])) + len(str(r.get("nearest_html") or "")) for r in shown) <= budget:
+        if sum(len(str(r.get(k) or "")) for r in shown for k in fields) <= budget:
             return shown
     return list(rows[:1])
 
@@ -84,4 +92,15 @@ def _item(row: Row) -> dict[str, Any]:
 def snapshots(folder: Path) -> list[dict[str, Any]]:
     """Up to six of the picture grids ``step-*.png``, spread over training, as data URIs."""
     found = [snapshot(path) for path in spread(sorted(folder.glob("step-*.png")), MAX_SNAPSHOTS)]
-    return [s for s in found if s is not None]
+    return fitting([s for s in found if s is not None], BUDGET["snapshots"], ("uri",))
+
+
+def closest(rows: Sequence[Row]) -> list[Row]:
+    """The pairs of the copy check with light pictures; the first ones, as many as the file's size allows."""
+    light, spent, out = [_light(r) for r in rows], 0, list[Row]()
+    for row in light:
+        spent += sum(len(str(row.get(k) or "")) for k in PICTURES)
+        if out and spent > BUDGET["pairs"]:
+            break
+        out.append(row)
+    return out

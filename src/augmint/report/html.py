@@ -9,7 +9,8 @@ from typing import Any
 from augmint.core.errors import UserError
 from augmint.core.run import read_json, read_jsonl, write_text
 from augmint.core.types import Modality
-from augmint.report import gallery
+from augmint.report import gallery, manifest
+from augmint.report.evidence import Written
 from augmint.report.thumbs import lighter
 from augmint.report.view import Files, view
 
@@ -50,6 +51,11 @@ def load(run_dir: Path, modality: Modality | None = None) -> Files:
         snapshots=gallery.snapshots(run_dir / "samples"),
         split=_table(run_dir / "split.csv"),
         modality=modality.name if modality is not None else "",
+        registered=_json(run_dir / "eval" / "registered.json"),
+        predictions=[Written(p.name, p.stat().st_mtime) for p in (run_dir / "eval").glob("predictions-*.npz")],
+        closest=gallery.closest(read_jsonl(run_dir / "eval" / "copies.jsonl")),
+        map=_json(run_dir / "eval" / "map.json"),
+        evidence=manifest.files(run_dir),
     )
 
 

@@ -7,6 +7,7 @@ their text as text, and weigh two to ten kilobytes each.
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -48,6 +49,11 @@ def diamond(x: float, y: float, radius: float, cls: str) -> str:
     return f'<path class="{cls}" d="M{num(x)} {num(y - r)}l{num(r)} {num(r)}l{num(-r)} {num(r)}l{num(-r)} {num(-r)}z"/>'
 
 
+def cross(x: float, y: float, radius: float, cls: str) -> str:
+    r = radius
+    return f'<path class="{cls}" d="M{num(x - r)} {num(y - r)}l{num(2 * r)} {num(2 * r)}m0 {num(-2 * r)}l{num(-2 * r)} {num(2 * r)}"/>'
+
+
 def path(points: Sequence[tuple[float, float]], cls: str) -> str:
     """A broken line through the points."""
     if not points:
@@ -64,6 +70,22 @@ def text(x: float, y: float, words: str, cls: str = "", *, anchor: str = "start"
 def group(parts: Iterable[str], *, hint: str) -> str:
     """Elements with a hint that shows when the pointer rests on them."""
     return f"<g><title>{escape(hint)}</title>{''.join(parts)}</g>"
+
+
+def marks(shapes: Iterable[tuple[str, str]], cls: str) -> str:
+    """Many small shapes of one kind, each with its own hint; the class is said once, for there may be hundreds."""
+    drawn = (
+        shape.replace(' class=""', "").replace("/>", f"><title>{escape(hint)}</title></{shape[1:].split(' ', 1)[0]}>")
+        if hint
+        else shape.replace(' class=""', "")
+        for shape, hint in shapes
+    )
+    return f'<g class="{cls}">{"".join(drawn)}</g>'
+
+
+def wrap(words: str, most: int) -> list[str]:
+    """Lines of at most so many characters, broken between words where that can be."""
+    return textwrap.wrap(words, most) or [""]
 
 
 def short(words: str, most: int) -> str:

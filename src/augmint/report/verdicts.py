@@ -9,8 +9,9 @@ from typing import Any
 from markupsafe import Markup
 
 from augmint.report import figures
+from augmint.report.evidence import more_real, per_class, shares, slopes, worth
 from augmint.report.figures import interval, signed
-from augmint.report.numbers import NOTHING, Row, duration, moment, number, p_value, pair, sentence
+from augmint.report.numbers import NOTHING, Row, duration, number, p_value, pair, sentence
 
 TONES = {"HELPS": "good", "HURTS": "bad", "NO DIFFERENCE": "even", "NOT ENOUGH EVIDENCE": "open", "NO TASK": "none"}
 QUESTIONS = {
@@ -18,8 +19,8 @@ QUESTIONS = {
     "synthetic": "Synthetic samples against the best classic",
 }
 KINDS = {"base": "no augmentation", "classic": "classic", "synthetic": "synthetic", "control": "control"}
+PROBES = {"cnn": "a small convolutional net, trained from the start", "linear": "a linear layer on frozen features"}
 COUNTED = {"num_seeds": "paired seeds", "num_test": "test samples", "seeds": "paired seeds", "test": "test samples"}
-MAX_CLASSES = 60
 
 
 def verdicts(proof: Row | None, *, verb: str = "", num_classes: int = 0) -> list[dict[str, Any]]:
@@ -37,7 +38,15 @@ def _no_verdict(*, is_no_task: bool) -> dict[str, Any]:
     else:
         word = "NOT PROVEN"
         sentence = f"This run made no proof: {nothing}. To test them: augmint prove REAL SYNTHETIC."
-    return {"question": "Does it help?", "word": word, "tone": "none", "sentence": sentence, "facts": [], "needed": ""}
+    return {
+        "question": "Does it help?",
+        "word": word,
+        "tone": "none",
+        "sentence": sentence,
+        "facts": [],
+        "needed": "",
+        "worth": "",
+    }
 
 
 def _verdict(row: Row, proof: Row) -> dict[str, Any]:
@@ -56,6 +65,7 @@ def _verdict(row: Row, proof: Row) -> dict[str, Any]:
         "sentence": sentence(str(row.get("sentence", "")).removeprefix(f"{row.get('verdict')}: ")),
         "facts": [f for f in facts if f] if effect is not None else [],
         "needed": _needed(row.get("needed")),
+        "worth": sentence(worth(proof)) if question == "synthetic" and word == "HELPS" else "",
     }
     if effect is not None:
         card |= {"effect": signed(effect), "interval": interval(ci95)}
@@ -80,7 +90,7 @@ def _needed(value: Any) -> str:
 
 
 def proof(row: Row | None) -> dict[str, Any] | None:
-    """Forest plot, table of arms and recall a class."""
+    """Forest plot, table of arms, and the closer looks: seeds, shares, more reals, classes."""
     arms: list[Row] = list((row or {}).get("arms") or ())
     if row is None or len(arms) < 2:
         return None
@@ -102,6 +112,9 @@ def proof(row: Row | None) -> dict[str, Any] | None:
         "kinds": {a.kind for a in drawn},
         "arms": [_arm_row(a, d, _comparison(row, a["name"], base["name"])) for a, d in zip(arms, drawn, strict=True)],
         "per_class": per_class(row, arms),
+        "slopes": slopes(row, arms),
+        "shares": shares(row),
+        "more_real": more_real(row, arms),
         "terms": _terms(row),
     }
 
@@ -162,27 +175,6 @@ def _arm_row(arm: Row, drawn: figures.Arm, found: Mapping[str, Any] | None) -> d
     }
 
 
-def per_class(row: Row, arms: list[Row]) -> dict[str, Any] | None:
-    """Recall a class of the arms that the verdicts name; the classes with the largest changes where there are many."""
-    rows: list[Row] = list(row.get("per_class") or ())
-    named = {n for v in row.get("verdicts") or () for n in (v.get("a"), v.get("b"))}
-    shown = [a for a in arms if a["name"] in named and any(a["name"] in r for r in rows)]
-    if not rows or not shown:
-        return None
-    ends = (shown[0]["name"], shown[-1]["name"])
-    if len(rows) > MAX_CLASSES:
-        change = [abs((number(r, ends[1]) or 0.0) - (number(r, ends[0]) or 0.0)) for r in rows]
-        keep = sorted(range(len(rows)), key=lambda i: -change[i])[:MAX_CLASSES]
-        rows = [rows[i] for i in sorted(keep)]
-    cells = [[_one(number(r, a["name"])) for a in shown] for r in rows]
-    body = [{"name": r.get("class", ""), "n": r.get("n", ""), "cells": c} for r, c in zip(rows, cells, strict=True)]
-    return {"arms": [_title(a) for a in shown], "rows": body, "total": len(row["per_class"])}
-
-
-def _one(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:.1f}"
-
-
 def _terms(row: Row) -> list[tuple[str, str]]:
     """The terms of the experiment, fixed before it ran."""
     terms = [(name, str(row[key])) for name, key in (("Regime", "regime"), ("Scope", "scope")) if row.get(key)]
@@ -191,11 +183,6 @@ def _terms(row: Row) -> list[tuple[str, str]]:
     if (share := number(row, "share")) is not None:
         reason = f": {row['share_reason']}" if row.get("share_reason") else ""
         terms.append(("Synthetic share of a batch", f"{100 * share:.0f} %{reason}"))
-    if registered := row.get("registered"):
-        terms.append(
-            (
-                "Comparisons registered",
-                f"{moment(registered.get('at', ''))}, before the test part was opened; sha256 {str(registered.get('sha256', ''))[:16]}",
-            )
-        )
+    if row.get("probe"):
+        terms.append(("Probe", PROBES.get(str(row["probe"]), str(row["probe"]))))
     return terms

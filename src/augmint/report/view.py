@@ -12,16 +12,13 @@ from typing import Any
 
 from markupsafe import Markup
 
-from augmint.report import figures
-from augmint.report.numbers import Row, duration, figure, moment, number, pair, sentence
+from augmint.report import figures, plots
+from augmint.report.closeness import REASONS, copies, feature_map, membership
+from augmint.report.evidence import Written, registration
+from augmint.report.manifest import cost, reproduce
+from augmint.report.numbers import Row, figure, moment, number, pair, sentence
 from augmint.report.verdicts import proof, verdicts
 
-REASONS = {
-    "verifier": "the verifier found it unconvincing for its class",
-    "memorised": "too close to one training sample",
-    "duplicate": "nearly equal to another candidate that was kept",
-    "surplus": "good enough, but its class was already full",
-}
 PARTS = ("fit", "held-out", "test")
 PANELS = (
     ("Losses", "loss (nats)", (("g_loss", "generator"), ("v_loss", "verifier")), False),
@@ -56,6 +53,11 @@ class Files:
     snapshots: Sequence[Row] = ()
     split: Sequence[Mapping[str, str]] = ()
     modality: str = ""
+    registered: Row | None = None
+    predictions: Sequence[Written] = ()
+    closest: Sequence[Row] = ()
+    map: Row | None = None
+    evidence: Sequence[Row] = ()
 
 
 def view(files: Files) -> dict[str, Any]:
@@ -68,14 +70,17 @@ def view(files: Files) -> dict[str, Any]:
         "proof": proof(files.proof),
         "advice": list((files.proof or {}).get("advice") or ()),
         "metrics": metric_rows(metrics),
-        "copies": copies(metrics.get("copies"), files.gallery),
+        "registration": registration(files.registered, files.proof, files.predictions),
+        "map": feature_map(files.map),
+        "copies": copies(metrics.get("copies"), files.closest, files.gallery),
+        "membership": membership(metrics.get("membership")),
         "calibration": calibration(metrics.get("calibration")),
         "curation": curation(metrics.get("curation")),
         "curves": training_curves(files.log),
         "snapshots": list(files.snapshots),
         "data": data(files),
-        "cost": cost(files.state.get("timings")),
-        "reproduce": reproduce(files),
+        "cost": cost(files.state.get("timings"), files.proof),
+        "reproduce": reproduce(files.name, files.state, files.choices, files.config, files.evidence),
     }
 
 
@@ -97,8 +102,15 @@ def head(files: Files) -> dict[str, Any]:
 
 
 def metric_rows(metrics: Row) -> dict[str, Any] | None:
-    rows = [_metric(r) for r in metrics.get("rows") or () if number(r, "value") is not None]
-    return {"extractor": metrics.get("extractor"), "n": metrics.get("n"), "rows": rows} if rows else None
+    """The rows by extractor: numbers seen through different features cannot be compared."""
+    found = [r for r in metrics.get("rows") or () if number(r, "value") is not None]
+    default = str(metrics.get("extractor") or "")
+    names = list(dict.fromkeys(str(r.get("extractor") or default) for r in found))
+    groups = [
+        {"extractor": name, "rows": [_metric(r) for r in found if str(r.get("extractor") or default) == name]}
+        for name in names
+    ]
+    return {"n": metrics.get("n"), "groups": groups} if groups else None
 
 
 def _metric(row: Row) -> dict[str, Any]:
@@ -117,26 +129,6 @@ def _metric(row: Row) -> dict[str, Any]:
     }
 
 
-def copies(row: Row | None, gallery: Sequence[Row]) -> dict[str, Any] | None:
-    """The copy check, and the synthetic samples that lie nearest to a training sample."""
-    if not row:
-        return None
-    rate, real = number(row, "rate"), number(row, "real_rate")
-    pairs = [
-        r
-        for r in gallery
-        if r.get("kind") in ("kept", "rejected") and r.get("nearest_html") and number(r, "nearest_ratio") is not None
-    ]
-    return {
-        "rate": None if rate is None else f"{100 * rate:.1f} %",
-        "real": None if real is None else f"{100 * real:.1f} %",
-        "threshold": None if number(row, "threshold") is None else figure(number(row, "threshold")),
-        "flagged": row.get("flagged"),
-        "n": row.get("n"),
-        "closest": sorted(pairs, key=lambda r: float(r["nearest_ratio"]))[:6],
-    }
-
-
 def calibration(row: Row | None) -> dict[str, Any] | None:
     """Reliability diagram and the three scores, raw and calibrated."""
     if not row:
@@ -145,8 +137,12 @@ def calibration(row: Row | None) -> dict[str, Any] | None:
     found = {name: state.get("bins") or () for name, state in states}
     found["calibrated"] = found["calibrated"] or row.get("bins") or ()
     found["raw"] = found["raw"] or row.get("raw_bins") or ()
-    looks = (("raw", "b"), ("calibrated", "a"))
-    drawn = [figures.Bins(name, look, points) for name, look in looks if (points := _points(found[name]))]
+    looks = (("raw", "b", "Before: the raw score"), ("calibrated", "a", "After calibration"))
+    drawn = [
+        {"title": title, "figure": Markup(plots.reliability(figures.Bins(name, look, points)))}
+        for name, look, title in looks
+        if (points := _points(found[name]))
+    ]
     scores = [
         {
             "name": title,
@@ -161,9 +157,7 @@ def calibration(row: Row | None) -> dict[str, Any] | None:
         )
         if number(states[0][1], key) is not None or number(states[1][1], key) is not None
     ]
-    return (
-        {"figure": Markup(figures.reliability(drawn)) if drawn else None, "scores": scores} if drawn or scores else None
-    )
+    return {"figures": drawn, "scores": scores} if drawn or scores else None
 
 
 def _points(bins: Iterable[Row]) -> tuple[tuple[float, float, float], ...]:
@@ -270,39 +264,3 @@ def _counts(split: Sequence[Mapping[str, str]]) -> dict[str, Any] | None:
 def _by_number(name: str) -> tuple[bool, int, str]:
     """Numbers first and by size, so that class 10 comes after class 9."""
     return not name.isdecimal(), int(name) if name.isdecimal() else 0, name
-
-
-def cost(timings: Row | None) -> dict[str, Any] | None:
-    """Seconds of each step of the road."""
-    spent = {
-        str(k).replace("_", " "): s
-        for k in timings or {}
-        if (s := number(timings or {}, k)) is not None and k != "total"
-    }
-    if not spent:
-        return None
-    total = number(timings or {}, "total") or sum(spent.values())
-    most = max(spent.values()) or 1.0
-    rows = [
-        {
-            "name": k,
-            "time": duration(s),
-            "share": f"{100 * s / (total or 1):.0f} %",
-            "bar": Markup(figures.bar(s / most)),
-        }
-        for k, s in spent.items()
-    ]
-    return {"rows": rows, "total": duration(total)}
-
-
-def reproduce(files: Files) -> dict[str, Any]:
-    state = files.state
-    config = state.get("config") or {}
-    composed = f"augmint {state['verb']} DATA --config {files.name}/config.yaml" if "verb" in state else ""
-    return {
-        "command": str(state.get("command") or composed),
-        "seed": config.get("seed"),
-        "versions": dict(state.get("versions") or {}),
-        "inputs": dict(state.get("inputs") or {}),
-        "config": files.config,
-    }

@@ -7,6 +7,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 from augmint.core.errors import UserError
@@ -69,6 +70,12 @@ def _result(name: str, future: Future[B]) -> B:
         return future.result()
     except UserError:
         raise
+    except BrokenProcessPool:
+        raise UserError(
+            "a worker process ended at once",
+            where=name,
+            mend="in a script of your own, put the call under `if __name__ == '__main__':`, or take workers=1",
+        ) from None
     except Exception as error:
         raise UserError(
             f"a worker failed with {type(error).__name__}: {error}",

@@ -20,6 +20,7 @@ from augmint.steps import output
 from augmint.steps.augmenting import augment_all
 from augmint.steps.experiment import Offered, experiment, probe_steps, share
 from augmint.steps.gan import train_gan
+from augmint.steps.mapping import look_closer
 from augmint.steps.prepare import Prepared, enough_to_train, prepare, sealed_name
 from augmint.steps.results import Progress, Result, table_of
 from augmint.steps.synthesis import Synthetic, synthesise
@@ -209,6 +210,7 @@ class Boost:
         output.write_rejected(self.run / "rejected.jsonl", made)
         self._measured(made)
         self._gallery(made, mine)
+        look_closer(self.run / "eval", made, p.data.modality, seed=c.seed)
         self.run.update(counts=counts)
         sentences = proof.sentences if proof else [NO_TASK]
         output.write_card(self.out, self.out.name, counts, sentences, p.data.classes)

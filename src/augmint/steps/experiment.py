@@ -6,18 +6,23 @@ import io
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
+from augmint.core import rng
 from augmint.core.config import BoostConfig, ProveVerb
 from augmint.core.errors import Interrupted
 from augmint.core.presets import share_of
 from augmint.core.run import Run, read_json, write_bytes, write_json
 from augmint.core.types import F32, I64
 from augmint.data.split import Fold
-from augmint.evaluation.lift import Arm, Task, arms, run, seconds_per_step
-from augmint.evaluation.proof import Proof, judge, register
+from augmint.evaluation.arms import CNN, Arm, Augment, Regime, Task, Views, arms, best_classic, extras, num_reals
+from augmint.evaluation.lift import run, seconds_per_arm, seconds_per_step
+from augmint.evaluation.proof import Proof, Told, judge, register
 from augmint.generation.draw import Gan
 from augmint.scale.pool import cores
 from augmint.steps.prepare import Prepared
@@ -27,24 +32,53 @@ Progress = Callable[[dict[str, Any]], None]
 PROBE_STEPS = 400
 FEWEST_STEPS = 150
 LARGEST_PART = 0.45
-"""Share of the time that the experiment may take before its probes get fewer steps."""
+"""Share of the time that the experiment may take before its extra arms go, and then its probes get fewer steps."""
+EASY_PART = 0.1
+"""Extra arms may fill the experiment up to this share of the time."""
+MOST_VIEWS = 2000
 
 
 def probe_steps(job: Run, prepared: Prepared, recipe: Recipe, config: ProveVerb | BoostConfig) -> int:
-    """Training steps of every probe, settled before anything is trained, and the time that the experiment will take."""
+    """Training steps of every probe, settled before anything is trained, with the arms beside the main ones and the time
+    that the experiment will take. A probe of the user's own is tried here, on the training part."""
     if job.chosen("probe_steps") is None:
-        regime: Any = prepared.regime
+        regime: Regime = prepared.regime  # type: ignore[assignment]
         task = task_of(prepared, recipe, Offered(prepared.folds[0]))
-        full = replace(task, synthetic_x=task.fit_x, synthetic_all_x=task.fit_x)
-        weight = sum(a.weight for a in arms(full, regime, share=0.5)) * len(prepared.folds)
-        per_step = seconds_per_step(task, seeds=config.seeds) * weight / min(config.workers or cores(), cores())
-        fitting = int(np.clip(LARGEST_PART * config.time / per_step, FEWEST_STEPS, PROBE_STEPS))
-        steps = config.probe_steps or fitting
+        named = None if task.pool_x is None else np.zeros(len(task.pool_x), np.int64)
+        full = replace(task, synthetic_x=task.fit_x, synthetic_all_x=task.fit_x, pool_y=named)
+        main = arms(full, regime, share=share(config, regime)[0], probe=config.probe)
+        wanted = config.probe_steps or PROBE_STEPS
+        each = _seconds_of_an_arm(task, config, wanted) * len(prepared.folds) / min(config.workers or cores(), cores())
+        weight = sum(a.weight for a in main)
+        more = _affordable(job, main, full, regime, config, each)
+        weight += sum(a.weight for a in more)
+        fitting = int(np.clip(LARGEST_PART * config.time / (each * weight) * wanted, FEWEST_STEPS, PROBE_STEPS))
+        steps = config.probe_steps or (fitting if config.probe == CNN else PROBE_STEPS)
         job.choose(
             "probe_steps", steps, "as set" if config.probe_steps else f"{PROBE_STEPS}, fewer where time is short"
         )
-        job.choose("proof_seconds", round(steps * per_step, 1), f"{steps} steps of {weight:.0f} arms")
+        told = f"{steps} steps of {weight:.0f} arms" if config.probe == CNN else f"{config.probe} in {weight:.0f} arms"
+        job.choose("proof_seconds", round(each * weight * steps / wanted, 1), told)
     return int(job.chosen("probe_steps"))
+
+
+def _seconds_of_an_arm(task: Task, config: ProveVerb | BoostConfig, steps: int) -> float:
+    if config.probe == CNN:
+        return steps * seconds_per_step(task, seeds=config.seeds)
+    return seconds_per_arm(task, config.probe, seeds=config.seeds)
+
+
+def _affordable(
+    job: Run, main: Sequence[Arm], task: Task, regime: Regime, config: ProveVerb | BoostConfig, each: float
+) -> list[Arm]:
+    """The arms beside the main ones for which there is time; chosen before anything is trained, and written down."""
+    weight = sum(a.weight for a in main)
+    is_short = 1.25 * weight * each > LARGEST_PART * config.time
+    spare = -1.0 if is_short else max(0.0, EASY_PART * config.time / each - weight)
+    more = extras(main, task, regime, spare=spare, probe=config.probe)
+    why = "time is short" if is_short else "as many as a quarter of the main arms' time, or spare time, allows"
+    job.choose("extra_arms", [a.name for a in more], why)
+    return more
 
 
 def share(config: ProveVerb | BoostConfig, regime: str) -> tuple[float, str]:
@@ -68,7 +102,7 @@ def task_of(prepared: Prepared, recipe: Recipe, offered: Offered) -> Task:
     test = fold.test[p.y[fold.test] >= 0]
     has_pool = len(p.pool_x) > 0
     kept, candidates = offered.kept or (None, None), offered.candidates or (None, None)
-    return Task(
+    task = Task(
         fit_x=p.x[fold.fit],
         fit_y=p.y[fold.fit],
         test_x=p.x[test],
@@ -83,34 +117,59 @@ def task_of(prepared: Prepared, recipe: Recipe, offered: Offered) -> Task:
         synthetic_all_y=candidates[1],
         verifier_pred=gan.classify(p.x[test])[0] if gan is not None else None,
     )
+    return task if gan is None else replace(task, views=_views(gan, task, p.pool_x))
+
+
+def _views(gan: Gan, task: Task, pool_x: F32) -> Views:
+    """What the verifier's trunk makes of the labelled reals, each plain and in several augmented views, and of the rest."""
+
+    def features(x: F32) -> F32:
+        return gan.score(x, np.zeros(len(x), np.int64)).evidence[:, 2:]
+
+    x, y = task.fit_x[task.fit_y >= 0], task.fit_y[task.fit_y >= 0]
+    times = int(np.clip(MOST_VIEWS // len(x), 1, 7))
+    augment: Augment = task.augmenter()
+    keys = rng.bits(rng.key("views"), np.arange(times * len(x)))
+    drawn = augment(torch.from_numpy(np.tile(x, (times, *(1,) * (x.ndim - 1)))), keys).numpy()
+    fit = features(x)
+    seen = np.concatenate([fit, features(drawn)])
+    return Views(seen, np.tile(y, times + 1), fit, features(pool_x) if len(pool_x) else fit[:0], features(task.test_x))
 
 
 def _predictions(
     job: Run, name: str, task: Task, chosen: Sequence[Arm], *, config: ProveVerb | BoostConfig, seed: int, steps: int,
-    stop: object = False, progress: Progress = lambda event: None,
+    stop: object, progress: Progress,
 ) -> tuple[dict[str, I64], dict[str, float]]:  # fmt: skip
-    """Predicted classes ``[S, N]`` and CPU seconds of each arm; kept on disk, so that it is done once."""
+    """Predicted classes ``[S, N]`` and CPU seconds of each arm; every arm is on disk as soon as it is done."""
     path = job / "eval" / f"predictions-{name}.npz"
-    if path.exists():
-        with np.load(path, allow_pickle=False) as kept:
-            found = {k: kept[k] for k in kept.files if k != "seconds"}
-            return found, dict(zip(found, kept["seconds"].tolist(), strict=True))
-    spent: dict[str, float] = {}
+    found, spent = _kept(path)
+    found = {k: v for k, v in found.items() if v.shape == (config.seeds, len(task.test_y))}
 
-    def tick(arm: str, cpu_s: float) -> None:
-        spent[arm] = round(cpu_s, 2)
-        progress({"stage": "prove", "done": len(spent), "total": len(chosen)})
-        if stop:
+    def tick(arm: str, cpu_s: float, pred: I64) -> None:
+        found[arm], spent[arm] = pred, round(cpu_s, 2)
+        data = io.BytesIO()
+        np.savez_compressed(data, seconds=np.array([spent[k] for k in found]), **found)  # type: ignore[arg-type]
+        write_bytes(path, data.getvalue())
+        progress({"stage": "prove", "done": len(found), "total": len(chosen)})
+        if stop and len(found) < len(chosen):
             raise Interrupted(
-                "stopped during the experiment; finished folds are kept", mend="run the same command to go on"
+                "stopped during the experiment; finished arms are kept", mend="run the same command to go on"
             )
 
-    progress({"stage": "prove", "done": 0, "total": len(chosen)})
-    found = run(task, chosen, seeds=config.seeds, seed=seed, steps=steps, workers=config.workers or cores(), tick=tick)
-    data = io.BytesIO()
-    np.savez_compressed(data, seconds=np.array([spent[k] for k in found]), **found)  # type: ignore[arg-type]
-    write_bytes(path, data.getvalue())
-    return found, {k: spent[k] for k in found}
+    progress({"stage": "prove", "done": len(found), "total": len(chosen)})
+    left = [a for a in chosen if a.name not in found]
+    workers = config.workers or cores()
+    run(task, left, seeds=config.seeds, seed=seed, steps=steps, probe=config.probe, workers=workers, tick=tick)
+    return {a.name: found[a.name] for a in chosen}, {a.name: spent[a.name] for a in chosen}
+
+
+def _kept(path: Path) -> tuple[dict[str, I64], dict[str, float]]:
+    """What an earlier try left."""
+    if not path.exists():
+        return {}, {}
+    with np.load(path, allow_pickle=False) as kept:
+        found = {k: kept[k] for k in kept.files if k != "seconds"}
+        return found, dict(zip(found, kept["seconds"].tolist(), strict=True))
 
 
 def experiment(
@@ -129,26 +188,22 @@ def experiment(
     What is going to be compared, and by which rule, is in ``eval/registered.json`` before any arm sees the test part.
     """
     began = time.perf_counter()
-    regime: Any = prepared.regime
+    regime: Regime = prepared.regime  # type: ignore[assignment]
     amount, why = share(config, regime)
     steps = probe_steps(job, prepared, recipe, config)
     tasks = [task_of(prepared, recipe, o) for o in offered]
-    chosen = arms(tasks[0], regime, share=amount)
+    main = arms(tasks[0], regime, share=amount, probe=config.probe)
+    names = job.chosen("extra_arms") or []
+    chosen = [*main, *(a for a in extras(main, tasks[0], regime, spare=np.inf, probe=config.probe) if a.name in names)]
     test_y = np.concatenate([t.test_y for t in tasks])
+    rule: Any = {"regime": regime, "margin": config.margin, "probe": config.probe}
     path = job / "eval" / "registered.json"
     if not path.exists():
-        write_json(path, register(chosen, test_y, regime=regime, margin=config.margin, num_seeds=config.seeds))
+        write_json(path, register(chosen, test_y, num_seeds=config.seeds, **rule))
     parts, costs = [], dict[str, float]()
     for number, task in enumerate(tasks):
         found, spent = _predictions(
-            job,
-            f"fold-{number}",
-            task,
-            chosen,
-            config=config,
-            seed=seed,
-            steps=steps,
-            progress=progress,
+            job, f"fold-{number}", task, chosen, config=config, seed=seed, steps=steps, stop=stop, progress=progress
         )
         parts.append(found)
         costs = {k: round(costs.get(k, 0.0) + v, 2) for k, v in spent.items()}
@@ -156,13 +211,16 @@ def experiment(
         {a.name: np.concatenate([part[a.name] for part in parts], axis=1) for a in chosen},
         test_y,
         chosen,
-        regime=regime,
-        margin=config.margin,
-        share_reason=why,
-        classes=prepared.data.classes,
-        costs=costs,
         registered=read_json(path),
+        told=Told(why, prepared.data.classes, costs, _labelled(tasks, chosen, regime)),
+        **rule,
     )
     write_json(job / "eval" / "proof.json", proof.to_dict())
     job.update(timings={"prove_s": round(time.perf_counter() - began, 1)})
     return proof
+
+
+def _labelled(tasks: Sequence[Task], chosen: Sequence[Arm], regime: Regime) -> dict[str, NDArray[np.float64]]:
+    """Labelled reals of each class in the best classic arm and in those with fewer, mean over the folds."""
+    curve = [a for a in chosen if a.curve == "reals" or a.name == best_classic(regime)]
+    return {a.name: np.mean([num_reals(t.fit_y, a.part, t.num_classes) for t in tasks], axis=0) for a in curve}

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from augmint.core import rng
-from augmint.core.errors import UserError
+from augmint.core.errors import Refused, UserError
 from augmint.core.types import F32, I64, Codec, Dataset, Skipped
-from augmint.data.split import Fold, Split, assign, near_duplicates
-from augmint.evaluation.lift import regime_of
+from augmint.data.leaks import copies, groups
+from augmint.data.split import Fold, Split, assign
+from augmint.evaluation.arms import regime_of
 from augmint.training.fit import Material
 
 HELD_OUT_FRAC = 0.15
@@ -74,7 +75,12 @@ class Prepared:
 def prepare(
     data: Dataset, pool: Dataset | None, *, seed: int, folds: int, grid: int | None, strict: bool = False
 ) -> Prepared:
-    """Read everything once, find near-duplicates, and split."""
+    """Read everything once, find near-duplicates, and split.
+
+    Raises:
+        UserError: if no sample can be read.
+        Refused: if a sample of the given test part stands in another part or in the pool too.
+    """
     data = data.usable(strict=strict)
     pool = pool.usable(strict=strict) if pool is not None else None
     if not len(data):
@@ -82,15 +88,16 @@ def prepare(
     codec = data.modality.fit(data if pool is None else _joined(data, pool), size=grid)
     x, y = data.encode(codec), data.labels
     pool_x = pool.encode(codec) if pool is not None else np.zeros((0, *codec.grid.size), np.float32)
-    groups = near_duplicates(np.concatenate([x, pool_x]))
+    _refuse_leaks(data, x, pool, pool_x)
+    alike = groups(np.concatenate([x, pool_x]))
     notes: list[str] = []
 
     enough = len(pool_x) >= ENOUGH_POOL
     parts = [r.part for r in data.refs]
-    split = assign(y, parts, groups[: len(x)], seed=seed, held_out_frac=0.0 if enough else HELD_OUT_FRAC, folds=folds)
+    split = assign(y, parts, alike[: len(x)], seed=seed, held_out_frac=0.0 if enough else HELD_OUT_FRAC, folds=folds)
     if len(pool_x):
-        tested = np.unique(groups[np.concatenate([f.test for f in split.folds])])
-        clean = ~np.isin(groups[len(x) :], tested)
+        tested = np.unique(alike[np.concatenate([f.test for f in split.folds])])
+        clean = ~np.isin(alike[len(x) :], tested)
         if not clean.all():
             notes.append(f"{(~clean).sum()} pool samples are left out: near-duplicates of test samples")
         pool_x = pool_x[clean]
@@ -103,15 +110,34 @@ def prepare(
         split = replace(split, folds=(whole,), notes=())
     return Prepared(
         data, codec, x, y, pool_x, held, split, regime,
-        (*data.notes, *_bad(data.skipped), *split.notes, *notes, why),
+        (*data.notes, *left_out(data.skipped), *split.notes, *notes, why),
     )  # fmt: skip
+
+
+def _refuse_leaks(data: Dataset, x: F32, pool: Dataset | None, pool_x: F32) -> None:
+    """A test sample that is trained on as well proves nothing. Those that are merely alike are left out of training later."""
+    sealed = np.array([r.part == "test" for r in data.refs])
+    ids = [r.id for r, hidden in zip(data.refs, sealed, strict=True) if hidden]
+    open_ids = [r.id for r, hidden in zip(data.refs, sealed, strict=True) if not hidden]
+    for what, more_x, names in (
+        ("training", x[~sealed], open_ids),
+        ("pool", pool_x, list(pool.ids) if pool is not None else []),
+    ):
+        same = copies(more_x, x[sealed], np.concatenate([x, pool_x]), only_identical=True)
+        if same:
+            raise Refused(
+                f"{len(same)} {what} samples stand in the test part too; the first: {names[same[0].index]} is {ids[same[0].test]}",
+                where=data.root,
+                mend="take them out of one of the two (of a folder, `augmint inspect DATA --fix CLEAN` writes such a copy)",
+            )
 
 
 def _joined(data: Dataset, pool: Dataset) -> Dataset:
     return data.with_refs([*data.refs, *(replace(r, label=None, part=None) for r in pool.refs)])
 
 
-def _bad(skipped: tuple[Skipped, ...]) -> tuple[str, ...]:
+def left_out(skipped: tuple[Skipped, ...]) -> tuple[str, ...]:
+    """A line for each of the first samples that could not be used."""
     return tuple(f"left out {s.where}: {s.reason}" for s in skipped[:5]) + (
         (f"... and {len(skipped) - 5} more",) if len(skipped) > 5 else ()
     )

@@ -15,13 +15,14 @@ from augmint.core.errors import UserError
 from augmint.core.types import F32, I64, Sample
 from augmint.evaluation.copies import Copies, check
 from augmint.evaluation.features import FeatureExtractor, trained_cnn_features
-from augmint.evaluation.metrics import curation_judge, measure, summary
+from augmint.evaluation.metrics import Metric, curation_judge, measure, summary
 from augmint.generation.calibrate import Calibration
 from augmint.generation.curate import Curation, curate
 from augmint.generation.draw import Gan, Known, Scores
 
 Progress = Callable[[dict[str, Any]], None]
 MOST_PER_CLASS = 500
+MOST_JUDGED = 1000
 SPARE = 1.15
 """So many times the candidates that curation may keep, since copies and duplicates go first."""
 
@@ -104,7 +105,7 @@ def synthesise(
         judge=curation_judge(extractor(x), extractor(held_x[third]), seed=seed),
     )
     progress({"stage": "generate", "done": len(y), "total": len(y), "note": told(curation, len(y))})
-    metrics = _measured(x, y, curation, copies, calibration, extractor, known, num_classes > 1, seed)
+    metrics = _measured(gan, x, y, curation, copies, calibration, extractor, known, seed)
     return Synthetic(gan, seed, x, y, scores, probability.astype(np.float32), copies, curation, known, metrics)
 
 
@@ -126,6 +127,7 @@ def told(curation: Curation, num: int) -> str:
 
 
 def _measured(
+    gan: Gan,
     x: F32,
     y: I64,
     curation: Curation,
@@ -133,10 +135,10 @@ def _measured(
     calibration: Calibration,
     extractor: FeatureExtractor,
     known: Known,
-    has_classes: bool,
     seed: int,
 ) -> dict[str, Any]:
     """The content of ``eval/metrics.json``; without enough held-out reals there is nothing to measure against."""
+    has_classes = len(gan.classes) > 1
     found: dict[str, Any] = {
         "copies": copies.to_dict(),
         "curation": curation.to_dict(),
@@ -154,4 +156,17 @@ def _measured(
         other_y=known.y if has_classes else None,
         seed=seed,
     )
-    return {**summary(metrics), **found}
+    return {**summary(metrics + _judged(gan, x[curation.kept], known, seed)), **found}
+
+
+def _judged(gan: Gan, kept: F32, known: Known, seed: int) -> list[Metric]:
+    """The same metrics through the extractor that the modality brings, if it does, on at most 1,000 samples a side."""
+    judge = getattr(gan.modality, "judge", None)
+    extractor: FeatureExtractor | None = None if judge is None else judge(gan.codec.grid)
+    if extractor is None:
+        return []
+    fake, held, train = (
+        part[np.sort(rng.permutation(rng.key("judged", seed, side), len(part))[:MOST_JUDGED])]
+        for side, part in enumerate((kept, known.held_x, known.x))
+    )
+    return measure(fake, held, extractor, other_x=train, seed=seed)

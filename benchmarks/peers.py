@@ -1,0 +1,115 @@
+"""Other packages for the benchmarks to measure against: in a virtual environment of their own, one thread, CPU time.
+
+augmint never imports them. They live in ``.venv-bench`` beside the package and are installed when first needed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).parent.parent
+VENV = ROOT / ".venv-bench"
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1")
+_SERVER = """
+import contextlib, json, sys, time
+import numpy as np
+for line in sys.stdin:
+    with np.load(line.strip(), allow_pickle=False) as file:
+        data = dict(file)
+    with contextlib.redirect_stdout(sys.stderr):
+        start = time.process_time()
+        found = run(data)
+        spent = time.process_time() - start
+    print(json.dumps([spent, found]), flush=True)
+"""
+
+
+class NoPeer(Exception):
+    """The peer cannot be had here, and why."""
+
+
+class Peer:
+    """A process of the benchmarks' environment that runs one function whenever it is asked to.
+
+    Example:
+        >>> with Peer("prdc", CODE) as peer:            # doctest: +SKIP
+        ...     seconds, found = peer({"x": x})
+    """
+
+    def __init__(self, package: str, code: str) -> None:
+        """``code`` defines ``run(data)``, which takes a dict of arrays and returns what JSON can hold.
+
+        Raises:
+            NoPeer: if the environment cannot be made or the package not be installed.
+        """
+        python = _python(package)
+        self.version = _told([str(python), "-c", f"from importlib import metadata; print(metadata.version({package!r}))"])
+        self._folder = TemporaryDirectory()
+        self._log = (Path(self._folder.name) / "log.txt").open("w+", encoding="utf-8")
+        self._process = subprocess.Popen(
+            [str(python), "-c", code + _SERVER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            env={**os.environ, **ONE_THREAD, "PYTHONWARNINGS": "ignore"},
+        )
+
+    def __call__(self, data: Mapping[str, np.ndarray]) -> tuple[float, Any]:
+        """CPU seconds of the function alone, and what it returned."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        place = Path(self._folder.name) / "data.npz"
+        np.savez(place, **data)
+        self._process.stdin.write(f"{place}\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            self._log.seek(0)
+            raise NoPeer("it ended with an error: " + (self._log.read().strip().splitlines() or ["no words"])[-1])
+        spent, found = json.loads(line)
+        return float(spent), found
+
+    def __enter__(self) -> Peer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._process.kill()
+        self._process.communicate()
+        self._log.close()
+        self._folder.cleanup()
+
+
+def _python(package: str) -> Path:
+    """The environment's interpreter, with the package installed."""
+    python = VENV / "bin" / "python"
+    try:
+        if not python.exists():
+            _told([sys.executable, "-m", "venv", str(VENV)])
+        found = subprocess.run([str(python), "-c", f"import {package}"], capture_output=True, check=False)
+        if found.returncode:
+            # scikit-learn: prdc does not say that it needs it.
+            _told([str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", package, "scikit-learn"])
+    except (OSError, subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
+        raise NoPeer(f"{package} cannot be installed into {VENV.name}: {said[-1] if said else 'no words'}") from error
+    return python
+
+
+def _told(command: list[str]) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=600).stdout.strip()
+
+
+def one_thread() -> None:
+    """Start this script again with one thread for linear algebra, unless it has been: libraries read that once."""
+    if any(os.environ.get(name) != "1" for name in ONE_THREAD):
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **ONE_THREAD})

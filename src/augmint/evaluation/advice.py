@@ -1,0 +1,109 @@
+"""What to do next, as the evidence has it: use it, leave it out, label more, or train on the pool itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from augmint.evaluation.proof import Proof
+
+_POOL_ARMS = ("consistency", "self_training", "spread", "spread_features", "spread_trained", "pool_labelled")
+_MOST_NAMED = 3
+Row = Mapping[str, Any]
+
+
+def advise(proof: Proof, recalls: Sequence[Row]) -> list[str]:
+    """Lines of advice.
+
+    Args:
+        recalls: of each class that the test part can judge: ``class``, ``recall``, ``ci95`` in percent, and ``labelled``,
+            the number of its labelled samples in training (``None``: unknown).
+    """
+    return [*_on_use(proof), *_on_worth(proof), *_on_pool(proof), *_on_weak_classes(proof, recalls)]
+
+
+def _on_use(proof: Proof) -> list[str]:
+    out = []
+    for v in proof.verdicts:
+        what = "Classic augmentation" if v["question"] == "classic" else "The synthetic samples"
+        verb = "is" if v["question"] == "classic" else "are"
+        if v["verdict"] != "HELPS":
+            out.append(f"{what} {verb} left out of the boosted set: not proven to help here.")
+    if proof.regime == "imbalance":
+        out.append("With unbalanced classes, try square-root sampling with logit adjustment first: it costs nothing.")
+    return out
+
+
+def _on_worth(proof: Proof) -> list[str]:
+    """What the synthetic samples are worth in labels; where they are not proven, what labels themselves would bring."""
+    found, verdict = proof.more_real or {}, proof.verdict("synthetic")
+    worth, doubling = found.get("worth"), found.get("doubling")
+    if verdict == "HELPS" and worth:
+        low, high = worth["ci95"]
+        return [
+            f"The synthetic samples are worth about {worth['k']:.1f} more labelled samples a class (95 % interval "
+            f"{low:.1f} to {high:.1f}), on the line of accuracy against the number of labelled samples."
+        ]
+    if verdict == "HELPS" or not doubling or doubling["ci95"][0] <= 0:
+        return []
+    most = found["points"][-1]["num_real"]
+    low, high = doubling["ci95"]
+    return [
+        f"As many labelled samples again ({most:.0f} more) would bring about {doubling['effect']:+.1f} points of "
+        f"{proof.metric} ({low:+.1f} to {high:+.1f}): label more, if you can."
+    ]
+
+
+def _on_pool(proof: Proof) -> list[str]:
+    """Where using the pool itself does as well as samples made from it, say so, and how sure that is."""
+    mean = {a["name"]: a["mean"] for a in proof.arms}
+    direct = [a for a in proof.arms if a["name"] in _POOL_ARMS]
+    rival = "synthetic" if "synthetic" in mean else "classic"
+    if not direct or rival not in mean:
+        return []
+    best = max(direct, key=lambda a: float(a["mean"]))
+    ahead = best["mean"] - mean[rival]
+    if ahead < -proof.margin:
+        return []
+    how = f"{ahead:.1f} points above" if ahead > 0 else f"within {proof.margin:g} point(s) of"
+    return [
+        f"Using the pool directly ({best['title']}) reaches {best['mean']:.1f} %, {how} the {rival} arm"
+        f"{_sureness(proof, best['name'], rival)}: if you can keep the pool at training time, train on it directly."
+    ]
+
+
+def _sureness(proof: Proof, direct: str, rival: str) -> str:
+    for row in proof.comparisons:
+        if {row["a"], row["b"]} == {direct, rival}:
+            low, high = row["ci95"] if row["a"] == direct else [-v for v in reversed(row["ci95"])]
+            return f" (difference {low:+.1f} to {high:+.1f})"
+    return ""
+
+
+def _on_weak_classes(proof: Proof, recalls: Sequence[Row]) -> list[str]:
+    """Classes whose recall lies below the median class's by more than its interval allows, and how many labels to add."""
+    if len(recalls) < 2:
+        return []
+    typical = float(np.median([r["recall"] for r in recalls]))
+    weak = [r for r in recalls if r["ci95"][1] < typical and typical - r["recall"] >= max(5.0, proof.margin)]
+    out = []
+    for row in sorted(weak, key=lambda r: float(r["recall"]))[:_MOST_NAMED]:
+        low, high = row["ci95"]
+        out.append(
+            f"Class '{row['class']}' is weak (recall {row['recall']:.0f} %, {low:.0f} to {high:.0f}; the median class "
+            f"{typical:.0f} %): label {_to_label(proof, row, typical)} more of it."
+        )
+    return out
+
+
+def _to_label(proof: Proof, row: Row, typical: float) -> int:
+    """Labels that would lift a class to the median on the measured line, in fives, at most as many again; else 10."""
+    doubling = (proof.more_real or {}).get("doubling")
+    if not doubling or doubling["ci95"][0] <= 0 or not row["labelled"]:
+        return 10
+    doublings = min(1.0, float((typical - row["recall"]) / doubling["effect"]))
+    return max(5, 5 * math.ceil(int(row["labelled"]) * (2**doublings - 1) / 5))

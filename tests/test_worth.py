@@ -1,0 +1,115 @@
+"""What an effect is worth in labelled samples: against predictions built so that the answer is known."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from augmint.evaluation import proof, worth
+from augmint.evaluation.arms import Arm
+from augmint.evaluation.paired import Resamples
+
+BEST = Arm("classic", "+ classic", "classic")
+ARMS = [
+    Arm("real", "real samples only", "base", augmented=False),
+    BEST,
+    Arm("synthetic", "+ synthetic", "synthetic", filler="synthetic", share=0.5),
+    Arm("reals_50%", "", "control", part=0.5, curve="reals"),
+    Arm("reals_75%", "", "control", part=0.75, curve="reals"),
+]
+LABELLED = {"classic": np.full(4, 20), "reals_50%": np.full(4, 10), "reals_75%": np.full(4, 15)}
+
+
+def table(level, *, num_test=2000, num_seeds=10, seed=0, noise=0.004):
+    """Right or wrong ``[S, N]`` at about this level; items have a difficulty that every arm shares."""
+    difficulty = (np.arange(num_test) + 0.5) / num_test
+    jitter = noise * np.random.default_rng(seed).standard_normal((num_seeds, num_test))
+    return difficulty + jitter < level
+
+
+def predictions(gain, *, slope=0.06, **more):
+    """Accuracy rises by ``slope`` with each unit of log(labels); synthetic samples add ``gain``."""
+    level = {name: 0.8 + slope * np.log(n.sum() / 80) for name, n in LABELLED.items()}
+    level |= {"real": 0.7, "synthetic": 0.8 + gain}
+    y = np.arange(2000) % 4
+    right = {k: table(v, seed=i, **more) for i, (k, v) in enumerate(sorted(level.items()))}
+    return {k: np.where(r, y, (y + 1) % 4) for k, r in right.items()}, y
+
+
+def judged(found, y, arms=ARMS):
+    return proof.judge(found, y, arms, regime="pool", told=proof.Told(labelled=LABELLED))
+
+
+@pytest.mark.parametrize("wanted", [5.0, 10.0, 20.0])
+def test_the_worth_of_a_planted_effect_is_recovered(wanted):
+    gain = 0.06 * np.log(1 + wanted / 20)
+    got = judged(*predictions(gain))
+    found = got.more_real
+    assert found["worth"]["k"] == pytest.approx(wanted, rel=0.12)
+    low, high = found["worth"]["ci95"]
+    assert low < wanted < high and found["worth"]["per_class"]
+    assert [p["num_real"] for p in found["points"]] == [40, 60, 80]
+    assert found["doubling"]["effect"] == pytest.approx(6 * np.log(2), rel=0.1)
+    assert any(f"about {found['worth']['k']:.1f} more labelled samples a class" in line for line in got.advice)
+    json.dumps(got.to_dict(), allow_nan=False)
+
+
+def test_an_effect_of_nothing_is_worth_nothing():
+    got = judged(*predictions(0.0))
+    low, high = got.more_real["worth"]["ci95"]
+    assert low < 0 < high and abs(got.more_real["worth"]["k"]) < 1.5
+    assert any("As many labelled samples again (80 more)" in line for line in got.advice)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"slope": 0.0}, "does not measurably rise"),
+        ({"slope": -0.05}, "does not measurably rise"),
+        ({"slope": 0.02, "gain": 0.1}, "beyond what was measured"),
+    ],
+)
+def test_where_it_cannot_be_said_it_says_why(change, why):
+    found = judged(*predictions(**({"gain": 0.03} | change))).more_real
+    assert found["worth"] is None and why in found["why"]
+
+
+def test_without_the_arms_there_is_no_worth():
+    found, y = predictions(0.03)
+    alone = judged(found, y, ARMS[:3])
+    assert alone.more_real["worth"] is None and "fewer labelled reals" in alone.more_real["why"]
+    assert alone.share_curve == [] and len(alone.more_real["points"]) == 1
+    without = judged(found, y, [*ARMS[:2], *ARMS[3:]])
+    assert without.more_real["worth"] is None and "no synthetic" in without.more_real["why"]
+
+
+def test_points_of_a_curve_stand_in_no_table():
+    found, y = predictions(0.03)
+    arms = [*ARMS, Arm("share_25%", "", "synthetic", filler="synthetic", share=0.25, curve="share")]
+    got = judged(found | {"share_25%": found["classic"]}, y, arms)
+    assert {a["name"] for a in got.arms} == {"real", "classic", "synthetic"} and got.share == 0.5
+    assert not {"reals_50%", "reals_75%", "share_25%"} & ({c["a"] for c in got.comparisons} | set(got.per_class[0]))
+    assert [row["share"] for row in got.share_curve] == [0.0, 0.25, 0.5]
+    assert got.share_curve[0]["mean"] == got.share_curve[1]["mean"] and got.share_curve[1]["p_holm"] == 1
+    assert got.share_curve[2]["mean"] == pytest.approx(83, abs=0.3)
+
+
+def test_the_slope_is_that_of_a_least_squares_line():
+    n, level = np.array([10, 15, 40]), np.array([0.5, 0.7, 0.65])
+    assert worth._slope_weights(n) @ level == pytest.approx(np.polyfit(np.log(n), level, 1)[0])
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 10_000), st.integers(3, 12), st.integers(20, 200), st.booleans())
+def test_draws_have_the_interval_of_the_effect(seed, num_seeds, num_test, balanced):
+    """The draws that ratios are made of and the interval of a verdict come from one rule."""
+    g = np.random.default_rng(seed)
+    y = g.integers(0, 3, num_test)
+    a, b = g.random((num_seeds, num_test)) < 0.7, g.random((num_seeds, num_test)) < 0.6
+    draws = Resamples(y, num_seeds, balanced=balanced)
+    low, high = 100 * np.quantile(draws.drawn(a.astype(float) - b), [0.025, 0.975])
+    assert (low, high) == pytest.approx(draws.effect(a, b).ci95, abs=1e-6)
