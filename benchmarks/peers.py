@@ -19,7 +19,9 @@ import numpy as np
 
 ROOT = Path(__file__).parent.parent
 VENV = ROOT / ".venv-bench"
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1")
+ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
+)
 _SERVER = """
 import contextlib, json, sys, time
 import numpy as np
@@ -53,7 +55,9 @@ class Peer:
             NoPeer: if the environment cannot be made or the package not be installed.
         """
         python = _python(package)
-        self.version = _told([str(python), "-c", f"from importlib import metadata; print(metadata.version({package!r}))"])
+        self.version = _told(
+            [str(python), "-c", f"from importlib import metadata; print(metadata.version({package!r}))"]
+        )
         self._folder = TemporaryDirectory()
         self._log = (Path(self._folder.name) / "log.txt").open("w+", encoding="utf-8")
         self._process = subprocess.Popen(
@@ -82,7 +86,9 @@ class Peer:
     def __enter__(self) -> Peer:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._process.kill()
         self._process.communicate()
         self._log.close()

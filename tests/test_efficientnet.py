@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -16,9 +17,11 @@ from augmint.core.errors import UserError
 from augmint.core.types import Grid
 from augmint.evaluation.features import pixel_features
 from augmint.evaluation.metrics import measure, summary
+from augmint.generation.draw import Known
 from augmint.modalities.image import ImageCodec, ImageModality
 from augmint.models import efficientnet
 from augmint.models.efficientnet import Lite0, _seen, efficientnet_features, weights_path
+from augmint.steps.synthesis import _judged
 
 
 def photo(name: str, size: int = 224) -> np.ndarray:
@@ -130,3 +133,13 @@ def test_rows_name_their_extractor_and_judge_blur() -> None:
     titles = [row["title"] for row in table["rows"]]
     assert len(set(titles)) == len(titles)
     assert table["extractor"].startswith("pixels-8")
+
+
+def test_a_run_of_large_grids_is_measured_through_the_judge_too() -> None:
+    rng = np.random.default_rng(0)
+    x, none = rng.uniform(-1, 1, (30, 1, 32, 32)).astype(np.float32), np.zeros(0, np.int64)
+    known = Known(x[:10], none, x[10:20], none)
+    for modality, wanted in ((ImageModality(), {"efficientnet-lite0"}), (object(), set())):
+        gan: Any = SimpleNamespace(modality=modality, codec=ImageCodec(1, 32, 32, (0,)))
+        found = _judged(gan, x[20:], known, seed=0)
+        assert {m.extractor.split("@")[0] for m in found} == wanted

@@ -72,7 +72,7 @@ def _result(name: str, future: Future[B]) -> B:
         raise
     except BrokenProcessPool:
         raise UserError(
-            "a worker process ended at once",
+            "a worker failed: its process ended (killed, out of memory, or started from an unguarded script)",
             where=name,
             mend="in a script of your own, put the call under `if __name__ == '__main__':`, or take workers=1",
         ) from None
