@@ -332,4 +332,5 @@ class _Pairs:
 
 def _near_any(d2: F64, limits: tuple[F64, ...], error: F64) -> NDArray[np.bool_]:
     """Where a distance may lie on either side of a limit."""
-    return np.any([np.abs(d2 - limit) <= error for limit in limits], axis=0)
+    near = [np.abs(d2 - limit) <= error for limit in limits]
+    return np.asarray(np.any(near, axis=0))

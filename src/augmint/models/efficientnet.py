@@ -68,9 +68,9 @@ class _Block(nn.Module):
         self._project_conv, self._bn2 = _Conv(wide, c_out), _norm(c_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = x if self._expand_conv is None else F.relu6(self._bn0(self._expand_conv(x)))
-        y = F.relu6(self._bn1(self._depthwise_conv(y)))
-        y = self._bn2(self._project_conv(y))
+        wide = x if self._expand_conv is None else F.relu6(self._bn0(self._expand_conv(x)))
+        wide = F.relu6(self._bn1(self._depthwise_conv(wide)))
+        y: Tensor = self._bn2(self._project_conv(wide))
         return x + y if self.skips else y
 
 
