@@ -15,6 +15,7 @@ from augmint.evaluation import controls, lift
 from augmint.evaluation.arms import Arm, Task, regime_of
 from augmint.evaluation.arms import arms as arms_of
 from augmint.evaluation.probes import Design, Stack, Stream, one_thread, train
+from augmint.training.spread import spread
 
 SIZES = [(1, 8, 8), (3, 16, 12), (4, 128, 96), (1, 40), (2, 500), (30, 1), (1, 3), (3, 6, 16, 16), (1, 5, 1), (1, 2, 9)]
 
@@ -254,7 +255,7 @@ def test_label_spreading_follows_the_clusters():
     x = x.astype(np.float32)[:, None]
     fit = np.concatenate([np.flatnonzero(y == c)[:3] for c in (0, 1)])
     pool, test = np.setdiff1d(np.arange(300), fit), np.arange(300, 400)
-    got_pool, got_test = controls.spread(x[fit], y[fit], x[pool], x[test])
+    got_pool, got_test = spread(x[fit], y[fit], x[pool], x[test])
     nearest = y[fit][np.linalg.norm(x[test] - x[fit][:, 0], axis=-1).argmin(1)]
     assert (nearest == y[test]).mean() < (got_test == y[test]).mean()
     assert (got_pool == y[pool]).mean() > 0.95 and (got_test == y[test]).mean() > 0.95
@@ -272,14 +273,14 @@ def test_label_spreading_equals_the_closed_form():
     close = np.maximum(close, close.T)
     d = close.sum(1) ** -0.5
     wanted = np.linalg.solve(np.eye(60) - 0.99 * d[:, None] * close * d, np.eye(3)[y] * (np.arange(60) < 6)[:, None])
-    got, _ = controls.spread(x[:6], y[:6], x[6:], x[:0])
+    got, _ = spread(x[:6], y[:6], x[6:], x[:0])
     assert (got == wanted[6:].argmax(1)).all()
 
 
 def test_an_island_without_labels_takes_the_nearest_label():
     x = np.concatenate([np.zeros((1, 1, 2)), np.ones((1, 1, 2)), np.full((12, 1, 2), 9.0)]).astype(np.float32)
     x += 0.01 * np.arange(14).reshape(-1, 1, 1)
-    got, _ = controls.spread(x[:2], np.array([0, 1]), x[2:], x[:0])
+    got, _ = spread(x[:2], np.array([0, 1]), x[2:], x[:0])
     assert (got == 1).all()
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from augmint.core import config as c
 from augmint.core.doctor import Health, examine
 from augmint.core.errors import Interrupted, UserError
-from augmint.core.run import Run, check_output, read_json, stop_on_signal, write_json
+from augmint.core.run import Run, check_apart, check_output, read_json, stop_on_signal, write_json
 from augmint.core.types import Dataset, Modality, Sample, Skipped
 from augmint.evaluation.proof import Proof
 from augmint.generation.draw import Gan
@@ -22,7 +22,7 @@ from augmint.steps.augmenting import augment_all
 from augmint.steps.boosting import Boost
 from augmint.steps.comparing import compare
 from augmint.steps.gan import train_gan
-from augmint.steps.handwriting import write_digits
+from augmint.steps.handwriting import DEMO_DRAW, write_digits
 from augmint.steps.prepare import FOLDS, prepare, sealed_name
 from augmint.steps.results import Progress, Result, quiet
 from augmint.steps.synthesis import synthesise, told
@@ -71,6 +71,7 @@ def boost(
     """
     chosen = c.settings(c.BoostConfig, config=config, flags=settings)
     labelled, pool = _dataset(data, chosen.strict), _pool(data, unlabelled, chosen.strict)
+    check_apart(Path(out), labelled.root, *([pool.root] if pool else []))
     job = Boost(labelled, pool, Path(out), chosen, progress)
     if dry_run:
         return job.plan()
@@ -100,6 +101,7 @@ def augment(
     chosen = c.settings(c.AugmentVerb, config=config, flags=settings)
     samples = _dataset(data, chosen.strict)
     recipe = Recipe.load(chosen.recipe, allowed=samples.modality.ops)
+    check_apart(Path(out), samples.root)
     mine = samples.with_refs([r for r in samples.refs if r.part in (None, "train")])
     counts = {"real": len(samples), "augmented": chosen.variants * len(mine)}
     if dry_run:
@@ -135,7 +137,8 @@ def augment(
     output.write_manifest(target, rows)
     (target / ".augmint").rmdir()
     lines = [
-        f"wrote {len(rows)} samples to {target} in {clock.perf_counter() - started:.1f} s ({recipe.name}, {counts})"
+        f"wrote {counts['real']} real and {len(rows) - counts['real']} augmented samples ({recipe.name}) to {target} "
+        f"in {clock.perf_counter() - started:.1f} s"
     ]
     return Result([*lines, *[f"left out {s.where}: {s.reason}" for s in skipped]], counts, target)
 
@@ -296,7 +299,7 @@ def demo(*, out: str | Path = "demo", closed: bool = False, progress: Progress =
     data, pool = place / "data", None if closed else place / "pool"
     if not (place / "digits.json").exists():
         check_output(place)
-        write_digits(place, kind, per_class=10 if closed else 5, with_pool=not closed)
+        write_digits(place, kind, per_class=10 if closed else 5, with_pool=not closed, draw=DEMO_DRAW)
         write_json(place / "digits.json", {"source": "scikit-learn's digits", "closed": closed})
     return boost(data, out=place / "boosted", unlabelled=pool, time=150, progress=progress)
 

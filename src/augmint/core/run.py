@@ -110,13 +110,23 @@ def check_output(out: Path, *, ours: str | None = None) -> None:
         )
     for parent in (out, *out.parents):
         if parent.exists():
-            if not os.access(parent, os.W_OK):
+            if not parent.is_dir() or not os.access(parent, os.W_OK):
                 raise UserError(
                     "this place cannot be written to",
                     where=parent,
                     mend="choose another --out, or mend its permissions",
                 )
             return
+
+
+def check_apart(out: Path, *inputs: Path) -> None:
+    """Refuse an output inside an input (it would become part of the data) or around it."""
+    for root in inputs:
+        a, b = out.resolve(), root.resolve()
+        if a == b or b in a.parents:
+            raise Refused(
+                f"the output would lie inside the input {root}", where=out, mend="give a folder outside of it"
+            )
 
 
 def versions() -> dict[str, str]:

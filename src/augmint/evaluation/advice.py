@@ -32,9 +32,11 @@ def _on_use(proof: Proof) -> list[str]:
         what = "Classic augmentation" if v["question"] == "classic" else "The synthetic samples"
         verb = "is" if v["question"] == "classic" else "are"
         if v["verdict"] != "HELPS":
-            out.append(f"{what} {verb} left out of the boosted set: not proven to help here.")
-    if proof.regime == "imbalance":
-        out.append("With unbalanced classes, try square-root sampling with logit adjustment first: it costs nothing.")
+            why = "proven to hurt here" if v["verdict"] == "HURTS" else "not proven to help here"
+            out.append(f"{what} {verb} left out of the boosted set: {why}.")
+    mean = {a["name"]: a["mean"] for a in proof.arms}
+    if "sqrt_adjusted" in mean and mean["sqrt_adjusted"] >= max(mean.get("real", 0.0), mean.get("classic", 0.0)):
+        out.append("With unbalanced classes, square-root sampling with logit adjustment costs nothing: use it first.")
     return out
 
 
@@ -67,7 +69,9 @@ def _on_pool(proof: Proof) -> list[str]:
         return []
     best = max(direct, key=lambda a: float(a["mean"]))
     ahead = best["mean"] - mean[rival]
-    if ahead < -proof.margin:
+    over_classic = next((c for c in proof.comparisons if c["a"] == best["name"]), None)
+    helps = over_classic is None or over_classic["ci95"][0] > 0  # the pool must beat doing without it, too
+    if ahead < -proof.margin or not helps:
         return []
     how = f"{ahead:.1f} points above" if ahead > 0 else f"within {proof.margin:g} point(s) of"
     return [

@@ -24,6 +24,7 @@ from augmint.evaluation import controls, estimators
 from augmint.evaluation.arms import CNN, Arm, Task, part_of, unchanged
 from augmint.evaluation.probes import U64, Design, Stack, Stream, one_thread, train
 from augmint.scale.pool import ordered_map
+from augmint.training.spread import spread
 
 BATCH = 32
 FEWEST, MOST, VIEWS = 400, 4000, 8
@@ -104,7 +105,7 @@ def _filler(task: Task, arm: Arm, seed: int) -> tuple[F32, I64]:
         case "pool" if task.pool_x is not None and task.pool_y is not None:
             x, y = task.pool_x, task.pool_y
         case "spread" if task.pool_x is not None:
-            pool_y, _ = controls.spread(task.fit_x, task.fit_y, task.pool_x, task.test_x[:0])
+            pool_y, _ = spread(task.fit_x, task.fit_y, task.pool_x, task.test_x[:0])
             x, y = task.pool_x, pool_y
     return x[y >= 0], y[y >= 0]
 
@@ -202,11 +203,11 @@ def _run_unit(unit: _Unit) -> tuple[I64, float]:
                 pred = np.tile(estimators.linear(task.views.seen, task.views.seen_y, task.views.test), (num, 1))
             case "spread":
                 assert task.pool_x is not None
-                pred = np.tile(controls.spread(task.fit_x, task.fit_y, task.pool_x, task.test_x)[1], (num, 1))
+                pred = np.tile(spread(task.fit_x, task.fit_y, task.pool_x, task.test_x)[1], (num, 1))
             case "spread_features":
                 v = task.views
                 assert v is not None
-                pred = np.tile(controls.spread(v.fit, task.fit_y, v.pool, v.test)[1], (num, 1))
+                pred = np.tile(spread(v.fit, task.fit_y, v.pool, v.test)[1], (num, 1))
             case _:
                 pred = _trained(unit) if unit.probe == CNN else _estimated(unit)
     return pred, time.process_time() - begun

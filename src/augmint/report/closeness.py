@@ -17,7 +17,7 @@ REASONS = {
     "verifier": "the verifier found it unconvincing for its class",
     "memorised": "too close to one training sample",
     "duplicate": "nearly equal to another candidate that was kept",
-    "surplus": "good enough, but its class was already full",
+    "surplus": "not needed, its class was already full; where the score filter is off, picked without regard to the score",
 }
 ON_MAP = (("real", "real"), ("kept", "synthetic, kept"), ("rejected", "synthetic, rejected"))
 

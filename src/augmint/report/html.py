@@ -39,16 +39,18 @@ def write(run_dir: Path, out_path: Path, modality: Modality | None = None) -> Pa
 def load(run_dir: Path, modality: Modality | None = None) -> Files:
     """What the run folder holds; a file that is not there is empty."""
     config = run_dir / "config.yaml"
+    # With outer folds each has a GAN of its own; the curves and pictures of the first stand for all.
+    trained = run_dir / "fold-0" if (run_dir / "fold-0" / "metrics.jsonl").exists() else run_dir
     return Files(
         name=run_dir.name,
         state=read_json(run_dir / "run.json"),
         choices=_json(run_dir / "choices.json") or {},
         config=config.read_text(encoding="utf-8") if config.exists() else "",
-        log=read_jsonl(run_dir / "metrics.jsonl"),
+        log=read_jsonl(trained / "metrics.jsonl"),
         proof=_json(run_dir / "eval" / "proof.json"),
         metrics=_json(run_dir / "eval" / "metrics.json"),
         gallery=read_jsonl(run_dir / "eval" / "gallery.jsonl"),
-        snapshots=gallery.snapshots(run_dir / "samples"),
+        snapshots=gallery.snapshots(trained / "samples"),
         split=_table(run_dir / "split.csv"),
         modality=modality.name if modality is not None else "",
         registered=_json(run_dir / "eval" / "registered.json"),

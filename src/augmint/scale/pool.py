@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import multiprocessing as mp
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 
 from augmint.core.errors import UserError
@@ -24,7 +27,6 @@ def cores() -> int:
 def quiet_worker() -> None:
     """One thread a worker: the pool is the parallelism. Signals are the parent's business."""
     import signal
-    import sys
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -55,7 +57,8 @@ def ordered_map(
         waiting: deque[tuple[str, Future[B]]] = deque()
         try:
             for item in items:
-                waiting.append((name(item), pool.submit(fn, item)))
+                with _main_hidden(fn):
+                    waiting.append((name(item), pool.submit(fn, item)))
                 if len(waiting) >= 4 * workers:
                     yield _result(*waiting.popleft())
             while waiting:
@@ -65,6 +68,27 @@ def ordered_map(
                 future.cancel()
 
 
+@contextmanager
+def _main_hidden(fn: Callable[..., object]) -> Iterator[None]:
+    """Start workers without running the user's script again, so that it needs no ``if __name__ == "__main__"``.
+
+    A spawned process re-imports the main module because what it is sent might be defined there; ``fn`` is not.
+    """
+    inner = fn.func if isinstance(fn, partial) else fn
+    main = sys.modules["__main__"]
+    if inner.__module__ == "__main__":
+        yield
+        return
+    saved = {k: getattr(main, k, None) for k in ("__file__", "__spec__")}
+    for k in saved:
+        setattr(main, k, None)
+    try:
+        yield
+    finally:
+        for k, value in saved.items():
+            setattr(main, k, value)
+
+
 def _result(name: str, future: Future[B]) -> B:
     try:
         return future.result()
@@ -72,9 +96,9 @@ def _result(name: str, future: Future[B]) -> B:
         raise
     except BrokenProcessPool:
         raise UserError(
-            "a worker failed: its process ended (killed, out of memory, or started from an unguarded script)",
+            "a worker failed: its process ended (killed, or out of memory)",
             where=name,
-            mend="in a script of your own, put the call under `if __name__ == '__main__':`, or take workers=1",
+            mend="run again with one worker",
         ) from None
     except Exception as error:
         raise UserError(

@@ -71,6 +71,7 @@ class Boost:
             if p.has_task:
                 steps = probe_steps(self.run, p, self.recipe, self.config)
                 lines.append(f"the experiment: {steps} steps a probe, about {self.run.chosen('proof_seconds'):.0f} s")
+                lines += self._short()
             if self.trains:
                 lines.append(f"the GAN: {len(p.folds)} x {self._gan_seconds():.0f} s at {p.codec.grid.size}")
             memory = (p.x.nbytes + p.pool_x.nbytes) * 6 / 2**30 + 0.6
@@ -112,7 +113,10 @@ class Boost:
 
     def announce(self) -> None:
         """Tell what was inferred and why, and the smallest lift that this data could prove."""
-        for line in self._told():
+        p = self.prepared
+        if p.has_task and not self.is_done:
+            probe_steps(self.run, p, self.recipe, self.config)
+        for line in [*self._told(), *self._short()]:
             self.progress({"stage": "read", "note": line})
             self.run.log(line)
 
@@ -129,6 +133,17 @@ class Boost:
             )
         ok, why = enough_to_train(p)
         return lines if ok else [*lines, why]
+
+    def _short(self) -> list[str]:
+        """A warning where the time given is too short for what must be done at least."""
+        proof, c = float(self.run.chosen("proof_seconds") or 0.0), self.config
+        if proof <= 0.6 * c.time or c.steps is not None:
+            return []
+        least = (proof + OVERHEAD_S) / 0.6
+        return [
+            f"{c.time:.0f} s are short for {len(self.prepared.folds)} fold(s): the experiment alone takes about {proof:.0f} s; "
+            f"this run will take longer than asked, and --time {least / 60:.0f}m would train the GAN properly"
+        ]
 
     # -- making --------------------------------------------------------------------------------------------------
 

@@ -73,7 +73,7 @@ class _Watcher:
             diversity_by_class(fake, np.maximum(y, 0), max(1, known.num_classes)),
             diversity_by_class(known.x, np.maximum(known.y, 0), max(1, known.num_classes)),
             self.data.classes,
-            late=state.step > self.run.chosen("steps") / 3,
+            late=state.step > max(100, self.run.chosen("steps") / 3),
         ):
             self.run.log(f"step {state.step}: {text}")
             self.progress({"stage": "train", "note": text})

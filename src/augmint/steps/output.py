@@ -93,10 +93,11 @@ def write_gallery(
             ("rejected", _spread(sorted(synthetic.curation.reasons), 36)),
         ):
             rows += [_gallery_row(kind, synthetic, i, show) for i in chosen]
-    rows += [{"id": s.id, "kind": "augmented", "label": s.label, "html": show(s)} for s in augmented]
-    for ref in real:
-        sample = data.modality.load(ref)
-        rows.append({"id": sample.id, "kind": "real", "label": sample.label, "html": show(sample)})
+    reals = [data.modality.load(ref) for ref in real]
+    for new, parent in zip(augmented, reals, strict=False):
+        row = {"id": new.id, "kind": "augmented", "label": new.label, "html": show(new)}
+        rows.append({**row, "nearest_id": parent.id, "nearest_html": show(parent)})
+    rows += [{"id": s.id, "kind": "real", "label": s.label, "html": show(s)} for s in reals]
     write_jsonl(path, rows)
 
 

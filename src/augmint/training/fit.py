@@ -34,6 +34,8 @@ from augmint.transforms.run_torch import gan_recipe
 SHOWN = ("v_loss", "g_loss", "aug_p", "fid", "precision", "recall")
 """Figures that progress shows; all of them are in metrics.jsonl."""
 TOP_WIDTH = {"nano": 128, "small": 256}
+FEWEST_STEPS = 200
+"""With fewer, nothing is learned and no verdict would mean anything: a budget that is too short is exceeded, and told."""
 SURE = 0.5
 """Pool samples that the verifier is less sure of than this do not train the generator."""
 
@@ -140,8 +142,9 @@ def fit(
 
     pool_y, pool_sure, held_y = np.zeros(0, np.int64), np.zeros(0, np.float32), material.held_out_y
     if material.has_pool:
-        _teach(run, material, verifier, ops, 0.3 * seconds, seed, config, told)
-        pool_y, pool_sure = semi.label(verifier, material.pool_x)
+        labelled = Data(material.x, material.y, material.num_classes, material.held_out_x[:0], material.held_out_y[:0])
+        _teach(run, labelled, material.pool_x, verifier, ops, 0.3 * seconds, seed, config, told)
+        pool_y, pool_sure = semi.label_pool(verifier, labelled, material.pool_x)
         held_y = np.where(held_y < 0, semi.label(verifier, material.held_out_x)[0], held_y)
         seconds *= 0.7
     sure = pool_sure >= SURE
@@ -215,7 +218,8 @@ def _seconds_of(fn: Callable[[], Any]) -> float:
 
 def _teach(
     run: Run,
-    material: Material,
+    labelled: Data,
+    pool: F32,
     verifier: Judge,
     ops: Sequence[str],
     seconds: float,
@@ -228,14 +232,13 @@ def _teach(
     if (folder / "state.json").exists():
         checkpoint.load_into(verifier, folder, "verifier")
         return
-    labelled = Data(material.x, material.y, material.num_classes, material.held_out_x[:0], material.held_out_y[:0])
     # The strong view has no flips: they change handwriting, letters and parts with a side, and with them the label.
     medium = Recipe.load("medium", allowed=ops)
     weak = Recipe.load("light", allowed=ops)
     strong = Recipe("strong view", (*medium.ops, *((Cutout(p=0.5),) if "Cutout" in ops else ())))
 
     def lesson(net: Judge, steps: int, tell: Callable[[int], None]) -> dict[str, torch.Tensor]:
-        return semi.teach(net, labelled, material.pool_x, weak, strong, semi.Lessons(steps, seed=seed), on_step=tell)
+        return semi.teach(net, labelled, pool, weak, strong, semi.Lessons(steps, seed=seed), on_step=tell)
 
     if config.steps is None and run.chosen("stage_1_steps") is None:
         trial = copy.deepcopy(verifier)
@@ -243,8 +246,10 @@ def _teach(
         start = time.perf_counter()
         lesson(trial, 8, lambda step: None)
         per_step = (time.perf_counter() - start) / 8
-        steps = int(min(2000, max(50, seconds / per_step)))
-        run.choose("stage_1_steps", steps, f"{seconds:.0f} s at {1000 * per_step:.0f} ms a step, at most 2,000")
+        steps = int(min(2000, max(FEWEST_STEPS, seconds / per_step)))
+        run.choose(
+            "stage_1_steps", steps, f"{seconds:.0f} s at {1000 * per_step:.0f} ms a step, {FEWEST_STEPS} to 2,000"
+        )
     run.choose("stage_1_steps", config.steps, "as many as the GAN's, as set")
     steps = int(run.chosen("stage_1_steps"))
     weights = lesson(
@@ -269,8 +274,8 @@ def _steps(run: Run, state: State, data: Data, schedule: Schedule, wanted: int |
         per_step = (time.perf_counter() - start) / (3 * schedule.lazy)
         # The most that was of use here; past it a small set is only learned by heart.
         cap = max(500, 60 * len(data.x) // schedule.batch * 10)
-        steps = int(min(cap, max(20, 0.92 * seconds / per_step)))
-        run.choose("steps", steps, f"{seconds:.0f} s at {1000 * per_step:.0f} ms a step, at most {cap:,}")
+        steps = int(min(cap, max(FEWEST_STEPS, 0.92 * seconds / per_step)))
+        run.choose("steps", steps, f"{seconds:.0f} s at {1000 * per_step:.0f} ms a step, {FEWEST_STEPS} to {cap:,}")
     return int(run.chosen("steps"))
 
 

@@ -18,6 +18,7 @@ from augmint.core.types import F32, I64
 from augmint.models.verifier import Judge
 from augmint.training import adapt, losses
 from augmint.training.loop import Data
+from augmint.training.spread import spread
 from augmint.transforms.recipe import Recipe
 from augmint.transforms.run_torch import augment
 
@@ -82,3 +83,18 @@ def label(verifier: Judge, x: F32, *, chunk: int = 256) -> tuple[I64, F32]:
     p = torch.cat(parts) if parts else torch.zeros(0, 1)
     sure, best = p.max(1) if len(p) else (torch.zeros(0), torch.zeros(0, dtype=torch.long))
     return best.numpy().astype(np.int64), sure.numpy().astype(np.float32)
+
+
+@torch.no_grad()
+def label_pool(verifier: Judge, labelled: Data, pool: F32) -> tuple[I64, F32]:
+    """Labels of the pool, spread from the labelled samples over the verifier's features, and how sure its class head is.
+
+    The class head errs by whole clusters, which the graph joins to their right neighbours: on digits (4 draws of 5 labels a
+    class, 2 initial weights each) 94.5 % are right instead of 93.1 % (docs/log.md).
+    """
+    known = labelled.x
+    features = [
+        torch.cat([verifier.features(part) for part in torch.split(x, 256)]) for x in (known, torch.from_numpy(pool))
+    ]
+    found, _ = spread(features[0].numpy(), labelled.y, features[1].numpy(), features[1].numpy()[:0])
+    return found, label(verifier, pool)[1]
