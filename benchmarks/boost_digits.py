@@ -2,7 +2,7 @@
 
 Claim: with 5 labelled digits a class and 800 unlabelled ones, classic augmentation HELPS over none, and synthetic samples HELP
 over the best classic augmentation by at least 2.0 points (interval above 0, 10 paired seeds, 897 sealed test images), in
-the demo's draw and on the mean of all draws, within 4 minutes on two cores. With ``--closed`` (10 a class, no pool) the verdict on
+every draw, within 4 minutes on two cores. With ``--closed`` (10 a class, no pool) the verdict on
 synthetic samples is never HELPS. Which five images are labelled matters more than anything else, so every draw is shown.
 
 Fair controls stand in the table: label spreading and consistency training use the pool directly, and may well be better.
@@ -63,20 +63,12 @@ def bars(proofs: list[Proof], rows: list[Row], *, closed: bool) -> list[Bar]:
         ok = len(asked["synthetic"]) == len(proofs) and all(v["verdict"] != "HELPS" for v in asked["synthetic"])
         return [Bar("synthetic against the best classic", "not HELPS", told["synthetic"], ok)]
     helped = {q: bool(found) and all(v["verdict"] == "HELPS" for v in found) for q, found in asked.items()}
-    effects = [v["effect"] for v in asked["synthetic"]]
-    mean = sum(effects) / max(1, len(effects))
-    shown = asked["synthetic"][0]
+    least = min((v["effect"] for v in asked["synthetic"]), default=0.0)
     slowest, seeds = max(r["wall_s"] for r in rows), min(p.num_seeds for p in proofs)
     return [
         Bar("classic against none, every draw", "HELPS", told["classic"], helped["classic"]),
-        Bar(
-            "synthetic against the best classic, the demo's draw",
-            "HELPS",
-            shown["verdict"],
-            shown["verdict"] == "HELPS",
-        ),
-        Bar("its effect in points", f">= {LEAST_LIFT}", f"{shown['effect']:+.2f}", shown["effect"] >= LEAST_LIFT),
-        Bar("mean effect over the draws", f">= {LEAST_LIFT}", f"{mean:+.2f} ({told['synthetic']})", mean >= LEAST_LIFT),
+        Bar("synthetic against the best classic, every draw", "HELPS", told["synthetic"], helped["synthetic"]),
+        Bar("its smallest effect in points", f">= {LEAST_LIFT}", f"{least:+.2f}", least >= LEAST_LIFT),
         Bar("fresh paired seeds", f">= {FEWEST_SEEDS}", str(seeds), seeds >= FEWEST_SEEDS),
         Bar("wall seconds of the slowest draw", f"<= {MOST_SECONDS:.0f}", f"{slowest:.0f}", slowest <= MOST_SECONDS),
     ]
