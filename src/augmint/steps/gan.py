@@ -12,7 +12,7 @@ from augmint.core import rng
 from augmint.core.config import TrainConfig
 from augmint.core.run import Run, write_bytes
 from augmint.core.types import F32, I64, Codec, Dataset, Sample
-from augmint.evaluation.copies import check
+from augmint.evaluation.copies import CopyCheck
 from augmint.evaluation.distances import frechet, prdc
 from augmint.evaluation.features import TrainedCnn, trained_cnn_features
 from augmint.generation.draw import Gan, Known
@@ -61,6 +61,7 @@ class _Watcher:
     ) -> None:
         self.run, self.data, self.codec, self.progress, self.seed = run, data, codec, progress, seed
         self.features: TrainedCnn | None = None
+        self.copies: CopyCheck | None = None
 
     def __call__(self, state: State, figures: Figures, known: Material) -> Figures:
         gan = Gan(self.data.modality, self.codec, self.data.classes, state.ema, state.verifier)
@@ -81,12 +82,13 @@ class _Watcher:
         return found
 
     def _held_out(self, fake: F32, known: Material, n: int) -> Figures:
-        if self.features is None:
+        if self.features is None or self.copies is None:
             self.features = trained_cnn_features(known.x, known.y, seed=self.seed, steps=200)
+            self.copies = CopyCheck(known.x[:2000], known.held_out_x[:n])
         real_f, fake_f = self.features(known.held_out_x[:n]), self.features(fake)
         found = prdc(real_f, fake_f, k=min(5, n // 4))
         figures = {"fid": frechet(real_f, fake_f), **{k: found[k] for k in ("precision", "recall", "coverage")}}
-        return {**figures, "copy_rate": check(fake[:64], known.x[:2000], known.held_out_x[:n]).rate}
+        return {**figures, "copy_rate": self.copies(fake[:64]).rate}
 
     def _snapshot(self, gan: Gan, step: int, known: Material) -> None:
         """Rows of synthetic samples of fixed latents, then reals, then the verifier's reconstructions of those reals."""
