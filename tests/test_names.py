@@ -45,7 +45,7 @@ _SETTINGS = "--config --dry-run"
 _EVERY = "--json --debug"
 OPTIONS = {
     "boost": f"--out --unlabelled {_RUN} {_AUGMENT} {_TRAIN} {_GENERATE} {_PROVE}"
-    f" --folds --include-synthetic --no-include-synthetic {_SETTINGS} {_EVERY}",
+    f" --folds --scope --include-synthetic --no-include-synthetic {_SETTINGS} {_EVERY}",
     "augment": f"--out {_RUN} {_AUGMENT} {_SETTINGS} {_EVERY}",
     "train": f"--out --unlabelled {_RUN} {_TRAIN} {_SETTINGS} {_EVERY}",
     "generate": f"--num --out --label {_RUN} {_GENERATE} {_SETTINGS} {_EVERY}",

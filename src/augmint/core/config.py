@@ -105,6 +105,11 @@ class BoostConfig(RunConfig, AugmentConfig, TrainConfig, GenerateConfig, ProveCo
     """The main job: all of it."""
 
     folds: int = Field(5, ge=2, le=20, description="Outer folds, where the data brings no test part and is small.")
+    scope: Literal["set", "method"] = Field(
+        "set",
+        description="What the verdict is about: the generator that made this set, or the method (a generator is trained for "
+        "every probe seed: takes many times longer, told beforehand).",
+    )
     include_synthetic: bool = Field(
         False, description="Mix kept synthetic samples in although nothing could prove them."
     )

@@ -208,6 +208,10 @@ class Run:
         choices = read_json(self / "choices.json") if (self / "choices.json").exists() else {}
         return choices[name]["value"] if name in choices else None
 
+    def reason(self, name: str) -> str:
+        """Why a value was chosen."""
+        return str(read_json(self / "choices.json")[name]["reason"])
+
     def log(self, text: str) -> None:
         """Append a line to ``log.txt``."""
         with (self / "log.txt").open("a", encoding="utf-8") as f:
