@@ -207,16 +207,19 @@ def generate(
     gan = Gan.load(folder, _modality_of(folder))
     if num < 1:
         raise UserError(f"cannot make {num} samples", mend="give -n 1 or more")
-    classes = [gan.classes.index(label)] if label in gan.classes else list(range(max(1, len(gan.classes))))
-    if label is not None and label not in gan.classes:
-        gan.generate(1, label=label)  # raises, with the nearest name
+    dials, own = gan.dials(quality=chosen.quality, style=chosen.style, like=chosen.like, strength=chosen.strength)
+    classes = gan.numbers(label or own)
     want = {k: num // len(classes) + (i < num % len(classes)) for i, k in enumerate(classes)}
     if dry_run:
         return Result([f"would make {num} samples of {len(classes)} classes and write them to {target}"], {"num": num})
     check_output(target)
+    if chosen.walk:
+        frames = gan.walk(num, label=label, quality=chosen.quality, seed=chosen.seed)
+        rows = output.write_walk(frames, gan.modality, target)
+        return Result([f"wrote a walk of {len(rows)} frames to {target}"], {"num": len(rows)}, target)
     made = synthesise(
         gan, c.GenerateConfig(**_only(chosen, c.GenerateConfig)), seed=chosen.seed, progress=progress,
-        want={k: n for k, n in want.items() if n},
+        want={k: n for k, n in want.items() if n}, dials=dials,
     )  # fmt: skip
     sink = gan.modality.sink(target, layout="class-folders" if gan.classes else "flat")
     rows = output.write_synthetic([made], sink)

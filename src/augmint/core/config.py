@@ -126,6 +126,22 @@ class TrainVerb(RunConfig, TrainConfig):
 class GenerateVerb(RunConfig, GenerateConfig):
     """``augmint generate``."""
 
+    style: str | None = Field(
+        None, description="Class, or file of a real sample, whose finer traits (strokes, texture) the new samples take."
+    )
+    like: str | None = Field(None, description="File of a real sample: make new ones near it, of its class.")
+    strength: float = Field(
+        0.3,
+        ge=0,
+        le=1,
+        description="How far from --like: 0 = as near as the generator comes, 1 = anything of the class.",
+    )
+    walk: bool = Field(
+        False,
+        description="Make a walk through the generator's space instead: -n frames that change step by step, uncurated; "
+        "as samples, a sheet and a moving picture.",
+    )
+
 
 class ProveVerb(RunConfig, AugmentConfig, ProveConfig):
     """``augmint prove``."""

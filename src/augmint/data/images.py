@@ -11,8 +11,9 @@ What a reader gets, whatever is in the file:
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -194,3 +195,13 @@ def encode(array: U8, suffix: str, *, mark: str | None = None) -> bytes:
 def write(path: Path, array: U8, *, mark: str | None = None) -> None:
     """`encode` by the path's suffix and write safely: temporary name, then rename."""
     write_bytes(path, encode(array, path.suffix, mark=mark))
+
+
+def gif(frames: Sequence[U8], *, seconds: float = 0.06) -> bytes:
+    """The bytes of a looping GIF of uint8 ``[H, W, 3]`` frames of one size, each shown for ``seconds``."""
+    from PIL import Image
+
+    first, *rest = (Image.fromarray(frame) for frame in frames)
+    coded = BytesIO()
+    first.save(coded, "GIF", save_all=True, append_images=rest, duration=round(1000 * seconds), loop=0)
+    return coded.getvalue()

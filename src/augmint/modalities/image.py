@@ -136,6 +136,10 @@ class ImageModality:
         wide = [cv2.copyMakeBorder(x, 0, 0, 0, width - x.shape[1], cv2.BORDER_CONSTANT, value=_PAPER) for x in lines]
         return images.encode(np.concatenate(wide), ".png"), ".png"
 
+    def film(self, frames: Sequence[Sample]) -> tuple[bytes, str]:
+        """A looping GIF of pictures of one size, small ones enlarged: ``(bytes, suffix)``."""
+        return images.gif([_shown(frame.data, 160) for frame in frames]), ".gif"
+
     def preview(self, sample: Sample, *, width: int = 96) -> str:
         """An ``<img>`` with the picture inside; small pictures keep sharp pixels, large ones are shrunk first."""
         data: U8 = sample.data
@@ -159,17 +163,22 @@ def _title(text: str) -> U8 | None:
     return out
 
 
+def _shown(x: U8, side: int) -> U8:
+    """RGB over paper; a small picture is enlarged to about ``side`` pixels without smoothing."""
+    x = _promoted(x, 4)
+    alpha = x[:, :, 3:] / 255.0
+    rgb: U8 = np.rint(x[:, :, :3] * alpha + np.array(_PAPER) * (1 - alpha)).astype(np.uint8)
+    times = max(1, side // max(rgb.shape[:2]))
+    return np.repeat(np.repeat(rgb, times, axis=0), times, axis=1)
+
+
 def _line(row: Sequence[Sample]) -> U8 | None:
     """Pictures side by side, small ones enlarged to about 48 pixels without smoothing; transparency over paper."""
     if not row:
         return None
     cells = []
     for sample in row:
-        x = _promoted(sample.data, 4)
-        alpha = x[:, :, 3:] / 255.0
-        shown = np.rint(x[:, :, :3] * alpha + np.array(_PAPER) * (1 - alpha)).astype(np.uint8)
-        times = max(1, 48 // max(shown.shape[:2]))
-        cells.append(np.repeat(np.repeat(shown, times, axis=0), times, axis=1))
+        cells.append(_shown(sample.data, 48))
     height = max(x.shape[0] for x in cells)
     out = np.full((height + _GAP, sum(x.shape[1] + _GAP for x in cells) + _GAP, 3), _PAPER, dtype=np.uint8)
     left = _GAP

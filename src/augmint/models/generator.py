@@ -55,6 +55,11 @@ class Generator(nn.Module):
         self.style = nn.ModuleList(linear(w_dim, w, gain=0.1) for w in widths)
         self.out = conv(axes, widths[-1], channels * 2**axes, 1)
 
+    @property
+    def num_stages(self) -> int:
+        """Stages, each of which can take a ``w`` of its own."""
+        return len(self.blocks)
+
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
         return self.synthesise(self.mapping(z, y))
 
