@@ -17,6 +17,7 @@ from augmint.evaluation.proof import Proof
 from augmint.generation.draw import Gan
 from augmint.modalities import get
 from augmint.report import html, inspection
+from augmint.steps import export as exporting
 from augmint.steps import output
 from augmint.steps.augmenting import augment_all
 from augmint.steps.boosting import Boost
@@ -270,6 +271,23 @@ def report(run: str | Path) -> Path:
     folder = folder if (folder / "run.json").exists() else folder.with_name(folder.name + ".run")
     path: Path = html.write(folder, folder / "report.html", _modality_of(folder))
     return path
+
+
+def export(run: str | Path, *, out: str | Path, onnx: bool = False) -> Result:
+    """Write the GAN of a run for use elsewhere: weights, a model card and, if wanted, ONNX graphs; its training samples stay behind.
+
+    Args:
+        out: a folder that does not exist yet.
+        onnx: ``generator.onnx`` and ``verifier.onnx`` too; needs the extra ``onnx``.
+    """
+    if onnx:
+        exporting.check_onnx()
+    folder, target = _gan_folder(Path(run)), Path(out)
+    check_output(target)
+    files = exporting.export(folder, Gan.load(folder, _modality_of(folder)), target, onnx=onnx)
+    found = exporting.facts(files, target)
+    lines = [f"{name}  {size / 2**20:.2f} MiB" for name, size in found["files"].items()]
+    return Result([f"wrote {len(files)} files to {target}", *lines], found, target)
 
 
 def inspect(

@@ -261,13 +261,13 @@ class Gan:
 
     # -- disk ----------------------------------------------------------------------------------------------------
 
-    def save(self, run: Path, *, size: str) -> None:
-        """``gan.json`` and ``gan/*.safetensors`` in the run's folder."""
+    def save(self, run: Path, *, size: str, with_samples: bool = True) -> None:
+        """``gan.json`` and ``gan/*.safetensors`` in the run's folder; ``with_samples`` the reals that it is judged with, too."""
         tensors: dict[str, Mapping[str, Tensor]] = {
             "generator": self.generator.state_dict(),
             "verifier": self.verifier.state_dict(),
         }
-        if self.known is not None:
+        if self.known is not None and with_samples:
             k = self.known
             half = {"x": k.x.astype(np.float16), "held_x": k.held_x.astype(np.float16), "y": k.y, "held_y": k.held_y}
             tensors["known"] = {name: torch.from_numpy(np.ascontiguousarray(v)) for name, v in half.items()}
@@ -295,8 +295,10 @@ class Gan:
         generator, verifier = networks(modality, about["size"], codec.grid, len(about["classes"]), seed=0)
         checkpoint.load_into(generator, run / "gan", "generator")
         checkpoint.load_into(verifier, run / "gan", "verifier")
-        k = {name: v.numpy() for name, v in checkpoint.load_part(run / "gan", "known").items()}
-        known = Known(k["x"].astype(np.float32), k["y"], k["held_x"].astype(np.float32), k["held_y"])
+        known = None
+        if (run / "gan" / "known.safetensors").exists():  # an exported GAN has left its samples behind
+            k = {name: v.numpy() for name, v in checkpoint.load_part(run / "gan", "known").items()}
+            known = Known(k["x"].astype(np.float32), k["y"], k["held_x"].astype(np.float32), k["held_y"])
         name, sealed = about["name"], about["sealed"]
         return cls(modality, codec, about["classes"], generator, verifier, known=known, name=name, sealed=sealed)
 
