@@ -51,6 +51,7 @@ class Files:
     metrics: Row | None = None
     gallery: Sequence[Row] = ()
     snapshots: Sequence[Row] = ()
+    dials: Row | None = None
     split: Sequence[Mapping[str, str]] = ()
     modality: str = ""
     registered: Row | None = None
@@ -78,6 +79,7 @@ def view(files: Files) -> dict[str, Any]:
         "curation": curation(metrics.get("curation")),
         "curves": training_curves(files.log),
         "snapshots": list(files.snapshots),
+        "dials": files.dials,
         "data": data(files),
         "cost": cost(files.state.get("timings"), files.proof),
         "reproduce": reproduce(files.name, files.state, files.choices, files.config, files.evidence),
