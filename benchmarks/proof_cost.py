@@ -66,7 +66,9 @@ class Clock:
         return float(sum(r["cpu_s"] for r in self.rows))
 
 
-def prove(home: Path, prepared: Prepared, offered: Offered, workers: int, like: Path | None) -> tuple[Proof, Predictions]:
+def prove(
+    home: Path, prepared: Prepared, offered: Offered, workers: int, like: Path | None
+) -> tuple[Proof, Predictions]:
     """The experiment in a folder of its own; its proof and the predictions on disk.
 
     Args:
@@ -79,7 +81,9 @@ def prove(home: Path, prepared: Prepared, offered: Offered, workers: int, like: 
     recipe = Recipe.load(config.recipe, allowed=prepared.data.modality.ops)
     experiment(job, prepared, [offered], recipe, config, seed=0, stop=False, progress=lambda event: None)
     with np.load(job / "eval" / "predictions-fold-0.npz") as kept:
-        return Proof.from_dict(read_json(job / "eval" / "proof.json")), {k: kept[k] for k in kept.files if k != "seconds"}
+        return Proof.from_dict(read_json(job / "eval" / "proof.json")), {
+            k: kept[k] for k in kept.files if k != "seconds"
+        }
 
 
 def timeless(proof: Proof) -> Row:
@@ -146,7 +150,11 @@ def main() -> int:
         clock.stage(f"prove: {SEEDS} seeds, {len(first[1])} arms")
         print(*clock.rows, sep="\n", flush=True)
         others = [
-            {"run": what, "workers": w, **same(first, prove(home / f"repeat-{w}", prepared, offered, w, home / "first"))}
+            {
+                "run": what,
+                "workers": w,
+                **same(first, prove(home / f"repeat-{w}", prepared, offered, w, home / "first")),
+            }
             for what, w in REPEATS
         ]
         print(*others, sep="\n", flush=True)
