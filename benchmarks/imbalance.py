@@ -85,7 +85,7 @@ class Trial:
     @property
     def is_bought(self) -> bool:
         """Whether rare recall rises, and balanced accuracy does not."""
-        return self.rare_recall(OURS, BEST).ci95[0] > 0 >= self.verdict["ci95"][0]
+        return self.rare_recall(OURS, BEST).ci95[0] > 0 >= float(self.verdict["ci95"][0])
 
     def misjudged(self) -> float:
         """Largest difference of any arm's figure from the balanced accuracy that scikit-learn finds, in points."""
@@ -93,7 +93,7 @@ class Trial:
             k: 100 * np.mean([balanced_accuracy_score(self.test_y, p) for p in pred])
             for k, pred in self.predictions.items()
         }
-        return max(abs(a["mean"] - found[a["name"]]) for a in self.proof.arms)
+        return max(abs(float(a["mean"] - found[a["name"]])) for a in self.proof.arms)
 
 
 def rare_digits(home: Path, few: int, draw: int, *, with_pool: bool = False) -> Prepared:
