@@ -136,3 +136,9 @@ def test_cross_fitted_probabilities_of_the_fakes_are_not_optimistic() -> None:
     """In-sample the fakes of the fit would look faker than fresh ones do."""
     c = Calibration.fit(evidence(True, 60, 0), evidence(False, 400, 0), seed=0)
     assert c.fake_probability.mean() == pytest.approx(c.probability(evidence(False, 4000, 77)).mean(), abs=0.05)
+
+
+def test_what_could_not_be_fitted_says_so() -> None:
+    few, many = np.random.default_rng(0).normal(size=(2, 60, 3))
+    assert Calibration.fit(few[:4], many, seed=0).report["fitted"] is False
+    assert "fitted" not in Calibration.fit(few, many, seed=0).report

@@ -10,7 +10,9 @@ import random
 import re
 import signal
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -618,3 +620,24 @@ def test_the_words_of_json_stay_words(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"x": "é"})
     assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {"x": "é"}
     assert "é" in (tmp_path / "a.json").read_text(encoding="utf-8")
+
+
+def test_asking_to_stop_ends_the_workers_and_what_they_are_at() -> None:
+    asked: list[int] = []
+    began = time.perf_counter()
+    with (
+        pytest.raises(Interrupted, match="stopped"),
+        closing(ordered_map(time.sleep, [0.0, 60.0, 60.0], workers=2, stop=asked)) as found,
+    ):
+        next(found)
+        asked.append(1)  # a list that is no longer empty is true
+        next(found)
+    assert time.perf_counter() - began < 30
+
+
+def test_an_error_in_the_loop_over_the_results_ends_the_workers_too() -> None:
+    began = time.perf_counter()
+    with pytest.raises(ZeroDivisionError), closing(ordered_map(time.sleep, [0.0, 60.0], workers=2)) as found:
+        for _ in found:
+            raise ZeroDivisionError
+    assert time.perf_counter() - began < 30

@@ -23,6 +23,7 @@ from augmint.core.types import Dataset, Modality, Sample
 from augmint.data import images
 from augmint.data.sink import folder_name
 from augmint.modalities.image import ImageCodec, ImageModality
+from augmint.transforms.geometry import Translate
 from augmint.transforms.recipe import Recipe
 
 MODALITY = ImageModality()
@@ -351,3 +352,16 @@ def test_two_samples_do_not_share_a_file(tmp_path: Path) -> None:
     sink.write(Sample("a.png", noise(4, 4)))
     with pytest.raises(UserError, match="two samples"):
         sink.write(Sample("a.png", noise(4, 4)))
+
+
+def test_a_cut_out_picture_is_not_mirrored_beyond_its_edge() -> None:
+    """Moved by four pixels: a transparent picture ends at its edge, an opaque one is continued."""
+    x = np.full((16, 16, 4), 200, np.uint8)
+    x[:, :, 3] = 0
+    x[4:12, 8:, 3] = 255  # touches the right edge, where its mirror image would come in
+    plan = Recipe("r", (Translate(shift_frac=(-0.25, -0.25), p=1.0),)).draw(seed=0, sample_id="a")
+    wanted = np.zeros((16, 16), np.uint8)
+    wanted[:12, :12] = x[4:, 4:, 3]
+    assert (MODALITY.apply(plan, x)[:, :, 3] == wanted).all()
+    x[:, :, 3] = 255
+    assert (MODALITY.apply(plan, x)[:, :, 3] == 255).all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time as clock
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -300,9 +301,11 @@ def inspect(
         out: write the page with tables and pictures here.
     """
     samples = _dataset(data, strict=False)
+    if fix is not None:
+        check_output(Path(fix))
     found = inspection.inspect(samples)
     if out is not None:
-        found.html(Path(out))
+        found = replace(found, summary=(*found.summary, f"page: {found.html(Path(out))}"))
     if fix is None:
         return found
     fixed = inspection.fix(samples, Path(fix))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -140,6 +141,7 @@ def run(
     steps: int = 500,
     probe: str = CNN,
     workers: int = 1,
+    stop: object = False,
     tick: Callable[[str, float, I64], None] | None = None,
 ) -> dict[str, I64]:
     """Train every arm and predict the test part.
@@ -149,6 +151,7 @@ def run(
         steps: training steps of every classifier (not of estimators).
         probe: ``cnn``, ``linear``, or the user's own as `estimators.find` takes it.
         workers: processes; the result is the same with any number.
+        stop: becomes true when somebody asks to stop; looked at while workers are waited for.
         tick: told the name, the CPU seconds and the predictions of each arm that is done.
 
     Returns:
@@ -162,11 +165,12 @@ def run(
     units = [_Unit(arm, _slim(task, arm), seeds, seed, steps, probe) for arm in longest_first]
     found = {}
     workers = min(workers, max(1, len(units)))
-    results = ordered_map(_run_unit, units, workers=workers, name=lambda u: f"arm '{u.arm.name}'")
-    for unit, (pred, seconds) in zip(units, results, strict=True):
-        found[unit.arm.name] = pred
-        if tick:
-            tick(unit.arm.name, seconds, pred)
+    made = ordered_map(_run_unit, units, workers=workers, name=lambda u: f"arm '{u.arm.name}'", stop=stop)
+    with closing(made) as results:  # type: ignore[type-var]
+        for unit, (pred, seconds) in zip(units, results, strict=True):
+            found[unit.arm.name] = pred
+            if tick:
+                tick(unit.arm.name, seconds, pred)
     return {arm.name: found[arm.name] for arm in arms}
 
 

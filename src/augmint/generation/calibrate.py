@@ -40,7 +40,7 @@ class Calibration:
         weights, bias: ``[F, K]``, ``[F]`` of the fold models (one model where data is plenty); their logits are averaged.
         slope, offset: Platt's correction of that mean.
         report: ``raw`` and ``calibrated`` (each ``ece``, ``brier``, ``auc``), ``bins`` (``p``, ``freq``, ``n``), ``raw_bins``,
-            ``num_real``, ``num_fake``. Reals and fakes weigh the same in all of it, whatever their numbers.
+            ``num_real``, ``num_fake``, and ``fitted`` = false where there was too little to fit. Reals and fakes weigh the same in all of it, whatever their numbers.
         fake_probability: ``[N]`` probabilities of the fakes of the fit, each from models that did not see it.
     """
 
@@ -132,6 +132,7 @@ def _uninformed(x: F64, y: Bools, w: F64) -> Calibration:
     k = x.shape[1]
     half = np.full(len(x), 0.5)
     report = _report(_sigmoid(x[:, 0]), half, y, w) if y.any() and not y.all() else {}
+    report |= {"fitted": False, "num_real": int(y.sum())}
     return Calibration(np.zeros(k), np.ones(k), np.zeros((1, k)), np.zeros(1), 1.0, 0.0, report, half[~y])
 
 

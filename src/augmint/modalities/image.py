@@ -85,7 +85,12 @@ class ImageModality:
         return Sample(ref.id, images.read(ref.path), ref.label, meta=ref.meta, origin=origin)
 
     def apply(self, plan: Plan, data: U8) -> U8:
-        """What a plan makes of one picture, at the picture's own size."""
+        """What a plan makes of one picture, at the picture's own size.
+
+        A picture whose rim is transparent somewhere is cut out of its surroundings: beyond its edges is nothing, not its mirror image.
+        """
+        if plan.border == "reflect" and data.shape[2] == 4 and _is_cut_out(data):
+            plan = replace(plan, border="zero")
         return run_cv.apply(plan, data)
 
     def sink(self, out: Path, *, layout: str) -> FolderSink:
@@ -153,6 +158,11 @@ class ImageModality:
             f'<img src="data:image/png;base64,{coded}" width="{width}" height="{height}" '
             f'alt="{title}" title="{title}" loading="lazy"{style}>'
         )
+
+
+def _is_cut_out(x: U8) -> bool:
+    alpha = x[:, :, 3]
+    return bool(min(alpha[0].min(), alpha[-1].min(), alpha[:, 0].min(), alpha[:, -1].min()) == 0)
 
 
 def _title(text: str) -> U8 | None:

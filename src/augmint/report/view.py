@@ -135,6 +135,8 @@ def calibration(row: Row | None) -> dict[str, Any] | None:
     """Reliability diagram and the three scores, raw and calibrated."""
     if not row:
         return None
+    if row.get("fitted") is False:
+        return {"figures": [], "scores": [], "too_few": int(row.get("num_real") or 0)}
     states = [(name, row.get(name) or {}) for name in ("raw", "calibrated")]
     found = {name: state.get("bins") or () for name, state in states}
     found["calibrated"] = found["calibrated"] or row.get("bins") or ()
@@ -159,7 +161,7 @@ def calibration(row: Row | None) -> dict[str, Any] | None:
         )
         if number(states[0][1], key) is not None or number(states[1][1], key) is not None
     ]
-    return {"figures": drawn, "scores": scores} if drawn or scores else None
+    return {"figures": drawn, "scores": scores, "too_few": None} if drawn or scores else None
 
 
 def _points(bins: Iterable[Row]) -> tuple[tuple[float, float, float], ...]:

@@ -7,13 +7,13 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar
 
-from augmint.core.errors import UserError
+from augmint.core.errors import Interrupted, UserError
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -40,14 +40,25 @@ def quiet_worker() -> None:
 
 
 def ordered_map(
-    fn: Callable[[A], B], items: Iterable[A], *, workers: int = 0, name: Callable[[A], str] = str
+    fn: Callable[[A], B],
+    items: Iterable[A],
+    *,
+    workers: int = 0,
+    name: Callable[[A], str] = str,
+    stop: object = False,
 ) -> Iterator[B]:
     """``fn`` of every item, lazily and in order; at most four items a worker are in flight.
+
+    Close it (`contextlib.closing`) where an error may end the loop over it: that ends the workers too, and what they are at.
 
     Args:
         fn: a picklable function of one item.
         workers: processes; 0 = one a core, 1 = in this process.
         name: what to call an item when its worker fails.
+        stop: becomes true when somebody asks to stop; looked at while waiting for a worker.
+
+    Raises:
+        Interrupted: when ``stop`` has become true.
     """
     workers = workers or cores()
     if workers == 1:
@@ -60,12 +71,20 @@ def ordered_map(
                 with _main_hidden(fn):
                     waiting.append((name(item), pool.submit(fn, item)))
                 if len(waiting) >= 4 * workers:
-                    yield _result(*waiting.popleft())
+                    yield _result(*waiting.popleft(), stop)
             while waiting:
-                yield _result(*waiting.popleft())
-        finally:
-            for _, future in waiting:
-                future.cancel()
+                yield _result(*waiting.popleft(), stop)
+        except BaseException:
+            _end(pool)
+            raise
+
+
+def _end(pool: ProcessPoolExecutor) -> None:
+    """End the workers now: nobody will ask for what they are at. They write files under a temporary name, so nothing is half done."""
+    processes = list((pool._processes or {}).values())
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in processes:
+        process.terminate()
 
 
 @contextmanager
@@ -89,8 +108,11 @@ def _main_hidden(fn: Callable[..., object]) -> Iterator[None]:
             setattr(main, k, value)
 
 
-def _result(name: str, future: Future[B]) -> B:
+def _result(name: str, future: Future[B], stop: object) -> B:
     try:
+        while not wait((future,), timeout=0.2).done:
+            if stop:
+                raise Interrupted("stopped; what was finished is kept", mend="run the same command to go on")
         return future.result()
     except UserError:
         raise

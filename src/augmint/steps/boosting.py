@@ -126,7 +126,9 @@ class Boost:
     def _told(self) -> list[str]:
         p = self.prepared
         lines = [
-            f"{len(p.data)} samples ({p.data.layout}), {p.num_classes} classes, pool of {len(p.pool_x)}, grid {p.codec.grid.size}",
+            f"{len(p.data)} samples ({p.data.layout}), {p.num_classes} classes, "
+            + (f"pool of {len(p.pool_x)}, " if len(p.pool_x) else "")
+            + f"grid {p.codec.grid.size}",
             *p.notes,
         ]
         if p.has_task:

@@ -186,7 +186,17 @@ def _predictions(
     progress({"stage": "prove", "done": len(found), "total": len(chosen)})
     left = [a for a in chosen if a.name not in found]
     workers = config.workers or cores()
-    run(task, left, seeds=config.seeds, seed=seed, steps=steps, probe=config.probe, workers=workers, tick=tick)
+    run(
+        task,
+        left,
+        seeds=config.seeds,
+        seed=seed,
+        steps=steps,
+        probe=config.probe,
+        workers=workers,
+        stop=stop,
+        tick=tick,
+    )
     return {a.name: found[a.name] for a in chosen}, {a.name: spent[a.name] for a in chosen}
 
 

@@ -36,6 +36,8 @@ SHOWN = ("v_loss", "g_loss", "aug_p", "fid", "precision", "recall")
 TOP_WIDTH = {"nano": 128, "small": 256}
 FEWEST_STEPS = 200
 """With fewer, nothing is learned and no verdict would mean anything: a budget that is too short is exceeded, and told."""
+FEW_STEPS = 600
+"""With fewer, pictures are still blots on most data: told, with what would help."""
 SURE = 0.5
 """Pool samples that the verifier is less sure of than this do not train the generator."""
 
@@ -162,7 +164,9 @@ def fit(
     )
     state = State.fresh(generator, verifier, config.lr)
     schedule = replace(schedule, steps=_steps(run, state, data, schedule, config.steps, seconds))
-    _resume(run, state)
+    for text in (_short(run, schedule.steps, config), _resume(run, state, schedule.steps)):
+        if text:
+            progress({"stage": "train", "note": text})
 
     def row(figures: dict[str, Any]) -> None:
         # After a return to a checkpoint steps come again: what they gave before is dropped.
@@ -275,17 +279,32 @@ def _steps(run: Run, state: State, data: Data, schedule: Schedule, wanted: int |
         # The most that was of use here; past it a small set is only learned by heart.
         cap = max(500, 60 * len(data.x) // schedule.batch * 10)
         steps = int(min(cap, max(FEWEST_STEPS, 0.92 * seconds / per_step)))
+        run.choose("step_seconds", round(per_step, 4), "measured on a copy at the start")
         run.choose("steps", steps, f"{seconds:.0f} s at {1000 * per_step:.0f} ms a step, {FEWEST_STEPS} to {cap:,}")
     return int(run.chosen("steps"))
 
 
-def _resume(run: Run, state: State) -> None:
-    """Go on from the last checkpoint; figures of steps after it are dropped, for they will come again."""
+def _short(run: Run, steps: int, config: TrainConfig) -> str:
+    """A word on a budget that is too short to learn much, and what to do about it."""
+    if config.steps is not None or steps >= FEW_STEPS:
+        return ""
+    longer = FEW_STEPS * float(run.chosen("step_seconds"))
+    text = (
+        f"{steps} steps are few: expect rough samples. The GAN would need about {longer / 60:.1f} minutes to itself on this machine "
+        f"as busy as it is, so give more --time; a smaller --grid is cheaper, too"
+    )
+    run.log(text)
+    return text
+
+
+def _resume(run: Run, state: State, steps: int) -> str:
+    """Go on from the last checkpoint, and say so; figures of steps after it are dropped, for they will come again."""
     last = checkpoint.find(run / "checkpoints", "last")
     if last is None:
         write_jsonl(run / "metrics.jsonl", [])
-        return
+        return ""
     state.load(last)
     rows = [r for r in read_jsonl(run / "metrics.jsonl") if r["step"] <= state.step]
     write_jsonl(run / "metrics.jsonl", rows)
     run.log(f"resumed at step {state.step}")
+    return f"step {state.step} of {steps} was saved: going on from there"
