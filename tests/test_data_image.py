@@ -347,6 +347,17 @@ def test_labels_that_would_meet_stay_apart(tmp_path: Path) -> None:
     assert read(tmp_path).counts == {label: 1 for label in ("a/b", "a_b", "a:b", "../../etc", "con")}
 
 
+def test_made_samples_go_to_the_class_folder_that_the_reals_have(tmp_path: Path) -> None:
+    images.write(tmp_path / "in" / "why? a:b" / "a.png", noise(4, 4))
+    data = read(tmp_path / "in")
+    sink = MODALITY.sink(tmp_path / "out", layout="class-folders")
+    sink.copy(data.refs[0])
+    for name in ("synthetic-0", "why? a:b/a.aug0.png"):
+        assert sink.write(Sample(name, noise(4, 4), "why? a:b")).parent == Path("why? a:b")
+    (tmp_path / "out" / "metadata.jsonl").unlink()
+    assert read(tmp_path / "out").counts == {"why? a:b": 3}
+
+
 def test_two_samples_do_not_share_a_file(tmp_path: Path) -> None:
     sink = MODALITY.sink(tmp_path, layout="flat")
     sink.write(Sample("a.png", noise(4, 4)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time as clock
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,7 +13,7 @@ from typing import Any
 from augmint.core import config as c
 from augmint.core.doctor import Health, examine
 from augmint.core.errors import Interrupted, UserError
-from augmint.core.run import Run, check_apart, check_output, read_json, stop_on_signal, write_json
+from augmint.core.run import Run, check_apart, check_output, read_json, stop_on_signal, sweep, write_json
 from augmint.core.types import Dataset, Modality, Sample, Skipped
 from augmint.evaluation.proof import Proof
 from augmint.generation.draw import Gan
@@ -25,7 +26,7 @@ from augmint.steps.boosting import Boost
 from augmint.steps.comparing import compare
 from augmint.steps.gan import train_gan
 from augmint.steps.handwriting import DEMO_DRAW, write_digits
-from augmint.steps.prepare import FOLDS, prepare, sealed_name
+from augmint.steps.prepare import FOLDS, left_out, nothing_usable, prepare, sealed_name
 from augmint.steps.results import Progress, Result, quiet
 from augmint.steps.synthesis import synthesise, told
 from augmint.transforms.recipe import Recipe
@@ -110,14 +111,22 @@ def augment(
         return Result(
             [f"would write {counts['real']} real and {counts['augmented']} augmented samples to {out}"], counts
         )
-    target = Path(out)
+    target, started = Path(out), clock.perf_counter()
     check_output(target, ours=".augmint")
-    (target / ".augmint").mkdir(parents=True, exist_ok=True)
-    sink, started = samples.modality.sink(target, layout=samples.layout), clock.perf_counter()
+    samples = samples.usable(strict=True) if chosen.strict else samples
+    if not any(len(samples.subset([i]).usable()) for i in range(len(samples))):  # stops at the first good one
+        raise nothing_usable(samples.usable())
+    # While this folder is there OUT is unfinished; it holds what would make another command mix two sets.
+    unfinished = Run.open(
+        target / ".augmint",
+        verb="augment",
+        config={"variants": chosen.variants, "seed": chosen.seed, "recipe": recipe.to_dict()},
+        inputs=_inputs(samples, None),
+    )
+    sweep(target)
+    sink = samples.modality.sink(target, layout=samples.layout)
     with stop_on_signal() as stop:
-        rows = output.copy_reals(samples, sink, progress)
-        skipped = []
-        for row in augment_all(
+        made = augment_all(
             mine,
             recipe,
             sink,
@@ -126,23 +135,32 @@ def augment(
             workers=chosen.workers,
             stop=stop,
             progress=progress,
-        ):
+        )
+        new: output.Rows = []
+        broken: list[Skipped] = []
+        for row in made:
             if isinstance(row, Skipped):
-                skipped.append(row)
+                broken.append(row)
             else:
-                rows.append(row)
+                new.append(row)
         if stop:
             raise Interrupted(
                 "stopped while augmenting", where=target, mend="the same command starts over and gives the same files"
             )
+        others = samples.with_refs([r for r in samples.refs if r.part not in (None, "train")]).usable()
+        skipped = (*others.skipped, *broken)
+        lost = {s.where for s in skipped}
+        rows = output.copy_reals(samples.with_refs([r for r in samples.refs if r.id not in lost]), sink, progress)
+    counts = {"real": len(rows), "augmented": len(new)}
     sink.close()
-    output.write_manifest(target, rows)
-    (target / ".augmint").rmdir()
+    output.write_manifest(target, [*rows, *new])
+    (unfinished / "config.yaml").unlink(missing_ok=True)
+    shutil.rmtree(unfinished.path)  # run.json last: a kill in between leaves what the same command takes up
     lines = [
-        f"wrote {counts['real']} real and {len(rows) - counts['real']} augmented samples ({recipe.name}) to {target} "
+        f"wrote {counts['real']} real and {counts['augmented']} augmented samples ({recipe.name}) to {target} "
         f"in {clock.perf_counter() - started:.1f} s"
     ]
-    return Result([*lines, *[f"left out {s.where}: {s.reason}" for s in skipped]], counts, target)
+    return Result([*lines, *left_out(skipped)], counts, target)
 
 
 def train(

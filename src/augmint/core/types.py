@@ -63,6 +63,9 @@ class Skipped:
     reason: str
     mend: str = ""
 
+    def __str__(self) -> str:
+        return f"{self.where}: {self.reason}" + (f"; to mend it: {self.mend}" if self.mend else "")
+
 
 @dataclass(frozen=True, slots=True)
 class Scan:

@@ -25,9 +25,11 @@ def cores() -> int:
 
 
 def quiet_worker() -> None:
-    """One thread a worker: the pool is the parallelism. Signals are the parent's business."""
+    """One thread a worker: the pool is the parallelism. Signals are the parent's business, and its end is theirs."""
     import signal
+    from threading import Thread
 
+    Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # Libraries that are loaded later read these; those that are loaded already are told.
@@ -37,6 +39,14 @@ def quiet_worker() -> None:
         sys.modules["cv2"].setNumThreads(0)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
+
+
+def _end_with_parent() -> None:
+    """A worker waits for work at a pipe that it holds open itself: nothing else tells it that its parent was killed."""
+    parent = mp.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def ordered_map(

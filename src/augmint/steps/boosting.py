@@ -11,7 +11,7 @@ from typing import Any
 from augmint.core import rng
 from augmint.core.config import BoostConfig, GenerateConfig, TrainConfig
 from augmint.core.errors import Interrupted
-from augmint.core.run import Run, check_output, read_json, write_json, write_text
+from augmint.core.run import Run, check_output, read_json, sweep, write_json, write_text
 from augmint.core.types import Dataset, Ref, Sample, Skipped
 from augmint.data.split import Fold
 from augmint.evaluation.paired import smallest_provable
@@ -90,6 +90,8 @@ class Boost:
         fresh = not (self.run / "run.json").exists()
         if fresh:
             check_output(self.out)
+        else:
+            sweep(self.out)
         self.run = Run.open(self.run.path, verb="boost", config=kept, inputs=inputs)
         if fresh:
             where = f" --unlabelled {self.pool.root}" if self.pool else ""
