@@ -5,7 +5,7 @@ expected calibration error of at most .03 with 400 held-out reals, a Brier score
 least .8 with 400 and with 50, and curation never raises the Fréchet distance to unseen reals beyond its interval, keeps every
 class's number exactly, and leaves its filter off where it does not help.
 
-Every data set is divided into reals to train on, to calibrate with, for curation's own proof (the third split), and to judge with:
+Every seed divides the data set anew: reals to train on, to calibrate with, for curation's own proof (the third split), to judge with:
 error, Brier score and AUC are those of the judging reals against fresh synthetic samples, which no fit has seen. What a
 perfectly calibrated forecast would show with as many samples stands beside the error (``floor``). Each calibration is
 fitted with the verifier's rebuild score and without. A GAN of a quarter of the steps stands beside each: the verifier tells its
@@ -71,7 +71,7 @@ class Reals:
 
 @dataclass(frozen=True)
 class Case:
-    """A data set and its four parts."""
+    """A data set, and its four parts of one seed."""
 
     name: str
     data: Dataset
@@ -102,18 +102,38 @@ def letters() -> Iterator[Sample]:
         yield Sample(f"{LETTERS[c]}/{font:04d}.png", found.pixels[font, c, :, :, None], LETTERS[c])
 
 
-def case(root: Path, name: str, samples: Callable[[], Iterator[Sample]], sizes: tuple[int, int, int]) -> Case:
-    """Written to disk, read as the product reads it, and divided: ``sizes`` for fit, calibration and third split, the rest judges."""
+@dataclass(frozen=True)
+class Source:
+    """A data set on the grid, and how many of its samples train, calibrate and form the third split; the rest judges."""
+
+    name: str
+    data: Dataset
+    reals: Reals
+    sizes: tuple[int, int, int]
+
+    def divided(self, seed: int) -> Case:
+        """Another division for every seed, for five GANs on one division would be five looks at one choice of reals."""
+        order = rng.permutation(rng.key("curation", self.name, seed), len(self.reals.x))
+        parts = [Reals(self.reals.x[i], self.reals.y[i]) for i in np.split(order, np.cumsum(self.sizes))]
+        return Case(self.name, self.data, *parts)
+
+
+def source(root: Path, name: str) -> Source:
+    """Written to disk, and read as the product reads it."""
+    samples, sizes = SOURCES[name]
     if not root.exists():
         sink = get("image").sink(root, layout="class-folders")
         for sample in samples():
             sink.write(sample)
         sink.close()
     data = read(root)
-    x, y = data.encode(data.modality.fit(data, size=SIDE)), data.labels
-    order = rng.permutation(rng.key("curation", name), len(x))
-    parts = [Reals(x[i], y[i]) for i in np.split(order, np.cumsum(sizes))]
-    return Case(name, data, *parts)
+    return Source(name, data, Reals(data.encode(data.modality.fit(data, size=SIDE)), data.labels), sizes)
+
+
+SOURCES: dict[str, tuple[Callable[[], Iterator[Sample]], tuple[int, int, int]]] = {
+    "digits": (digits, (400, 400, 200)),
+    "glyphs": (letters, (1000, 400, 400)),
+}
 
 
 # -- one GAN ---------------------------------------------------------------------------------------------------------
@@ -304,17 +324,16 @@ def main() -> int:
     parser.add_argument("--home", type=Path, help="keep the GANs here, and do not train them again")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    sources = {"digits": (digits, (500, 400, 200)), "glyphs": (letters, (1000, 400, 400))}
     gans: list[Row] = []
     rows: list[Row] = []
     kept: list[Row] = []
     for name in args.data.split(","):
         with TemporaryDirectory() as scratch:
             home = (args.home or Path(scratch)) / name
-            data = case(home / "data", name, *sources[name])
+            data = source(home / "data", name)
             for seed in range(args.seeds):
                 for steps in (args.steps, args.steps // SHORT):
-                    found = one_gan(home / f"{seed}-{steps}", data, steps, seed)
+                    found = one_gan(home / f"{seed}-{steps}", data.divided(seed), steps, seed)
                     gans.append(found[0])
                     rows += found[1]
                     kept += found[2]
