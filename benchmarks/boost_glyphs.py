@@ -24,9 +24,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from draws import Row, against, asked, boosted, levels, over_draws, told, verdicts
+from draws import Row, against, asked, boosted, levels, told, verdicts
 from glyphs import Glyphs, glyphs, write_glyphs
-from tables import Bar, publish
+from tables import Bar, over_draws, publish
 
 from augmint.evaluation.proof import Proof
 from augmint.modalities import get

@@ -8,8 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-from tables import cpu_seconds
+from tables import cpu_seconds, over_draws
 
 from augmint.core.run import read_json
 from augmint.evaluation.proof import Proof
@@ -51,15 +50,6 @@ def asked(proofs: Sequence[Proof], question: str) -> list[Row]:
 
 def told(found: Sequence[Row]) -> str:
     return ", ".join(f"{v['verdict']} {v['effect']:+.2f}" for v in found)
-
-
-def over_draws(effects: Sequence[float]) -> tuple[float, float, float]:
-    """Mean of the draws' effects and its 95 % t interval; a draw is one observation, whatever its own interval."""
-    from scipy.stats import t
-
-    mean, num = float(np.mean(effects)), len(effects)
-    half = float(t.ppf(0.975, num - 1) * np.std(effects, ddof=1) / np.sqrt(num)) if num > 1 else np.inf
-    return mean, mean - half, mean + half
 
 
 def levels(proofs: Sequence[Proof], numbers: Sequence[int]) -> list[Row]:

@@ -11,7 +11,7 @@ import torch
 import augmint as am
 from augmint.core.errors import UserError
 from augmint.core.types import Sample
-from augmint.generation.dials import Dials, invert, num_stages
+from augmint.generation.dials import Dials, invert
 from test_contract import TINY, TRAIN, write_images
 from test_draw import CLASSES, made
 
@@ -37,7 +37,7 @@ def test_a_neutral_dial_changes_nothing() -> None:
 @torch.no_grad()
 def test_likeness_goes_from_the_sample_itself_to_anything_of_the_class() -> None:
     gan, z, y, means = parts()
-    like = torch.randn(num_stages(gan.generator), means.shape[1], generator=torch.Generator().manual_seed(1))
+    like = torch.randn(gan.generator.num_stages, means.shape[1], generator=torch.Generator().manual_seed(1))
     free = Dials().steer(gan.generator, z, y, means)
     for strength in (0.0, 0.3, 1.0):
         w = Dials(like=like, strength=strength).steer(gan.generator, z, y, means)
@@ -47,7 +47,7 @@ def test_likeness_goes_from_the_sample_itself_to_anything_of_the_class() -> None
 @torch.no_grad()
 def test_style_replaces_the_finer_stages_only() -> None:
     gan, z, y, means = parts()
-    num = num_stages(gan.generator)
+    num = gan.generator.num_stages
     own = Dials(quality=0.4).steer(gan.generator, z, y, means)
     other = Dials(quality=0.4).steer(gan.generator, z, torch.full_like(y, 2), means)
     by_class = Dials(quality=0.4, style=2).steer(gan.generator, z, y, means)
@@ -98,6 +98,16 @@ def test_a_walk_is_closed_even_and_goes_by_its_stops() -> None:
     np.testing.assert_allclose(frames[::16], stops, atol=1e-5)
     assert {s.label for s in gan.walk(8, label="dog")} == {"dog"}
     assert [s.label for s in gan.walk(6)] == [c for c in CLASSES for _ in range(2)]
+
+
+def test_a_walk_obeys_the_dials() -> None:
+    """At strength 0 it stays at the sample it is like; in the style of its own class it is the walk itself."""
+    gan = made()
+    like, _ = gan.dials(like=Sample("mine", gan.draw(np.array([2]), seed=3)[0], "owl"), strength=0.0)
+    still = np.stack([s.data for s in gan.walk(8, dials=like)])
+    np.testing.assert_allclose(still, np.broadcast_to(still[0], still.shape), atol=1e-5)
+    own, free = (gan.walk(8, label="dog", dials=d) for d in (Dials(style=1), Dials()))
+    np.testing.assert_allclose([s.data for s in own], [s.data for s in free], atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["quality", "strength"])

@@ -54,7 +54,7 @@ def test_onnx_graphs_equal_the_networks_for_any_number_of_samples(name: str) -> 
     channels, shape, _ = NETS[name]
     generator, verifier = nets(*NETS[name])
     z, y, x = torch.zeros(2, 64), torch.zeros(2, dtype=torch.long), torch.zeros(2, channels, *shape)
-    maker, judging = export._Maker(generator), export._Judging(verifier)
+    maker, judging = export._Making(generator), export._Judging(verifier)
     outputs = ["score", "logits", "features", "rebuilt"]
     made = session(export.to_onnx(maker, {"z": z, "y": y}, ["x"]))
     judged = session(export.to_onnx(judging, {"x": x, "y": y}, outputs))

@@ -80,3 +80,25 @@ def test_scope_method_trains_a_generator_a_seed_and_says_so_beforehand(
     assert read_json(tmp_path / "out.run" / "eval" / "registered.json")["plan"]["scope"] == proof.scope
     assert {"synthetic", "verifier"} <= {a["name"] for a in proof.arms}
     assert "unfiltered" not in {a["name"] for a in proof.arms}
+
+
+def test_the_time_of_the_experiment_counts_every_arm_that_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told before there is a GAN, as so many steps of so many plain arms; held against the arms of the finished proof."""
+    monkeypatch.setitem(MODALITIES, "signal", "toys:Signals")
+    data = am.read(write_signals(tmp_path / "data", per_class=24), modality="signal")
+    quick: dict[str, Any] = {
+        "workers": 1,
+        "time": 500.0,
+        "steps": 6,
+        "batch": 8,
+        "probe_steps": 5,
+        "seeds": 3,
+        "folds": 2,
+    }
+    am.boost(data, out=tmp_path / "out", variants=1, **quick)
+    told = read_json(tmp_path / "out.run" / "choices.json")["proof_seconds"]["reason"]
+    arms = read_json(tmp_path / "out.run" / "eval" / "registered.json")["plan"]["arms"]
+    trained = sum({"train": 1.0, "backbone": 1.5}.get(a["method"], 0.0) for a in arms)
+    assert "backbone" in {a["method"] for a in arms} and told == f"5 steps of {trained:.0f} arms"

@@ -234,7 +234,7 @@ def generate(
         return Result([f"would make {num} samples of {len(classes)} classes and write them to {target}"], {"num": num})
     check_output(target)
     if chosen.walk:
-        frames = gan.walk(num, label=label, quality=chosen.quality, seed=chosen.seed)
+        frames = gan.walk(num, label=label or own, dials=dials, seed=chosen.seed)
         rows = output.write_walk(frames, gan.modality, target)
         return Result([f"wrote a walk of {len(rows)} frames to {target}"], {"num": len(rows)}, target)
     made = synthesise(

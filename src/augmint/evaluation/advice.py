@@ -94,7 +94,7 @@ def _on_verifier(proof: Proof) -> list[str]:
     title, (low, high) = next(a["title"] for a in proof.arms if a["name"] == best["a"]), best["ci95"]
     return [
         f"The verifier has learned more than the set can teach: {title} reaches {mean[best['a']]:.1f} % ({low:+.1f} to {high:+.1f} "
-        f"against the best classic arm). Use it: `gan.classify(x)`, or start from `gan.verifier.as_backbone()`."
+        f"against the best classic arm). Use it: gan.classify(x), or start from gan.verifier.as_backbone()."
     ]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from augmint.core.rng import torch_seed
 from augmint.core.types import F32, I64
+from augmint.evaluation.probes import pace
 
 TRUNK_LR, HEAD_LR = 1e-4, 3e-3
 
@@ -31,17 +31,16 @@ def finetuned(
     Args:
         backbone: from ``[B, C, *shape]`` to features ``[B, D]``; it is not changed.
         batches: step to samples ``[S, B, C, *shape]`` and classes ``[S, B]``: the batches of the stacked probes.
-        steps: gradient steps of Adam, warmed up and brought to zero by a cosine as the probes are; the trunk learns more
+        steps: gradient steps of Adam, at the `pace` of the probes; the trunk learns more
             slowly than the new layer, which starts from nothing.
     """
     nets = [_with_head(backbone, num_classes, torch_seed("backbone-head", seed, s), test_x) for s in range(num)]
     optims = [_optimiser(net) for net in nets]
     for step in range(steps):
         x, y = batches(step)
-        scale = min(1.0, (step + 1) / max(1, steps // 20)) * 0.5 * (1 + math.cos(math.pi * step / steps))
         for s, (net, optim) in enumerate(zip(nets, optims, strict=True)):
             for group, lr in zip(optim.param_groups, (TRUNK_LR, HEAD_LR), strict=True):
-                group["lr"] = lr * scale
+                group["lr"] = lr * pace(step, steps)
             optim.zero_grad(set_to_none=True)
             torch.autograd.backward(F.cross_entropy(net(x[s]), y[s]))
             optim.step()

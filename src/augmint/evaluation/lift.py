@@ -166,7 +166,7 @@ def run(
     found = {}
     workers = min(workers, max(1, len(units)))
     made = ordered_map(_run_unit, units, workers=workers, name=lambda u: f"arm '{u.arm.name}'", stop=stop)
-    with closing(made) as results:  # type: ignore[type-var]
+    with closing(made) as results:
         for unit, (pred, seconds) in zip(units, results, strict=True):
             found[unit.arm.name] = pred
             if tick:

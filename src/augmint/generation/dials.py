@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from augmint.core import rng
 from augmint.core.errors import UserError
-from augmint.models.generator import Z_DIM
+from augmint.models.generator import Z_DIM, Maker
 from augmint.models.verifier import Judge
 
 PULL = 0.75
@@ -52,12 +52,12 @@ class Dials:
         """Whether nothing is steered."""
         return self.quality == 0 and self.like is None and self.style is None
 
-    def steer(self, generator: nn.Module, z: Tensor, y: Tensor, means: Tensor) -> Tensor:
+    def steer(self, generator: Maker, z: Tensor, y: Tensor, means: Tensor) -> Tensor:
         """``w [N, stages, D]`` of latents ``[N, 64]`` and classes ``[N]``; ``means [K, D]`` is each class's mean ``w``."""
-        pull, num = 1.0 - PULL * self.quality, num_stages(generator)
+        pull, num = 1.0 - PULL * self.quality, generator.num_stages
 
         def mapped(label: Tensor) -> Tensor:
-            w: Tensor = generator.mapping(z, label)  # type: ignore[operator]
+            w = generator.to_w(z, label)
             return (means[label] + pull * (w - means[label]))[:, None].expand(-1, num, -1)
 
         w = mapped(y)
@@ -70,12 +70,7 @@ class Dials:
         return w
 
 
-def num_stages(generator: nn.Module) -> int:
-    """Stages that can take a ``w`` of their own; a generator that does not say has one."""
-    return int(getattr(generator, "num_stages", 1))
-
-
-def invert(generator: nn.Module, verifier: Judge, x: Tensor, label: int) -> Tensor:
+def invert(generator: Maker, verifier: Judge, x: Tensor, label: int) -> Tensor:
     """The ``w [stages, D]`` whose sample comes nearest to ``x [C, *shape]``: found by gradient descent, not by an encoder.
 
     Starts from the nearest of 64 of the class's own ``w`` and moves each stage's by Adam, so that both the values and the
@@ -85,8 +80,8 @@ def invert(generator: nn.Module, verifier: Judge, x: Tensor, label: int) -> Tens
     y = torch.full((STARTS,), label)
     z = torch.from_numpy(rng.normal(rng.key("inversion", label), np.arange(STARTS * Z_DIM)).astype(np.float32))
     with torch.no_grad():
-        own: Tensor = generator.mapping(z.reshape(STARTS, Z_DIM), y)  # type: ignore[operator]
-        made = generator.synthesise(own)  # type: ignore[operator]
+        own = generator.to_w(z.reshape(STARTS, Z_DIM), y)
+        made = generator.synthesise(own)
         wanted, found = verifier.features(x[None]), verifier.features(made)
         scale = made.var(0).mean().clamp(min=1e-4), found.var(0).mean().clamp(min=1e-4)
 
@@ -97,11 +92,11 @@ def invert(generator: nn.Module, verifier: Judge, x: Tensor, label: int) -> Tens
 
     mean, spread = own.mean(0), own.std(0).clamp(min=1e-3)
     best = own[distance(made, found).argmin()]
-    w = best.expand(1, num_stages(generator), -1).clone().requires_grad_(True)
+    w = best.expand(1, generator.num_stages, -1).clone().requires_grad_(True)
     optimiser = torch.optim.Adam([w], lr=LR)
     for step in range(STEPS):
         optimiser.param_groups[0]["lr"] = LR * (1 - step / STEPS)
-        sample = generator.synthesise(w)  # type: ignore[operator]
+        sample = generator.synthesise(w)
         far = F.mse_loss((w - mean) / spread, torch.zeros_like(w))
         loss = distance(sample, verifier.features(sample)).sum() + STAY * far
         (w.grad,) = torch.autograd.grad(loss, w)

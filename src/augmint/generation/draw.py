@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from augmint.core import rng
 from augmint.core.errors import UserError, did_you_mean
 from augmint.core.run import read_json, write_json
 from augmint.core.types import F32, I64, Codec, Modality, Ref, Sample
 from augmint.generation.dials import Dials, invert, walk
-from augmint.models.generator import Z_DIM
+from augmint.models.generator import Z_DIM, Maker
 from augmint.models.verifier import Judge
 from augmint.training import checkpoint
 from augmint.training.fit import networks
@@ -71,7 +71,7 @@ class Gan:
         modality: Modality,
         codec: Codec,
         classes: Sequence[str],
-        generator: nn.Module,
+        generator: Maker,
         verifier: Judge,
         *,
         known: Known | None = None,
@@ -128,15 +128,15 @@ class Gan:
         x = self.draw(y, seed=seed, dials=dials) if source == "generator" else self.verifier_draw(y, seed=seed)
         return self._told(x, y, seed)
 
-    def walk(self, num: int, *, label: str | None = None, quality: float = 0.0, seed: int = 0) -> list[Sample]:
+    def walk(self, num: int, *, label: str | None = None, dials: Dials = NEUTRAL, seed: int = 0) -> list[Sample]:
         """``num`` samples at even steps on a closed walk: through four samples of a class, or one of every class."""
         classes = self.numbers(label)
         stops = np.array(classes * (1 if len(classes) > 1 else 4), dtype=np.int64)
         y, z = torch.from_numpy(stops), torch.from_numpy(_latents(stops, seed))
         with torch.no_grad():
-            keys = Dials(quality=quality).steer(self.generator, z, y, self._class_means())
+            keys = dials.steer(self.generator, z, y, self._class_means())
         at = torch.from_numpy(stops[np.arange(num) * len(stops) // num])
-        x = _in_chunks(lambda w, _: self.generator.synthesise(w).clamp(-1, 1), walk(keys, num), at)  # type: ignore[operator]
+        x = _in_chunks(lambda w, _: self.generator.synthesise(w).clamp(-1, 1), walk(keys, num), at)
         return self._told(x, at.numpy(), seed)
 
     def dials(
@@ -202,9 +202,8 @@ class Gan:
         means = None if dials.is_neutral else self._class_means()
 
         def make(z: Tensor, y_part: Tensor) -> Tensor:
-            w = self.generator.mapping(z, y_part) if means is None else dials.steer(self.generator, z, y_part, means)  # type: ignore[operator]
-            out: Tensor = self.generator.synthesise(w)  # type: ignore[operator]
-            return out.clamp(-1, 1)
+            w = self.generator.to_w(z, y_part) if means is None else dials.steer(self.generator, z, y_part, means)
+            return self.generator.synthesise(w).clamp(-1, 1)
 
         return _in_chunks(make, torch.from_numpy(_latents(y, seed)), torch.from_numpy(y))
 
@@ -327,7 +326,7 @@ class Gan:
         means = []
         for c in range(max(1, len(self.classes))):
             y = np.full(n, c, dtype=np.int64)
-            means.append(self.generator.mapping(torch.from_numpy(_latents(y, 0)), torch.from_numpy(y)).mean(0))  # type: ignore[operator]
+            means.append(self.generator.to_w(torch.from_numpy(_latents(y, 0)), torch.from_numpy(y)).mean(0))
         return torch.stack(means)
 
 

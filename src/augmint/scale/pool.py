@@ -6,7 +6,7 @@ import multiprocessing as mp
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -56,7 +56,7 @@ def ordered_map(
     workers: int = 0,
     name: Callable[[A], str] = str,
     stop: object = False,
-) -> Iterator[B]:
+) -> Generator[B, None, None]:
     """``fn`` of every item, lazily and in order; at most four items a worker are in flight.
 
     Close it (`contextlib.closing`) where an error may end the loop over it: that ends the workers too, and what they are at.

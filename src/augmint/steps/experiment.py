@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from augmint.core import rng
 from augmint.core.config import BoostConfig, ProveVerb
@@ -45,7 +46,8 @@ def probe_steps(job: Run, prepared: Prepared, recipe: Recipe, config: ProveVerb 
         regime: Regime = prepared.regime  # type: ignore[assignment]
         task = task_of(prepared, recipe, Offered(prepared.folds[0]))
         named = None if task.pool_x is None else np.zeros(len(task.pool_x), np.int64)
-        full = replace(task, synthetic_x=task.fit_x, synthetic_all_x=task.fit_x, pool_y=named)
+        # As if there were a GAN already: the arms that need one take their time too.
+        full = replace(task, synthetic_x=task.fit_x, synthetic_all_x=task.fit_x, pool_y=named, backbone=nn.Identity())
         main = arms(full, regime, share=share(config, regime)[0], probe=config.probe)
         wanted = config.probe_steps or PROBE_STEPS
         each = _seconds_of_an_arm(task, config, wanted) * len(prepared.folds) / min(config.workers or cores(), cores())

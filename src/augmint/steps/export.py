@@ -16,17 +16,17 @@ from augmint.core.errors import UserError
 from augmint.core.run import read_json, read_jsonl, write_bytes, write_text
 from augmint.generation.draw import Gan
 from augmint.models.blocks import count_weights
-from augmint.models.generator import Z_DIM
+from augmint.models.generator import Z_DIM, Maker
 from augmint.models.verifier import Judge
 
 ONNX_PACKAGES = ("onnx", "onnxscript")
 MOST = 65_536  # samples a call; an upper end is what makes the exporter leave the number of samples open
 
 
-class _Maker(nn.Module):
+class _Making(nn.Module):
     """Latents and classes to samples in [-1, 1], as `Gan.draw` makes them."""
 
-    def __init__(self, generator: nn.Module) -> None:
+    def __init__(self, generator: Maker) -> None:
         super().__init__()
         self.generator = generator
 
@@ -70,7 +70,7 @@ def export(run: Path, gan: Gan, out: Path, *, onnx: bool) -> list[Path]:
         grid = gan.codec.grid
         z, y, x = torch.zeros(2, Z_DIM), torch.zeros(2, dtype=torch.long), torch.zeros(2, *grid.size)
         told = ["score", "logits", "features", "rebuilt"]
-        write_bytes(out / "generator.onnx", to_onnx(_Maker(gan.generator), {"z": z, "y": y}, ["x"]))
+        write_bytes(out / "generator.onnx", to_onnx(_Making(gan.generator), {"z": z, "y": y}, ["x"]))
         write_bytes(out / "verifier.onnx", to_onnx(_Judging(gan.verifier), {"x": x, "y": y}, told))
     write_text(out / "README.md", card(run, gan, onnx=onnx))
     return sorted(p for p in out.rglob("*") if p.is_file())

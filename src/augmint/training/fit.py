@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from augmint.core import rng
 from augmint.core.config import TrainConfig
@@ -22,7 +21,7 @@ from augmint.core.errors import Interrupted
 from augmint.core.run import Run, read_jsonl, write_jsonl
 from augmint.core.types import F32, I64, Grid, Modality
 from augmint.models.blocks import count_weights
-from augmint.models.generator import ArticleGenerator, Generator
+from augmint.models.generator import ArticleGenerator, Generator, Maker
 from augmint.models.verifier import ArticleVerifier, Judge, Verifier
 from augmint.scale.pool import cores
 from augmint.training import checkpoint, losses, semi
@@ -77,7 +76,7 @@ class Fitted:
         pool_y, pool_sure: label of each pool sample and how sure the verifier was, in [0, 1].
     """
 
-    generator: nn.Module
+    generator: Maker
     verifier: Judge
     x: F32
     y: I64
@@ -86,13 +85,13 @@ class Fitted:
     held_out_y: I64
 
 
-def networks(modality: Modality, size: str, grid: Grid, num_classes: int, *, seed: int) -> tuple[nn.Module, Judge]:
+def networks(modality: Modality, size: str, grid: Grid, num_classes: int, *, seed: int) -> tuple[Maker, Judge]:
     """Generator and verifier of a named size; the weights at the start follow from the seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(rng.torch_seed(seed, "weights"))
         own = getattr(modality, "networks", None)
         if own is not None:
-            made: tuple[nn.Module, Judge] = own(size, grid, num_classes)
+            made: tuple[Maker, Judge] = own(size, grid, num_classes)
             return made
         if size == "article":
             return (
@@ -286,9 +285,10 @@ def _steps(run: Run, state: State, data: Data, schedule: Schedule, wanted: int |
 
 def _short(run: Run, steps: int, config: TrainConfig) -> str:
     """A word on a budget that is too short to learn much, and what to do about it."""
-    if config.steps is not None or steps >= FEW_STEPS:
+    each = run.chosen("step_seconds")
+    if config.steps is not None or steps >= FEW_STEPS or each is None:
         return ""
-    longer = FEW_STEPS * float(run.chosen("step_seconds"))
+    longer = FEW_STEPS * float(each)
     text = (
         f"{steps} steps are few: expect rough samples. The GAN would need about {longer / 60:.1f} minutes to itself on this machine "
         f"as busy as it is, so give more --time; a smaller --grid is cheaper, too"
