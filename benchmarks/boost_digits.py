@@ -15,59 +15,39 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
 
-from tables import Bar, cpu_seconds, publish
+from draws import Row, asked, boosted, levels, told, verdicts
+from tables import Bar, publish
 
-from augmint.core.run import read_json
 from augmint.evaluation.proof import Proof
 from augmint.modalities import get
 from augmint.steps.handwriting import write_digits
-from augmint.verbs import boost
 
 LEAST_LIFT, MOST_SECONDS, FEWEST_SEEDS = 2.0, 240.0, 10
-Row = dict[str, Any]
 
 
-def one_draw(home: Path, draw: int, *, closed: bool, seconds: float) -> tuple[Proof, Row]:
+def one_draw(draw: int, *, closed: bool, seconds: float) -> tuple[Proof, Row]:
     """The main job on one draw of the digits, through the Python API; the proof and what it cost."""
-    per_class = 10 if closed else 5
-    data, pool = write_digits(home, get("image"), per_class=per_class, with_pool=not closed, draw=draw)
-    cpu, wall = cpu_seconds(), time.perf_counter()
-    result = boost(data, out=home / "boosted", unlabelled=pool, time=seconds, seed=draw)
-    cost = {"wall_s": time.perf_counter() - wall, "cpu_s": cpu_seconds() - cpu}
-    assert result.proof is not None
-    choices = read_json(home / "boosted.run" / "choices.json")
-    steps = {k: choices[k]["value"] for k in ("stage_1_steps", "steps", "probe_steps") if k in choices}
-    return result.proof, {**cost, **steps}
 
+    def write(home: Path) -> tuple[Path, Path | None]:
+        return write_digits(home, get("image"), per_class=10 if closed else 5, with_pool=not closed, draw=draw)
 
-def verdicts(draw: int, proof: Proof, cost: Row) -> list[Row]:
-    """One row a question."""
-    rows = []
-    for v in proof.verdicts:
-        row = {"draw": draw, "question": f"{v['a']} against {v['b']}", "verdict": v["verdict"], "effect": v["effect"]}
-        low, high = v["ci95"]
-        rows.append({**row, "low": low, "high": high, "p": v["p"], "seeds": proof.num_seeds, **cost})
-    return rows
+    return boosted(write, draw=draw, time=seconds)
 
 
 def bars(proofs: list[Proof], rows: list[Row], *, closed: bool) -> list[Bar]:
     """The claim, held against every draw."""
-    asked = {q: [v for p in proofs for v in p.verdicts if v["question"] == q] for q in ("classic", "synthetic")}
-    told = {q: ", ".join(f"{v['verdict']} {v['effect']:+.2f}" for v in found) for q, found in asked.items()}
+    classic, synthetic = asked(proofs, "classic"), asked(proofs, "synthetic")
     if closed:
-        ok = len(asked["synthetic"]) == len(proofs) and all(v["verdict"] != "HELPS" for v in asked["synthetic"])
-        return [Bar("synthetic against the best classic", "not HELPS", told["synthetic"], ok)]
-    helped = {q: bool(found) and all(v["verdict"] == "HELPS" for v in found) for q, found in asked.items()}
-    least = min((v["effect"] for v in asked["synthetic"]), default=0.0)
+        ok = len(synthetic) == len(proofs) and all(v["verdict"] != "HELPS" for v in synthetic)
+        return [Bar("synthetic against the best classic", "not HELPS", told(synthetic), ok)]
+    helped = [bool(found) and all(v["verdict"] == "HELPS" for v in found) for found in (classic, synthetic)]
+    least = min((v["effect"] for v in synthetic), default=0.0)
     slowest, seeds = max(r["wall_s"] for r in rows), min(p.num_seeds for p in proofs)
     return [
-        Bar("classic against none, every draw", "HELPS", told["classic"], helped["classic"]),
-        Bar("synthetic against the best classic, every draw", "HELPS", told["synthetic"], helped["synthetic"]),
+        Bar("classic against none, every draw", "HELPS", told(classic), helped[0]),
+        Bar("synthetic against the best classic, every draw", "HELPS", told(synthetic), helped[1]),
         Bar("its smallest effect in points", f">= {LEAST_LIFT}", f"{least:+.2f}", least >= LEAST_LIFT),
         Bar("fresh paired seeds", f">= {FEWEST_SEEDS}", str(seeds), seeds >= FEWEST_SEEDS),
         Bar("wall seconds of the slowest draw", f"<= {MOST_SECONDS:.0f}", f"{slowest:.0f}", slowest <= MOST_SECONDS),
@@ -83,33 +63,20 @@ def main() -> int:
     proofs: list[Proof] = []
     rows: list[Row] = []
     for draw in (numbers := [int(n) for n in args.draws.split(",")]):
-        with TemporaryDirectory() as scratch:
-            proof, cost = one_draw(Path(scratch), draw, closed=args.closed, seconds=args.time)
+        proof, cost = one_draw(draw, closed=args.closed, seconds=args.time)
         proofs.append(proof)
         rows += verdicts(draw, proof, cost)
         print(*rows[-2:], sep="\n", flush=True)
-    levels = [
-        {
-            "arm": arm["title"],
-            "kind": arm["kind"],
-            **{f"draw {n}": _level(p, arm["name"]) for n, p in zip(numbers, proofs, strict=True)},
-        }
-        for arm in proofs[0].arms
-    ]
     claim = (__doc__ or "").split("\n\n")[1].replace("\n", " ")
     name = "boost_digits_closed" if args.closed else "boost_digits"
     return publish(
         name,
         claim,
         bars(proofs, rows, closed=args.closed),
-        {"Verdicts": rows, "Accuracy of every arm, %": levels},
+        {"Verdicts": rows, "Accuracy of every arm, %": levels(proofs, numbers)},
         [sentence for p in proofs[:1] for sentence in (*p.sentences, *p.advice)],
         store=len(numbers) >= 3 and args.time == 150.0,
     )
-
-
-def _level(proof: Proof, name: str) -> float | None:
-    return next((a["mean"] for a in proof.arms if a["name"] == name), None)
 
 
 if __name__ == "__main__":

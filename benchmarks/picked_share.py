@@ -16,9 +16,8 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from scipy.stats import t
 from sklearn.datasets import load_digits
-from tables import Bar, cpu_seconds, publish
+from tables import Bar, cpu_seconds, over_draws, publish
 
 from augmint.core import rng
 from augmint.evaluation.arms import Arm, Task
@@ -72,15 +71,8 @@ def again(number: int, share: str) -> float:
     return lifts(task_of(number), [share], NEW_PROBES + number)[1][share]
 
 
-def interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Mean over draws and its 95 % interval."""
-    mean = float(np.mean(values))
-    half = float(t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
-    return mean, mean - half, mean + half
-
-
 def told(values: Sequence[float]) -> str:
-    return "{:+.2f} [{:+.2f}, {:+.2f}]".format(*interval(values))
+    return "{:+.2f} [{:+.2f}, {:+.2f}]".format(*over_draws(values))
 
 
 def main() -> int:
@@ -105,12 +97,12 @@ def main() -> int:
     rows.append({"share": "the best share of each draw", HERE: told(here), THERE: told(there), NEW: told(new)})
     made_up = [a - b for a, b in zip(here, new, strict=True)]
     bars = [
-        Bar("lift of the picked share, where it was picked", "interval above 0", told(here), interval(here)[1] > 0),
+        Bar("lift of the picked share, where it was picked", "interval above 0", told(here), over_draws(here)[1] > 0),
         Bar(
             "what picking made up: that less the last column",
             "interval above 0",
             told(made_up),
-            interval(made_up)[1] > 0,
+            over_draws(made_up)[1] > 0,
         ),
     ]
     notes = [

@@ -11,6 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from scipy.stats import t
+
 from augmint.core.run import versions, write_json, write_text
 
 RESULTS = Path(__file__).with_name("results")
@@ -30,6 +33,13 @@ def cpu_seconds() -> float:
     """CPU seconds of this process and of its finished children."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(u.ru_utime + u.ru_stime for u in used)
+
+
+def over_draws(effects: Sequence[float]) -> tuple[float, float, float]:
+    """Mean of the draws' effects and its 95 % t interval; a draw is one observation, whatever its own interval."""
+    mean, num = float(np.mean(effects)), len(effects)
+    half = float(t.ppf(0.975, num - 1) * np.std(effects, ddof=1) / np.sqrt(num)) if num > 1 else np.inf
+    return mean, mean - half, mean + half
 
 
 def machine() -> str:

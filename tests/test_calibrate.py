@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from augmint.generation.calibrate import Calibration, reliability, scores
@@ -75,6 +76,24 @@ def test_the_report_is_honest() -> None:
             assert said == pytest.approx(np.mean([judged(c)[name] for c in fits]), abs=tolerance)
 
 
+def test_a_bent_relation_is_straightened() -> None:
+    """Reals whose raw score is Beta(3, 1) and fakes with Beta(1, 1): the odds are ``3 p^2``, from which a slope of the logit
+    (scikit-learn's logistic regression) is more than twice as far."""
+
+    def logits(a: float, n: int, seed: int) -> np.ndarray:
+        p = np.random.default_rng(seed).beta(a, 1.0, size=(n, 1))
+        return np.log(p / (1.0 - p))
+
+    real, fake = logits(3, 4000, 0), logits(1, 4000, 1)
+    x = np.linspace(-4.0, 4.0, 101)[:, None]
+    odds = 3.0 / (1.0 + np.exp(-x[:, 0])) ** 2
+    truth = odds / (1.0 + odds)
+    found = Calibration.fit(real, fake, seed=0, num_scores=1).probability(x)
+    straight = LogisticRegression().fit(np.concatenate([real, fake]), np.arange(8000) < 4000).predict_proba(x)[:, 1]
+    assert np.abs(found - truth).mean() < 0.5 * np.abs(straight - truth).mean()
+    assert (np.diff(found) >= 0).all()
+
+
 def test_noise_features_do_not_drown_the_scores() -> None:
     """130 columns of nothing, 50 reals: still as good as the two columns that tell something."""
     wide = Calibration.fit(evidence(True, 50, 1, 132), evidence(False, 800, 1, 132), seed=0)
@@ -136,3 +155,9 @@ def test_cross_fitted_probabilities_of_the_fakes_are_not_optimistic() -> None:
     """In-sample the fakes of the fit would look faker than fresh ones do."""
     c = Calibration.fit(evidence(True, 60, 0), evidence(False, 400, 0), seed=0)
     assert c.fake_probability.mean() == pytest.approx(c.probability(evidence(False, 4000, 77)).mean(), abs=0.05)
+
+
+def test_what_could_not_be_fitted_says_so() -> None:
+    few, many = np.random.default_rng(0).normal(size=(2, 60, 3))
+    assert Calibration.fit(few[:4], many, seed=0).report["fitted"] is False
+    assert "fitted" not in Calibration.fit(few, many, seed=0).report

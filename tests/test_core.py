@@ -9,8 +9,12 @@ import os
 import random
 import re
 import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -275,6 +279,24 @@ def test_names_with_line_separators_come_back(tmp_path: Path) -> None:
     assert read_jsonl(tmp_path / "a.jsonl") == rows
 
 
+def test_what_a_kill_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
+    code = f"""
+import os, signal
+from pathlib import Path
+from augmint.core import run
+run.os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)
+run.write_bytes(Path({str(tmp_path)!r}) / "cat" / "a.png", b"half")
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
+    (left,) = (tmp_path / "cat").iterdir()
+    mine = [".film.part", ".hidden", "b.png", "c.part"]
+    for name in mine:
+        (tmp_path / "cat" / name).write_text("mine")
+    run.sweep(tmp_path)
+    assert not left.exists()
+    assert sorted(p.name for p in (tmp_path / "cat").iterdir()) == mine
+
+
 # -- where output may go ---------------------------------------------------------------------------------------------
 
 
@@ -326,6 +348,21 @@ def test_a_folder_without_permission_is_refused_as_it_is(tmp_path: Path) -> None
 def opened(path: Path, **changes: object) -> Run:
     wanted = {"verb": "boost", "config": {"seed": 0, "train": {"lr": 6e-4, "grid": None}}, "inputs": {"data": "abc"}}
     return Run.open(path, **{**wanted, **changes})  # type: ignore[arg-type]
+
+
+def test_a_run_that_was_killed_before_its_first_file_was_whole_is_started_again(tmp_path: Path) -> None:
+    path = tmp_path / "out.run"
+    code = f"""
+import os, signal
+from pathlib import Path
+from augmint.core import run
+run.os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)
+run.Run.open(Path({str(path)!r}), verb="boost", config={{}}, inputs={{}})
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
+    assert len(list(path.iterdir())) == 1
+    assert opened(path).state["status"] == "running"
+    assert sorted(p.name for p in path.iterdir()) == ["config.yaml", "run.json"]
 
 
 def test_the_same_command_takes_up_the_run(tmp_path: Path) -> None:
@@ -610,6 +647,27 @@ def test_workers_have_one_thread_each_and_leave_ctrl_c_to_the_parent() -> None:
     assert handler == signal.SIG_IGN
 
 
+def test_workers_end_with_a_parent_that_is_killed() -> None:
+    code = """
+import os, signal
+from augmint.scale.pool import ordered_map
+found = ordered_map(os.path.abspath, map(str, range(100)), workers=2)
+next(found)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    parent = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+    assert parent.wait() == -signal.SIGKILL
+    until = time.monotonic() + 20
+    try:
+        while time.monotonic() < until:
+            os.killpg(parent.pid, 0)  # raises once no process of the group is left
+            time.sleep(0.05)
+        os.killpg(parent.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    pytest.fail("a worker lives on")
+
+
 def test_at_least_one_core_is_found() -> None:
     assert 1 <= cores() <= (os.cpu_count() or 1)
 
@@ -618,3 +676,24 @@ def test_the_words_of_json_stay_words(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"x": "é"})
     assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {"x": "é"}
     assert "é" in (tmp_path / "a.json").read_text(encoding="utf-8")
+
+
+def test_asking_to_stop_ends_the_workers_and_what_they_are_at() -> None:
+    asked: list[int] = []
+    began = time.perf_counter()
+    with (
+        pytest.raises(Interrupted, match="stopped"),
+        closing(ordered_map(time.sleep, [0.0, 60.0, 60.0], workers=2, stop=asked)) as found,
+    ):
+        next(found)
+        asked.append(1)  # a list that is no longer empty is true
+        next(found)
+    assert time.perf_counter() - began < 30
+
+
+def test_an_error_in_the_loop_over_the_results_ends_the_workers_too() -> None:
+    began = time.perf_counter()
+    with pytest.raises(ZeroDivisionError), closing(ordered_map(time.sleep, [0.0, 60.0], workers=2)) as found:
+        for _ in found:
+            raise ZeroDivisionError
+    assert time.perf_counter() - began < 30

@@ -23,6 +23,7 @@ from augmint.core.types import Dataset, Modality, Sample
 from augmint.data import images
 from augmint.data.sink import folder_name
 from augmint.modalities.image import ImageCodec, ImageModality
+from augmint.transforms.geometry import Translate
 from augmint.transforms.recipe import Recipe
 
 MODALITY = ImageModality()
@@ -346,8 +347,32 @@ def test_labels_that_would_meet_stay_apart(tmp_path: Path) -> None:
     assert read(tmp_path).counts == {label: 1 for label in ("a/b", "a_b", "a:b", "../../etc", "con")}
 
 
+def test_made_samples_go_to_the_class_folder_that_the_reals_have(tmp_path: Path) -> None:
+    images.write(tmp_path / "in" / "why? a:b" / "a.png", noise(4, 4))
+    data = read(tmp_path / "in")
+    sink = MODALITY.sink(tmp_path / "out", layout="class-folders")
+    sink.copy(data.refs[0])
+    for name in ("synthetic-0", "why? a:b/a.aug0.png"):
+        assert sink.write(Sample(name, noise(4, 4), "why? a:b")).parent == Path("why? a:b")
+    (tmp_path / "out" / "metadata.jsonl").unlink()
+    assert read(tmp_path / "out").counts == {"why? a:b": 3}
+
+
 def test_two_samples_do_not_share_a_file(tmp_path: Path) -> None:
     sink = MODALITY.sink(tmp_path, layout="flat")
     sink.write(Sample("a.png", noise(4, 4)))
     with pytest.raises(UserError, match="two samples"):
         sink.write(Sample("a.png", noise(4, 4)))
+
+
+def test_a_cut_out_picture_is_not_mirrored_beyond_its_edge() -> None:
+    """Moved by four pixels: a transparent picture ends at its edge, an opaque one is continued."""
+    x = np.full((16, 16, 4), 200, np.uint8)
+    x[:, :, 3] = 0
+    x[4:12, 8:, 3] = 255  # touches the right edge, where its mirror image would come in
+    plan = Recipe("r", (Translate(shift_frac=(-0.25, -0.25), p=1.0),)).draw(seed=0, sample_id="a")
+    wanted = np.zeros((16, 16), np.uint8)
+    wanted[:12, :12] = x[4:, 4:, 3]
+    assert (MODALITY.apply(plan, x)[:, :, 3] == wanted).all()
+    x[:, :, 3] = 255
+    assert (MODALITY.apply(plan, x)[:, :, 3] == 255).all()

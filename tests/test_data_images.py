@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import struct
+import subprocess
+import sys
 import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
+from threading import Thread
 from typing import Any
 from xml.etree import ElementTree
 
@@ -157,6 +161,69 @@ def test_a_flipped_bit_in_a_png_is_found(tmp_path: Path) -> None:
     data = bytearray(coded("PNG"))
     data[data.index(b"IDAT") + 30] ^= 1
     assert "checksum" in broken(tmp_path / "a.png", bytes(data)).problem
+
+
+@pytest.mark.parametrize("way", [{}, {"optimize": True}, {"progressive": True}, {"restart_marker_blocks": 4}])
+@pytest.mark.parametrize("filling", [bytes(512), bytes(range(1, 255)) * 2 + bytes(4)])
+def test_a_jpeg_damaged_in_the_middle_is_nearly_always_found(
+    tmp_path: Path, way: dict[str, Any], filling: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its structure and its end are right; the hole is a sector of a disk, or of another file."""
+    whole = coded("JPEG", Image.fromarray(photo(160, 200)), quality=90, **way)
+    first = whole.index(b"\xff\xda") + 16
+    places = np.linspace(first, len(whole) - 520, 40).astype(int)
+    found = []
+    for at in places.tolist():
+        (tmp_path / "a.jpg").write_bytes(whole[:at] + filling + whole[at + 512 :])
+        try:
+            images.read(tmp_path / "a.jpg")
+        except BadSample as error:
+            assert str(tmp_path / "a.jpg") in str(error) and error.mend
+            found.append(at)
+    # In the later scans of a progressive JPEG nearly any bits are valid.
+    assert len(found) >= (0.7 if "progressive" in way else 0.95) * len(places)
+    assert capfd.readouterr().err == "", "the decoder's own lines name no file"
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("way", [{}, {"optimize": True}, {"progressive": True}, {"quality": 5, "optimize": True}])
+def test_pictures_whose_pixels_are_coded_as_zeros_are_whole(tmp_path: Path, mode: str, way: dict[str, Any]) -> None:
+    """A flat picture with tables of its own is hundreds of zero bytes, and right so."""
+    x = np.tile(np.arange(800), (800, 1))
+    flats = (0 * x, 0 * x + 255, x * 255 // 800, 255 * (x > 400), 255 * (x % 64 == 0))
+    for levels in flats:
+        path = save(tmp_path / "a.jpg", Image.fromarray(levels.astype(np.uint8)).convert(mode), **way)
+        assert np.abs(images.read(path).astype(int) - as_array(path, mode)).max() <= 1
+    save(path, Image.fromarray(np.zeros((800, 800), np.uint8)).convert(mode), **way)
+    assert bytes(256) in path.read_bytes() or "optimize" not in way, "what this test is about"
+
+
+def test_what_some_cameras_leave_after_the_pixels_is_no_damage(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    whole = coded("JPEG")
+    (tmp_path / "a.jpg").write_bytes(whole[:-2] + bytes(12) + whole[-2:])
+    np.testing.assert_array_equal(images.read(tmp_path / "a.jpg"), as_array(tmp_path / "a.jpg", "RGB"))
+    assert capfd.readouterr().err == ""
+
+
+def test_what_others_say_while_a_jpeg_is_read_is_passed_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    save(tmp_path / "a.jpg", RGB)
+    lines = [f"line {i}" for i in range(2000)]
+    other = Thread(target=lambda: [os.write(2, f"{line}\n".encode()) for line in lines])
+    other.start()
+    with ThreadPoolExecutor(4) as pool:
+        same = set(pool.map(lambda _: images.read(tmp_path / "a.jpg").tobytes(), range(400)))
+    other.join()
+    assert len(same) == 1
+    assert sorted(capfd.readouterr().err.splitlines()) == sorted(lines)
+
+
+def test_a_jpeg_is_read_without_an_error_stream(tmp_path: Path) -> None:
+    save(tmp_path / "a.jpg", RGB)
+    code = f"import os; os.close(2); from augmint.data import images; print(images.read(__import__('pathlib').Path({str(tmp_path / 'a.jpg')!r})).shape)"
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout == "(40, 56, 3)\n"
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:

@@ -78,6 +78,23 @@ def test_classes_of_one_and_two() -> None:
         assert found.part(k)[22] == "fit" and "fit" in found.part(k)[20:22]
 
 
+@pytest.mark.parametrize(("few", "held"), [(2, 0), (3, 0), (5, 0), (20, 3)])
+def test_rare_classes_are_held_out_only_by_whole_samples(few: int, held: int) -> None:
+    """Of 15 %, a class of 3 owes .45 of a sample, and one of 5 owes .75; the others of like size share what rounding leaves."""
+    labels = np.repeat(np.arange(10), [80] * 7 + [few] * 3)
+    for seed in range(5):
+        (fold,) = assign(np.append(labels, 0), [None] * len(labels) + ["test"], seed=seed).folds
+        counts = np.bincount(labels[fold.held_out], minlength=10)
+        assert counts[7:].tolist() == [held] * 3
+        assert abs(counts.sum() - 0.15 * len(labels)) <= 1.5 and np.ptp(counts[:7]) <= 1
+
+
+def test_small_classes_of_like_size_give_some_of_them_all_the_same() -> None:
+    labels = np.repeat(np.arange(10), [7] + [6] * 9)
+    (fold,) = assign(np.append(labels, 0), [None] * 61 + ["test"], seed=0).folds
+    assert len(fold.held_out) == round(0.15 * 61)
+
+
 def test_no_samples_and_one_sample() -> None:
     assert [len(f.fit) for f in assign(np.array([], np.int64), [], seed=0).folds] == [0]
     assert [len(f.fit) for f in assign(np.array([0]), [None], seed=0).folds] == [1]

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_sample_images
 
+import augmint as am
 from augmint.core.errors import Refused
 from augmint.core.run import read_jsonl
 from augmint.core.types import Dataset
@@ -233,3 +234,18 @@ def test_a_failure_leaves_nothing_behind(troubled: Path, tmp_path: Path, monkeyp
         fix(read(troubled), tmp_path / "clean")
     assert state(tmp_path) == before and not (tmp_path / "clean").exists()
     assert [p.name for p in tmp_path.iterdir()] == ["photos"]
+
+
+def test_a_place_that_is_taken_is_refused_before_anything_is_read(
+    troubled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "mine.txt").write_text("mine")
+    monkeypatch.setattr(inspection, "inspect", lambda data: pytest.fail("it was read"))
+    with pytest.raises(Refused):
+        am.inspect(troubled, fix=tmp_path / "taken")
+
+
+def test_the_page_is_named(troubled: Path, tmp_path: Path) -> None:
+    found = am.inspect(troubled, out=tmp_path / "page.html")
+    assert found.summary[-1] == f"page: {tmp_path / 'page.html'}"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from augmint.core import rng
 from augmint.core.errors import UserError
@@ -334,3 +335,40 @@ def test_stacked_training_is_what_a_loop_gives():
     fit(stack, x)
     for s, one in enumerate(ones):
         torch.testing.assert_close(one.logits(x[s : s + 1])[0], stack.logits(x)[s], rtol=1e-2, atol=1e-2)
+
+
+# --- a generator for every seed, and a trunk to fine-tune
+
+
+def test_with_a_set_for_every_seed_each_probe_learns_from_its_own():
+    """Model s is what it would have been, had all models learned from the s-th set."""
+    sets = [blobs(24, (1, 8, 8), 10 + s, spread=0.9) for s in range(3)]
+    whole = {
+        "synthetic_x": np.concatenate([x for x, _ in sets]),
+        "synthetic_y": np.concatenate([y for _, y in sets]),
+        "synthetic_of": np.repeat(np.arange(3), 24),
+    }
+    arm = [Arm("synthetic", "", "synthetic", filler="synthetic", share=0.5)]
+    got = lift.run(task(**whole), arm, seeds=3, steps=8)["synthetic"]
+    alone = [
+        lift.run(task(synthetic_x=x, synthetic_y=y), arm, seeds=3, steps=8)["synthetic"][s]
+        for s, (x, y) in enumerate(sets)
+    ]
+    assert (got == np.stack(alone)).all() and (got[0] != got[1]).any()
+
+
+def test_a_verifier_for_every_seed_answers_for_it():
+    guess = np.random.default_rng(0).integers(0, 3, (2, 120))
+    arm = [Arm("verifier", "", "control", method="verifier")]
+    assert (lift.run(task(verifier_pred=guess), arm, seeds=2)["verifier"] == guess).all()
+
+
+def test_a_trunk_is_fine_tuned_and_stays_as_it_was():
+    trunk = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Tanh())
+    before = [p.clone() for p in trunk.parameters()]
+    easy, hard = (replace(task(spread=s), backbone=trunk) for s in (0.3, 0.9))
+    arms = [a for a in arms_of(easy, "closed", share=0.25) if a.method == "backbone"]
+    assert (lift.run(easy, arms, seeds=2, steps=1200)["backbone"] == easy.test_y).mean() > 0.9
+    few, more = (lift.run(hard, arms, seeds=n, steps=40)["backbone"] for n in (2, 3))
+    assert (few == more[:2]).all() and (more[0] != more[1]).any()
+    assert all(torch.equal(a, b) for a, b in zip(before, trunk.parameters(), strict=True))

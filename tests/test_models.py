@@ -282,3 +282,18 @@ def test_the_code_is_shorter_than_the_sample(shape: tuple[int, ...]) -> None:
     _, verifier = made("engine", 2, shape)
     cells = 2 * math.prod(shape)
     assert verifier.heads.code.out_features <= max(4, cells // 2)
+
+
+@pytest.mark.parametrize("kind", NETS)
+def test_the_backbone_is_the_trunk_and_a_copy(kind: str) -> None:
+    _, verifier = made(kind, 2, (9, 12))
+    x = torch.randn(5, 2, 9, 12, generator=seeded())
+    backbone = verifier.as_backbone()
+    torch.testing.assert_close(backbone(x), verifier.features(x))
+    before = verifier.features(x).detach()
+    backbone(x).sum().backward()
+    assert all(p.grad is not None for p in backbone.parameters())  # nothing in it is dead weight
+    with torch.no_grad():
+        for p in backbone.parameters():
+            p.add_(1.0)
+    torch.testing.assert_close(verifier.features(x), before)

@@ -28,6 +28,7 @@ PUBLIC = [
     "boost",
     "demo",
     "doctor",
+    "export",
     "generate",
     "inspect",
     "prove",
@@ -45,12 +46,13 @@ _SETTINGS = "--config --dry-run"
 _EVERY = "--json --debug"
 OPTIONS = {
     "boost": f"--out --unlabelled {_RUN} {_AUGMENT} {_TRAIN} {_GENERATE} {_PROVE}"
-    f" --folds --include-synthetic --no-include-synthetic {_SETTINGS} {_EVERY}",
+    f" --folds --scope --include-synthetic --no-include-synthetic {_SETTINGS} {_EVERY}",
     "augment": f"--out {_RUN} {_AUGMENT} {_SETTINGS} {_EVERY}",
     "train": f"--out --unlabelled {_RUN} {_TRAIN} {_SETTINGS} {_EVERY}",
-    "generate": f"--num --out --label {_RUN} {_GENERATE} {_SETTINGS} {_EVERY}",
+    "generate": f"--num --out --label {_RUN} {_GENERATE} --style --like --strength --walk --no-walk {_SETTINGS} {_EVERY}",
     "prove": f"--out {_RUN} {_AUGMENT} {_PROVE} --grid --audit --no-audit {_SETTINGS} {_EVERY}",
     "report": _EVERY,
+    "export": f"--out --onnx {_EVERY}",
     "inspect": f"--fix --out {_EVERY}",
     "doctor": _EVERY,
     "demo": f"--closed --out {_EVERY}",

@@ -275,3 +275,13 @@ def test_weak_classes_are_named():
     predictions["synthetic"][:, y == 2] = 3
     got = proof.judge(predictions, y, ARMS, regime="pool", told=proof.Told(classes=["cat", "dog", "hen", "owl"]))
     assert any("Class 'hen'" in line for line in got.advice)
+
+
+def test_a_verifier_that_beats_the_set_is_recommended():
+    predictions, y = made()
+    arms = [*ARMS, Arm("verifier", "the verifier as classifier", "control", method="verifier")]
+    assert not any("as_backbone" in line for line in proof.judge(predictions, y, ARMS, regime="pool").advice)
+    for ability, wanted in ((y, True), (np.zeros_like(y), False)):
+        predictions["verifier"] = np.tile(ability, (10, 1))
+        got = proof.judge(predictions, y, arms, regime="pool")
+        assert any("as_backbone" in line for line in got.advice) == wanted

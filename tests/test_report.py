@@ -33,7 +33,7 @@ PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAAD
 PREVIEW = f'<img src="{PIXEL}" width="96" height="96" alt="preview">'
 VOID = {"meta", "img", "br", "hr", "link", "input", "line", "rect", "circle", "path"}
 SECTIONS = [
-    "proof", "registered", "advice", "gallery", "metrics", "map", "copies", "membership", "calibration", "curation", "training", "snapshots", "data", "cost", "reproduce",
+    "proof", "registered", "advice", "gallery", "metrics", "map", "copies", "membership", "calibration", "curation", "training", "snapshots", "dials", "data", "cost", "reproduce",
 ]  # fmt: skip
 
 
@@ -189,6 +189,7 @@ def full(tmp_path: Path) -> Path:
     (run / "samples").mkdir()
     for s in range(0, 2000, 100):
         cv2.imwrite(str(run / "samples" / f"step-{s:06d}.png"), np.full((16, 40), s % 256, np.uint8))
+    cv2.imwrite(str(run / "samples" / "dials.png"), np.full((30, 60), 90, np.uint8))
     return run
 
 

@@ -100,6 +100,17 @@ VERBS: dict[str, Verb] = {
         True,
     ),
     "report": Verb("RUN", "write the report of a run again", (Option("RUN", Path, "Folder of a run."),)),
+    "export": Verb(
+        "RUN --out OUT",
+        "a trained GAN for use elsewhere: weights, model card, ONNX",
+        (
+            Option("RUN", Path, "Folder of a run."),
+            Option("out", Path, "Folder to write to."),
+            Option(
+                "onnx", bool, "Write generator.onnx and verifier.onnx too; needs pip install 'augmint[onnx]'.", False
+            ),
+        ),
+    ),
     "inspect": Verb(
         "DATA [--fix OUT]",
         "describe a data set: classes, sizes, duplicates, broken files",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import time as clock
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,19 +13,20 @@ from typing import Any
 from augmint.core import config as c
 from augmint.core.doctor import Health, examine
 from augmint.core.errors import Interrupted, UserError
-from augmint.core.run import Run, check_apart, check_output, read_json, stop_on_signal, write_json
+from augmint.core.run import Run, check_apart, check_output, read_json, stop_on_signal, sweep, write_json
 from augmint.core.types import Dataset, Modality, Sample, Skipped
 from augmint.evaluation.proof import Proof
 from augmint.generation.draw import Gan
 from augmint.modalities import get
 from augmint.report import html, inspection
+from augmint.steps import export as exporting
 from augmint.steps import output
 from augmint.steps.augmenting import augment_all
 from augmint.steps.boosting import Boost
 from augmint.steps.comparing import compare
 from augmint.steps.gan import train_gan
 from augmint.steps.handwriting import DEMO_DRAW, write_digits
-from augmint.steps.prepare import FOLDS, prepare, sealed_name
+from augmint.steps.prepare import FOLDS, left_out, nothing_usable, prepare, sealed_name
 from augmint.steps.results import Progress, Result, quiet
 from augmint.steps.synthesis import synthesise, told
 from augmint.transforms.recipe import Recipe
@@ -108,14 +111,22 @@ def augment(
         return Result(
             [f"would write {counts['real']} real and {counts['augmented']} augmented samples to {out}"], counts
         )
-    target = Path(out)
+    target, started = Path(out), clock.perf_counter()
     check_output(target, ours=".augmint")
-    (target / ".augmint").mkdir(parents=True, exist_ok=True)
-    sink, started = samples.modality.sink(target, layout=samples.layout), clock.perf_counter()
+    samples = samples.usable(strict=True) if chosen.strict else samples
+    if not any(len(samples.subset([i]).usable()) for i in range(len(samples))):  # stops at the first good one
+        raise nothing_usable(samples.usable())
+    # While this folder is there OUT is unfinished; it holds what would make another command mix two sets.
+    unfinished = Run.open(
+        target / ".augmint",
+        verb="augment",
+        config={"variants": chosen.variants, "seed": chosen.seed, "recipe": recipe.to_dict()},
+        inputs=_inputs(samples, None),
+    )
+    sweep(target)
+    sink = samples.modality.sink(target, layout=samples.layout)
     with stop_on_signal() as stop:
-        rows = output.copy_reals(samples, sink, progress)
-        skipped = []
-        for row in augment_all(
+        made = augment_all(
             mine,
             recipe,
             sink,
@@ -124,23 +135,32 @@ def augment(
             workers=chosen.workers,
             stop=stop,
             progress=progress,
-        ):
+        )
+        new: output.Rows = []
+        broken: list[Skipped] = []
+        for row in made:
             if isinstance(row, Skipped):
-                skipped.append(row)
+                broken.append(row)
             else:
-                rows.append(row)
+                new.append(row)
         if stop:
             raise Interrupted(
                 "stopped while augmenting", where=target, mend="the same command starts over and gives the same files"
             )
+        others = samples.with_refs([r for r in samples.refs if r.part not in (None, "train")]).usable()
+        skipped = (*others.skipped, *broken)
+        lost = {s.where for s in skipped}
+        rows = output.copy_reals(samples.with_refs([r for r in samples.refs if r.id not in lost]), sink, progress)
+    counts = {"real": len(rows), "augmented": len(new)}
     sink.close()
-    output.write_manifest(target, rows)
-    (target / ".augmint").rmdir()
+    output.write_manifest(target, [*rows, *new])
+    (unfinished / "config.yaml").unlink(missing_ok=True)
+    shutil.rmtree(unfinished.path)  # run.json last: a kill in between leaves what the same command takes up
     lines = [
-        f"wrote {counts['real']} real and {len(rows) - counts['real']} augmented samples ({recipe.name}) to {target} "
+        f"wrote {counts['real']} real and {counts['augmented']} augmented samples ({recipe.name}) to {target} "
         f"in {clock.perf_counter() - started:.1f} s"
     ]
-    return Result([*lines, *[f"left out {s.where}: {s.reason}" for s in skipped]], counts, target)
+    return Result([*lines, *left_out(skipped)], counts, target)
 
 
 def train(
@@ -207,16 +227,19 @@ def generate(
     gan = Gan.load(folder, _modality_of(folder))
     if num < 1:
         raise UserError(f"cannot make {num} samples", mend="give -n 1 or more")
-    classes = [gan.classes.index(label)] if label in gan.classes else list(range(max(1, len(gan.classes))))
-    if label is not None and label not in gan.classes:
-        gan.generate(1, label=label)  # raises, with the nearest name
+    dials, own = gan.dials(quality=chosen.quality, style=chosen.style, like=chosen.like, strength=chosen.strength)
+    classes = gan.numbers(label or own)
     want = {k: num // len(classes) + (i < num % len(classes)) for i, k in enumerate(classes)}
     if dry_run:
         return Result([f"would make {num} samples of {len(classes)} classes and write them to {target}"], {"num": num})
     check_output(target)
+    if chosen.walk:
+        frames = gan.walk(num, label=label or own, dials=dials, seed=chosen.seed)
+        rows = output.write_walk(frames, gan.modality, target)
+        return Result([f"wrote a walk of {len(rows)} frames to {target}"], {"num": len(rows)}, target)
     made = synthesise(
         gan, c.GenerateConfig(**_only(chosen, c.GenerateConfig)), seed=chosen.seed, progress=progress,
-        want={k: n for k, n in want.items() if n},
+        want={k: n for k, n in want.items() if n}, dials=dials,
     )  # fmt: skip
     sink = gan.modality.sink(target, layout="class-folders" if gan.classes else "flat")
     rows = output.write_synthetic([made], sink)
@@ -269,6 +292,23 @@ def report(run: str | Path) -> Path:
     return path
 
 
+def export(run: str | Path, *, out: str | Path, onnx: bool = False) -> Result:
+    """Write the GAN of a run for use elsewhere: weights, a model card and, if wanted, ONNX graphs; its training samples stay behind.
+
+    Args:
+        out: a folder that does not exist yet.
+        onnx: ``generator.onnx`` and ``verifier.onnx`` too; needs the extra ``onnx``.
+    """
+    if onnx:
+        exporting.check_onnx()
+    folder, target = _gan_folder(Path(run)), Path(out)
+    check_output(target)
+    files = exporting.export(folder, Gan.load(folder, _modality_of(folder)), target, onnx=onnx)
+    found = exporting.facts(files, target)
+    lines = [f"{name}  {size / 2**20:.2f} MiB" for name, size in found["files"].items()]
+    return Result([f"wrote {len(files)} files to {target}", *lines], found, target)
+
+
 def inspect(
     data: Data, *, fix: str | Path | None = None, out: str | Path | None = None
 ) -> inspection.Inspection | Result:
@@ -279,9 +319,11 @@ def inspect(
         out: write the page with tables and pictures here.
     """
     samples = _dataset(data, strict=False)
+    if fix is not None:
+        check_output(Path(fix))
     found = inspection.inspect(samples)
     if out is not None:
-        found.html(Path(out))
+        found = replace(found, summary=(*found.summary, f"page: {found.html(Path(out))}"))
     if fix is None:
         return found
     fixed = inspection.fix(samples, Path(fix))

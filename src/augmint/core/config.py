@@ -105,6 +105,11 @@ class BoostConfig(RunConfig, AugmentConfig, TrainConfig, GenerateConfig, ProveCo
     """The main job: all of it."""
 
     folds: int = Field(5, ge=2, le=20, description="Outer folds, where the data brings no test part and is small.")
+    scope: Literal["set", "method"] = Field(
+        "set",
+        description="What the verdict is about: the generator that made this set, or the method (a generator is trained for "
+        "every probe seed: takes many times longer, told beforehand).",
+    )
     include_synthetic: bool = Field(
         False, description="Mix kept synthetic samples in although nothing could prove them."
     )
@@ -120,6 +125,22 @@ class TrainVerb(RunConfig, TrainConfig):
 
 class GenerateVerb(RunConfig, GenerateConfig):
     """``augmint generate``."""
+
+    style: str | None = Field(
+        None, description="Class, or file of a real sample, whose finer traits (strokes, texture) the new samples take."
+    )
+    like: str | None = Field(None, description="File of a real sample: make new ones near it, of its class.")
+    strength: float = Field(
+        0.3,
+        ge=0,
+        le=1,
+        description="How far from --like: 0 = as near as the generator comes, 1 = anything of the class.",
+    )
+    walk: bool = Field(
+        False,
+        description="Make a walk through the generator's space instead: -n frames that change step by step, uncurated; "
+        "as samples, a sheet and a moving picture.",
+    )
 
 
 class ProveVerb(RunConfig, AugmentConfig, ProveConfig):

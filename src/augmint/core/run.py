@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -18,12 +18,33 @@ from typing import Any
 
 from augmint.core.errors import Refused, UserError
 
+_PART = (".augmint-", ".part")  # how the names of files that are being written begin and end
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the system says against writing into a `UserError` with the path and a mend."""
+    try:
+        yield
+    except PermissionError:
+        raise _unwritable(path) from None
+    except OSError as error:
+        raise UserError(
+            f"writing failed: {error.strerror}", where=path, mend="choose another --out, or check the disk's space"
+        ) from None
+
+
+def _unwritable(path: Path) -> UserError:
+    return UserError(
+        "this place cannot be written to", where=path, mend="choose another --out, or mend its permissions"
+    )
+
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write under a temporary name beside the target, then rename: a reader sees the old file or the new one."""
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = mkstemp(dir=path.parent, prefix=".", suffix=".part")
+        handle, name = mkstemp(dir=path.parent, prefix=_PART[0], suffix=_PART[1])
         part = Path(name)
         try:
             with os.fdopen(handle, "wb") as f:
@@ -35,14 +56,12 @@ def write_bytes(path: Path, data: bytes) -> None:
         except BaseException:
             part.unlink(missing_ok=True)
             raise
-    except PermissionError:
-        raise UserError(
-            "this place cannot be written to", where=path, mend="choose another --out, or mend its permissions"
-        ) from None
-    except OSError as error:
-        raise UserError(
-            f"writing failed: {error.strerror}", where=path, mend="check the disk's space and the path"
-        ) from None
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files that a killed process of ours left below a folder."""
+    for part in folder.rglob("*".join(_PART)):
+        part.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -104,18 +123,10 @@ def check_output(out: Path, *, ours: str | None = None) -> None:
         raise Refused(
             "the output folder exists and is not empty", where=out, mend="give another --out, or move it away"
         )
-    if out.is_dir() and not os.access(out, os.W_OK):
-        raise UserError(
-            "this place cannot be written to", where=out, mend="choose another --out, or mend its permissions"
-        )
     for parent in (out, *out.parents):
         if parent.exists():
             if not parent.is_dir() or not os.access(parent, os.W_OK):
-                raise UserError(
-                    "this place cannot be written to",
-                    where=parent,
-                    mend="choose another --out, or mend its permissions",
-                )
+                raise _unwritable(parent)
             return
 
 
@@ -180,9 +191,12 @@ class Run:
                     where=path,
                     mend="repeat the first command to go on with it, or give another --out",
                 )
+            sweep(path)
             return run
-        if path.exists() and any(path.iterdir()):
+        # A kill before run.json was whole leaves its temporary file and nothing else.
+        if path.exists() and not all(p.match("*".join(_PART)) for p in path.iterdir()):
             raise Refused("the folder exists and is not a run of augmint", where=path, mend="give another --out")
+        sweep(path)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         write_json(
             run / "run.json", {**wanted, "status": "running", "started": now, "versions": versions(), "timings": {}}
@@ -207,6 +221,10 @@ class Run:
         """A value that was chosen before, or ``None``."""
         choices = read_json(self / "choices.json") if (self / "choices.json").exists() else {}
         return choices[name]["value"] if name in choices else None
+
+    def reason(self, name: str) -> str:
+        """Why a value was chosen."""
+        return str(read_json(self / "choices.json")[name]["reason"])
 
     def log(self, text: str) -> None:
         """Append a line to ``log.txt``."""
@@ -249,6 +267,8 @@ def stop_on_signal() -> Iterator[Stop]:
         if stop.asked:
             raise KeyboardInterrupt
         stop.asked = True
+        with suppress(OSError):
+            os.write(2, b"\naugmint: stopping, as soon as nothing is lost by it; once more stops at once\n")
 
     before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
     try:

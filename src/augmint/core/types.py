@@ -63,6 +63,9 @@ class Skipped:
     reason: str
     mend: str = ""
 
+    def __str__(self) -> str:
+        return f"{self.where}: {self.reason}" + (f"; to mend it: {self.mend}" if self.mend else "")
+
 
 @dataclass(frozen=True, slots=True)
 class Scan:
@@ -135,6 +138,7 @@ class Modality(Protocol):
     Optional members, looked up with ``getattr``: ``networks(size, grid, num_classes)`` replaces the generic nets;
     ``apply(plan, data)`` runs a plan on a sample's own data (without it, transforms run on the grid);
     ``sheet(rows, titles)`` draws samples in a grid of pictures and returns ``(bytes, suffix)``;
+    ``film(frames)`` joins samples into a moving picture, likewise;
     ``judge(grid)`` gives a feature extractor with weights from elsewhere (``name``, ``sha256``, and a call from
     ``[N, C, *shape]`` to ``[N, D]``) through which metrics are measured too, or `None` if it cannot see such a grid.
     Nothing is trained on it.

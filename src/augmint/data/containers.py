@@ -40,6 +40,8 @@ _XMP_JPEG = b"http://ns.adobe.com/xap/1.0/\0"
 _SOURCE_TYPE = re.compile(rb"DigitalSourceType[^>]{0,200}?[>=]\s*[\"']?\s*(https?://cv\.iptc\.org/[\w/.-]{1,80})")
 # In entropy-coded data a 0xFF is followed by 0 (stuffing), D0-D7 (restart) or another fill byte; all else is a marker.
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_END_OF_BLOCK = 0
+_HOLE = 128  # bytes of zeros in a row: several blocks, however they are coded
 _NOT_FRAMES = (0xC4, 0xC8, 0xCC)  # DHT, JPG and DAC share the range of the frame headers
 
 
@@ -238,15 +240,44 @@ def _jpeg_head(data: Buffer, where: object) -> Head:
 
 
 def check_whole(data: Buffer, head: Head, where: object) -> None:
-    """Raise `BadSample` unless the file reaches its proper end (and, in a PNG, every checksum is right).
+    """Raise `BadSample` unless the file reaches its proper end (and in a PNG every checksum is right, in a JPEG no pixels
+    are overwritten with zeros).
 
     Decoders fill what is missing with grey and say nothing.
     """
     if head.format == "PNG":
         _check_png(data, where)
     else:
-        for _ in _segments(data, where):
-            pass
+        _check_jpeg(data, where)
+
+
+def _check_jpeg(data: Buffer, where: object) -> None:
+    """The first value of a Huffman table has the code of zeros alone. Where that is not "end of block" for all components of
+    a scan, a stretch of zeros says that coefficient after coefficient of block after block is the same: no picture does."""
+    zeros_mean: dict[int, int] = {}  # AC table to what its code of zeros stands for
+    is_sequential = False
+    for marker, start, end in _segments(data, where):
+        body = bytes(data[start:end])
+        if marker == 0xC4:
+            zeros_mean |= _codes_of_zeros(body)
+        elif marker in (0xC0, 0xC1):
+            is_sequential = True
+        elif marker == 0xDA and is_sequential and body:
+            tables = [0x10 | (selectors & 0x0F) for selectors in body[2 : 1 + 2 * body[0] : 2]]
+            is_coded = any(zeros_mean.get(table, _END_OF_BLOCK) != _END_OF_BLOCK for table in tables)
+            if is_coded and data.find(bytes(_HOLE), end, _after_scan(data, end, where)) >= 0:
+                raise BadSample(
+                    "the JPEG is damaged: a part of its pixels is overwritten with zeros", where=where, mend=_RESTORE
+                )
+
+
+def _codes_of_zeros(body: bytes) -> dict[int, int]:
+    """Table (class in the high half of the byte, number in the low) to its first value, of a DHT segment."""
+    found, at = {}, 0
+    while at + 17 < len(body):
+        found[body[at]] = body[at + 17]
+        at += 17 + sum(body[at + 1 : at + 17])
+    return found
 
 
 # EXIF and provenance

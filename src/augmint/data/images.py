@@ -10,12 +10,17 @@ What a reader gets, whatever is in the file:
 
 from __future__ import annotations
 
+import os
+import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import Any, NamedTuple
+from tempfile import TemporaryFile
+from threading import Lock
+from typing import Any, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -26,12 +31,20 @@ from augmint.core.run import write_bytes
 from augmint.data.containers import Head, check_whole, lean_png, read_head, with_mark
 
 U8 = NDArray[np.uint8]
+T = TypeVar("T")
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 MAX_PIXELS = 100_000_000
 MAX_SIDE = 32_767  # OpenCV's warps count pixels in signed 16 bits
 MAX_BYTES = 512 * 2**20
 JPEG_QUALITY = 95
+PADDING = 16  # bytes after the pixels that some cameras' encoders leave there; the picture is whole all the same
+
+# What libjpeg says of pixels that are damaged, before it fills them with something and goes on; and what it remarks on
+# files that are only odd (jerror.h).
+_DAMAGE = re.compile(r"Corrupt JPEG data: ((\d+) extraneous bytes .*|.*)\n|Premature end of JPEG file\n")
+_ODD = re.compile(r"(Inconsistent progression sequence|Invalid SOS parameters|Unknown Adobe color transform).*\n")
+_LISTENING = Lock()
 
 # IPTC digital source types (https://cv.iptc.org/newscodes/digitalsourcetype/). A GAN's picture comes from a model
 # derived from sampled content. An augmented picture is a real one that an algorithm changed without inventing
@@ -120,10 +133,13 @@ def _check_limits(head: Head, path: Path, max_pixels: int) -> None:
 
 
 def _decode(coded: bytes, head: Head, path: Path) -> U8:
-    try:
-        raw = cv2.imdecode(np.frombuffer(coded, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        raw = None
+    raw, said = _listened(lambda: _imdecode(coded)) if head.format == "JPEG" else (_imdecode(coded), "")
+    if raw is not None and (fault := _damage(said)):
+        raise BadSample(
+            f"the JPEG is damaged within its pixels: {fault}",
+            where=path,
+            mend="restore the file from where it came from, or delete it",
+        )
     if raw is None or raw.shape[:2] != (head.height, head.width) or raw.dtype not in (np.uint8, np.uint16):
         raise BadSample(
             f"the {head.format} cannot be decoded: its pixels are damaged or of an unusual kind",
@@ -138,6 +154,45 @@ def _decode(coded: bytes, head: Head, path: Path) -> U8:
     if x.dtype == np.uint16:
         x = (x.astype(np.uint32) + 128) // 257
     return np.ascontiguousarray(x, dtype=np.uint8)
+
+
+def _imdecode(coded: bytes) -> NDArray[Any] | None:
+    try:
+        return cv2.imdecode(np.frombuffer(coded, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None
+
+
+def _damage(said: str) -> str:
+    """What the decoder found wrong with the pixels, or nothing."""
+    found = _DAMAGE.search(said)
+    if found is None or (found[2] and int(found[2]) <= PADDING):
+        return ""
+    return found[1] or "it ends too early"
+
+
+def _listened(decode: Callable[[], T]) -> tuple[T, str]:
+    """What ``decode`` returns, and what the JPEG decoder wrote to the process's error stream meanwhile.
+
+    The decoder tells of damage nowhere else. One picture at a time, or nobody could say whose damage it is; lines that
+    others write meanwhile are passed on.
+    """
+    with _LISTENING, TemporaryFile() as ear:
+        try:
+            stream = os.dup(2)
+        except OSError:  # this process has no error stream
+            return decode(), ""
+        try:
+            os.dup2(ear.fileno(), 2)
+            found = decode()
+        finally:
+            os.dup2(stream, 2)
+            os.close(stream)
+        ear.seek(0)
+        said = ear.read().decode(errors="replace")
+        if others := _ODD.sub("", _DAMAGE.sub("", said)):
+            os.write(2, others.encode())
+        return found, said
 
 
 def _keyed(x: NDArray[Any], head: Head) -> NDArray[Any]:
@@ -194,3 +249,13 @@ def encode(array: U8, suffix: str, *, mark: str | None = None) -> bytes:
 def write(path: Path, array: U8, *, mark: str | None = None) -> None:
     """`encode` by the path's suffix and write safely: temporary name, then rename."""
     write_bytes(path, encode(array, path.suffix, mark=mark))
+
+
+def gif(frames: Sequence[U8], *, seconds: float = 0.06) -> bytes:
+    """The bytes of a looping GIF of uint8 ``[H, W, 3]`` frames of one size, each shown for ``seconds``."""
+    from PIL import Image
+
+    first, *rest = (Image.fromarray(frame) for frame in frames)
+    coded = BytesIO()
+    first.save(coded, "GIF", save_all=True, append_images=rest, duration=round(1000 * seconds), loop=0)
+    return coded.getvalue()

@@ -263,7 +263,7 @@ def _label(value: Any) -> tuple[str | None, str]:
     if value is None or (isinstance(value, str) and not value.strip()) or (isinstance(value, float) and isnan(value)):
         return None, ""
     if isinstance(value, (str, int, float)):
-        return str(value).strip(), ""
+        return str(value), ""
     return None, f"the label is {value!r}; one class a sample is expected"
 
 
@@ -320,7 +320,7 @@ def _remark(found: _Walk, refs: list[Ref], folders: dict[str, Part], has_tables:
         found.notes.append(f"other files are passed over ({listing}); read are {', '.join(found.suffixes)}")
     if folders:
         found.notes.append("split folders: " + ", ".join(f"{name} = {part}" for name, part in folders.items()))
-    by_case = Counter(label.lower() for label in labels)
+    by_case = Counter(label.strip().lower() for label in labels)
     if same := [label for label, n in by_case.items() if n > 1]:
         found.notes.append(f"class '{same[0]}' is spelled in more than one way: these count as different classes")
     if has_tables or not labels:

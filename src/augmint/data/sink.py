@@ -44,6 +44,7 @@ class FolderSink:
         self._file_name, self._encode, self._passing = file_name, encode, frozenset(passing)
         self._rows: dict[str, dict[str, dict[str, Any]]] = {}
         self._mine: set[str] = set()
+        self._class_folders: set[str] = set()  # of the reals: what is made goes to them, whatever they are called
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_rows": {}, "_mine": set()}  # a worker saves files and needs no lines
@@ -57,10 +58,10 @@ class FolderSink:
         if path.is_absolute() or ".." in path.parts or "\0" in sample.id or not path.name:
             raise BadSample("this id cannot be a path inside the output", where=sample.id, mend="give another id")
         folders = list(path.parts[:-1])
-        wanted = folder_name(sample.label) if sample.label is not None and self.layout == "class-folders" else None
-        if wanted is not None and wanted not in folders[:2]:
+        label = sample.label if self.layout == "class-folders" else None
+        if label is not None and not {label, folder_name(label)} & set(folders[:2]):
             at = 1 if folders and conventions.part_of(folders[0]) else 0
-            folders.insert(at, wanted)
+            folders.insert(at, label if label in self._class_folders else folder_name(label))
         if part is not None and (not folders or conventions.part_of(folders[0]) != conventions.part_of(part)):
             folders.insert(0, part)
         return Path(*folders, self._file_name(sample))
@@ -144,6 +145,7 @@ class FolderSink:
         if place.is_absolute() or ".." in place.parts:
             raise BadSample("this id cannot be a path inside the output", where=ref.id, mend="give another id")
         write_bytes(self.out / place, ref.path.read_bytes())
+        self._class_folders |= {ref.label} & set(place.parts[:-1][:2]) if ref.label is not None else set()
         columns, origin = self._own_columns(ref.meta), ref.meta.get("origin", "real")
         self.note(Path(place), label=ref.label, origin=origin, part=ref.part, extra=columns)
         return Path(place)

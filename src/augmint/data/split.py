@@ -213,7 +213,7 @@ def assign(
         if not len(val):
             rest = _units(labels, groups, np.setdiff1d(open_at, chosen))
             base = len(open_at) + len(val)
-            held = _take(rest, held_out_frac * base, rng.key("split held-out", seed, k))
+            held = _take(rest, held_out_frac * base, rng.key("split held-out", seed, k), spare_rare=True)
         fit = np.setdiff1d(open_at, np.concatenate([chosen, held]))
         made.append(Fold(fit, np.sort(held), np.sort(chosen)))
     return Split(tuple(made), groups, left_out, tuple(notes))
@@ -256,8 +256,12 @@ def _outer(units: dict[int, list[I64]], folds: int, key: int) -> list[I64]:
     return [np.sort(np.concatenate(c)) for c in chosen if c]
 
 
-def _take(units: dict[int, list[I64]], target: float, key: int) -> I64:
-    """About ``target`` positions, class by class in proportion (largest remainders), never a class's last group."""
+def _take(units: dict[int, list[I64]], target: float, key: int, *, spare_rare: bool = False) -> I64:
+    """About ``target`` positions, class by class in proportion (largest remainders), never a class's last group.
+
+    With ``spare_rare``, a class of less than half the largest one's size gives nothing where its share is under one sample: one
+    of three tells nothing of a generator, but is a third of what there is to learn that class from.
+    """
     divisible = {label: groups for label, groups in units.items() if len(groups) >= 2}
     sizes = {label: sum(map(len, groups)) for label, groups in divisible.items()}
     total = sum(map(len, (i for groups in units.values() for i in groups)))
@@ -266,7 +270,8 @@ def _take(units: dict[int, list[I64]], target: float, key: int) -> I64:
     quota = {label: target * n / total for label, n in sizes.items()}
     spare = max(round(target), 1) - sum(int(q) for q in quota.values())
     luck = dict(zip(divisible, rng.uniform(rng.key("remainders", key), np.arange(len(divisible))), strict=True))
-    by_remainder = sorted(divisible, key=lambda c: (-(quota[c] - int(quota[c])), luck[c]))
+    giving = [c for c in divisible if not spare_rare or quota[c] >= 1 or 2 * sizes[c] >= max(sizes.values())]
+    by_remainder = sorted(giving, key=lambda c: (-(quota[c] - int(quota[c])), luck[c]))
     wanted = {label: int(quota[label]) + (label in by_remainder[: max(spare, 0)]) for label in divisible}
     taken: list[I64] = []
     for label, groups in divisible.items():

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from augmint.evaluation.proof import Proof
 
 _POOL_ARMS = ("consistency", "self_training", "spread", "spread_features", "spread_trained", "pool_labelled")
+_VERIFIER_ARMS = ("verifier", "verifier_linear", "backbone")
 _MOST_NAMED = 3
 Row = Mapping[str, Any]
 
@@ -23,7 +24,9 @@ def advise(proof: Proof, recalls: Sequence[Row]) -> list[str]:
         recalls: of each class that the test part can judge: ``class``, ``recall``, ``ci95`` in percent, and ``labelled``,
             the number of its labelled samples in training (``None``: unknown).
     """
-    return [*_on_use(proof), *_on_worth(proof), *_on_pool(proof), *_on_weak_classes(proof, recalls)]
+    return [
+        *_on_use(proof), *_on_worth(proof), *_on_pool(proof), *_on_verifier(proof), *_on_weak_classes(proof, recalls)
+    ]  # fmt: skip
 
 
 def _on_use(proof: Proof) -> list[str]:
@@ -77,6 +80,21 @@ def _on_pool(proof: Proof) -> list[str]:
     return [
         f"Using the pool directly ({best['title']}) reaches {best['mean']:.1f} %, {how} the {rival} arm"
         f"{_sureness(proof, best['name'], rival)}: if you can keep the pool at training time, train on it directly."
+    ]
+
+
+def _on_verifier(proof: Proof) -> list[str]:
+    """Where the verifier itself beats what was trained on the set, it is the better product of the run."""
+    mean = {a["name"]: a["mean"] for a in proof.arms}
+    rival = max((mean[name] for name in ("synthetic", "classic", "sqrt_adjusted") if name in mean), default=0.0)
+    ahead = [c for c in proof.comparisons if c["a"] in _VERIFIER_ARMS and c["ci95"][0] > 0 and mean[c["a"]] > rival]
+    if not ahead:
+        return []
+    best = max(ahead, key=lambda c: float(mean[c["a"]]))
+    title, (low, high) = next(a["title"] for a in proof.arms if a["name"] == best["a"]), best["ci95"]
+    return [
+        f"The verifier has learned more than the set can teach: {title} reaches {mean[best['a']]:.1f} % ({low:+.1f} to {high:+.1f} "
+        f"against the best classic arm). Use it: gan.classify(x), or start from gan.verifier.as_backbone()."
     ]
 
 

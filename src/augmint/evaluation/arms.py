@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from augmint.core import rng
 from augmint.core.types import F32, I64
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 Augment = Callable[[Tensor, U64], Tensor]
 Regime = Literal["closed", "pool", "imbalance"]
 Kind = Literal["base", "classic", "synthetic", "control"]
-Method = Literal["train", "consistency", "self_training", "spread", "spread_features", "verifier", "verifier_linear"]
+Method = Literal[
+    "train", "consistency", "self_training", "spread", "spread_features", "verifier", "verifier_linear", "backbone"
+]
 Filler = Literal["none", "synthetic", "unfiltered", "duplicates", "mixed", "pool", "spread"]
 Sampling = Literal["natural", "balanced", "sqrt"]
 Curve = Literal["", "reals", "share"]
@@ -51,8 +53,11 @@ class Task:
 
     ``fit`` are labelled reals; ``pool`` unlabelled reals, with the labels that the verifier gave them; ``synthetic`` the
     kept samples and ``synthetic_all`` all candidates before curation; ``verifier_pred`` the verifier's own answers on
-    the test part, ``views`` its features. ``augment(x, keys)`` replaces the recipe's executor; it must be picklable for
-    more than one worker.
+    the test part, ``views`` its features, ``backbone`` its trunk, from ``[N, C, *shape]`` to features. ``augment(x, keys)``
+    replaces the recipe's executor; it must be picklable for more than one worker.
+
+    Where every probe seed has a GAN of its own, ``synthetic_of`` ``[N]`` says for which seed each synthetic sample is, and
+    ``pool_y`` and ``verifier_pred`` have a row for each seed: ``[S, ·]``.
     """
 
     fit_x: F32
@@ -65,10 +70,12 @@ class Task:
     pool_y: I64 | None = None
     synthetic_x: F32 | None = None
     synthetic_y: I64 | None = None
+    synthetic_of: I64 | None = None
     synthetic_all_x: F32 | None = None
     synthetic_all_y: I64 | None = None
     verifier_pred: I64 | None = None
     views: Views | None = None
+    backbone: nn.Module | None = None
     augment: Augment | None = None
 
     def augmenter(self) -> Augment:
@@ -105,7 +112,7 @@ class Arm:
     @property
     def weight(self) -> float:
         """Training time, where one step of plain training is 1."""
-        return {"train": 1.0, "self_training": 2.0, "consistency": 4.0}.get(self.method, 0.0)
+        return {"train": 1.0, "self_training": 2.0, "consistency": 4.0, "backbone": 1.5}.get(self.method, 0.0)
 
 
 def unchanged(x: Tensor, keys: U64) -> Tensor:
@@ -160,6 +167,8 @@ def arms(task: Task, regime: Regime, *, share: float, probe: str = CNN) -> list[
     if task.views is not None:
         title = "linear probe on the verifier's features"
         out.append(Arm("verifier_linear", title, "control", method="verifier_linear"))
+    if task.backbone is not None:
+        out.append(Arm("backbone", "the verifier's trunk, fine-tuned", "control", method="backbone"))
     return _possible(out, probe)
 
 
@@ -196,7 +205,7 @@ def _possible(wanted: Sequence[Arm], probe: str) -> list[Arm]:
     """What this probe can be trained on: an estimator has no loss to add consistency or logit adjustment to."""
     if probe == CNN:
         return list(wanted)
-    fit = [a for a in wanted if a.method not in ("consistency", "self_training")]
+    fit = [a for a in wanted if a.method not in ("consistency", "self_training", "backbone")]
     plain = "+ classic, square-root sampling"
     return [replace(a, adjust=False, title=plain if a.name == "sqrt_adjusted" else a.title) for a in fit]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,11 +23,14 @@ from augmint.core.errors import UserError
 from augmint.core.types import F32, I64
 from augmint.evaluation import controls, estimators
 from augmint.evaluation.arms import CNN, Arm, Task, part_of, unchanged
+from augmint.evaluation.finetune import finetuned
 from augmint.evaluation.probes import U64, Design, Stack, Stream, one_thread, train
 from augmint.scale.pool import ordered_map
 from augmint.training.spread import spread
 
 BATCH = 32
+TUNING = 4
+"""A pre-trained trunk is fine-tuned for a quarter of the probes' steps: no better with more, and dear (docs/log.md)."""
 FEWEST, MOST, VIEWS = 400, 4000, 8
 """An estimator's training set: 8 draws of each labelled real, 400 at least and 4,000 at most, equal in all arms."""
 
@@ -37,7 +41,8 @@ FEWEST, MOST, VIEWS = 400, 4000, 8
 class _Draws:
     """Which samples each model sees at each step: a function of (seed, model, step, slot) and of the arm's data.
 
-    ``named``: classes ``[S, M]`` that each model itself gave the pool, which then fills the arm's share.
+    ``named``: classes ``[S, M]`` that each model itself gave the pool, which then fills the arm's share. In a table of
+    classes, -1 means that this sample is not for this model.
     """
 
     def __init__(self, task: Task, arm: Arm, stream: Stream, named: I64 | None = None) -> None:
@@ -49,13 +54,12 @@ class _Draws:
         self.order = np.stack([own[np.argsort(task.fit_y[own], kind="stable")] for own in mine])
         weight = controls.sampling_weights(task.fit_y[self.order[0]], arm.sampling)
         self.cdf = np.cumsum(weight) / weight.sum()
-        more_x, more_y = _filler(task, arm, stream.seed) if named is None else (task.pool_x, named)
+        more_x, table = _filler(task, arm, stream) if named is None else (task.pool_x, named)
         assert more_x is not None
         self.x = torch.from_numpy(np.concatenate([task.fit_x, more_x]))
-        table = np.atleast_2d(more_y)
         self.by_class = np.argsort(table, axis=1, kind="stable") + len(task.fit_y)
-        self.counts = np.stack([np.bincount(row, minlength=task.num_classes) for row in table])
-        self.starts = np.cumsum(self.counts, axis=1) - self.counts
+        self.counts = np.stack([np.bincount(row[row >= 0], minlength=task.num_classes) for row in table])
+        self.starts = np.cumsum(self.counts, axis=1) - self.counts + (table < 0).sum(1, keepdims=True)
         if arm.rare_only:
             self.counts = self.counts * controls.rare(task.fit_y, task.num_classes)
 
@@ -89,25 +93,28 @@ def _rows(table: I64, at: I64) -> I64:
     return out
 
 
-def _filler(task: Task, arm: Arm, seed: int) -> tuple[F32, I64]:
-    """The samples that take the arm's share of the slots, with their classes; those without a class are left out."""
+def _filler(task: Task, arm: Arm, stream: Stream) -> tuple[F32, I64]:
+    """The samples that take the arm's share of the slots ``[M, C, *shape]``, and their classes: one row for all models, or
+    ``[S, M]``, a row for each."""
     x, y = task.fit_x[:0], task.fit_y[:0]
     match arm.filler:
         case "synthetic" if task.synthetic_x is not None and task.synthetic_y is not None:
             x, y = task.synthetic_x, task.synthetic_y
+            if task.synthetic_of is not None:
+                return x, np.where(task.synthetic_of == np.arange(stream.num)[:, None], y, -1)
         case "unfiltered" if task.synthetic_all_x is not None and task.synthetic_all_y is not None:
             x, y = task.synthetic_all_x, task.synthetic_all_y
         case "duplicates" if task.synthetic_y is not None:
-            pick = controls.duplicates(task.fit_y, task.synthetic_y, seed)
+            pick = controls.duplicates(task.fit_y, task.synthetic_y, stream.seed)
             x, y = task.fit_x[pick], task.fit_y[pick]
         case "mixed":
-            x, y = controls.mixed(task.fit_x, task.fit_y, controls.rare(task.fit_y, task.num_classes), seed)
+            x, y = controls.mixed(task.fit_x, task.fit_y, controls.rare(task.fit_y, task.num_classes), stream.seed)
         case "pool" if task.pool_x is not None and task.pool_y is not None:
             x, y = task.pool_x, task.pool_y
         case "spread" if task.pool_x is not None:
             pool_y, _ = spread(task.fit_x, task.fit_y, task.pool_x, task.test_x[:0])
             x, y = task.pool_x, pool_y
-    return x[y >= 0], y[y >= 0]
+    return x, np.atleast_2d(y)
 
 
 # --- running ---------------------------------------------------------------------------------------------------------
@@ -134,6 +141,7 @@ def run(
     steps: int = 500,
     probe: str = CNN,
     workers: int = 1,
+    stop: object = False,
     tick: Callable[[str, float, I64], None] | None = None,
 ) -> dict[str, I64]:
     """Train every arm and predict the test part.
@@ -143,6 +151,7 @@ def run(
         steps: training steps of every classifier (not of estimators).
         probe: ``cnn``, ``linear``, or the user's own as `estimators.find` takes it.
         workers: processes; the result is the same with any number.
+        stop: becomes true when somebody asks to stop; looked at while workers are waited for.
         tick: told the name, the CPU seconds and the predictions of each arm that is done.
 
     Returns:
@@ -156,11 +165,12 @@ def run(
     units = [_Unit(arm, _slim(task, arm), seeds, seed, steps, probe) for arm in longest_first]
     found = {}
     workers = min(workers, max(1, len(units)))
-    results = ordered_map(_run_unit, units, workers=workers, name=lambda u: f"arm '{u.arm.name}'")
-    for unit, (pred, seconds) in zip(units, results, strict=True):
-        found[unit.arm.name] = pred
-        if tick:
-            tick(unit.arm.name, seconds, pred)
+    made = ordered_map(_run_unit, units, workers=workers, name=lambda u: f"arm '{u.arm.name}'", stop=stop)
+    with closing(made) as results:
+        for unit, (pred, seconds) in zip(units, results, strict=True):
+            found[unit.arm.name] = pred
+            if tick:
+                tick(unit.arm.name, seconds, pred)
     return {arm.name: found[arm.name] for arm in arms}
 
 
@@ -197,7 +207,7 @@ def _run_unit(unit: _Unit) -> tuple[I64, float]:
         match unit.arm.method:
             case "verifier":
                 assert task.verifier_pred is not None
-                pred = np.tile(task.verifier_pred.astype(np.int64), (num, 1))
+                pred = np.broadcast_to(task.verifier_pred, (num, len(task.test_y))).astype(np.int64)
             case "verifier_linear":
                 assert task.views is not None
                 pred = np.tile(estimators.linear(task.views.seen, task.views.seen_y, task.views.test), (num, 1))
@@ -208,6 +218,8 @@ def _run_unit(unit: _Unit) -> tuple[I64, float]:
                 v = task.views
                 assert v is not None
                 pred = np.tile(spread(v.fit, task.fit_y, v.pool, v.test)[1], (num, 1))
+            case "backbone":
+                pred = _finetuned(unit)
             case _:
                 pred = _trained(unit) if unit.probe == CNN else _estimated(unit)
     return pred, time.process_time() - begun
@@ -223,6 +235,20 @@ def _trained(unit: _Unit) -> I64:
     stack, loss = _classifier(unit, named)
     train(stack, loss, steps=unit.steps)
     return stack.predict(unit.task.test_x)
+
+
+def _finetuned(unit: _Unit) -> I64:
+    task, augment, stream = unit.task, unit.task.augmenter(), Stream(unit.seed, unit.seeds)
+    draws = _Draws(task, unit.arm, stream)
+    assert task.backbone is not None
+
+    def batches(step: int) -> tuple[Tensor, Tensor]:
+        x, y = draws(step)
+        size = (unit.seeds, draws.batch)
+        return augment(x, draws.keys(step)).view(*size, *x.shape[1:]), y.view(size)
+
+    steps = max(1, unit.steps // TUNING)
+    return finetuned(task.backbone, task.num_classes, batches, task.test_x, num=unit.seeds, seed=unit.seed, steps=steps)
 
 
 def _estimated(unit: _Unit) -> I64:
@@ -288,8 +314,12 @@ def _slim(task: Task, arm: Arm) -> Task:
     for name in ("synthetic", "synthetic_all"):
         if name != keep:
             drop |= {f"{name}_x": None, f"{name}_y": None}
+    if keep != "synthetic":
+        drop |= {"synthetic_of": None}
     if arm.filler not in ("pool", "spread") and arm.method not in ("consistency", "self_training", "spread"):
         drop |= {"pool_x": None, "pool_y": None}
     if arm.method not in ("verifier_linear", "spread_features"):
         drop |= {"views": None}
+    if arm.method != "backbone":
+        drop |= {"backbone": None}
     return replace(task, **drop)

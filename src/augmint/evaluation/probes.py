@@ -151,12 +151,16 @@ def _fold(x: Tensor, fold: tuple[int, ...]) -> Tensor:
     return x.permute(order).reshape(x.shape[0], x.shape[1] * math.prod(fold), *split[::2])
 
 
+def pace(step: int, steps: int) -> float:
+    """Part of the learning rate at a step: a linear warm-up over a twentieth of them, and a cosine to zero."""
+    return min(1.0, (step + 1) / max(1, steps // 20)) * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
 def train(stack: Stack, loss: Callable[[int], Tensor], *, steps: int, lr: float = 3e-3) -> None:
     """Adam with a linear warm-up and a cosine to zero; ``loss(step)`` gives each model's loss ``[S]``."""
     optim = torch.optim.Adam(stack.weights, lr=lr, betas=(0.9, 0.99), fused=True)
     for step in range(steps):
-        warm = min(1.0, (step + 1) / max(1, steps // 20))
-        optim.param_groups[0]["lr"] = lr * warm * 0.5 * (1 + math.cos(math.pi * step / steps))
+        optim.param_groups[0]["lr"] = lr * pace(step, steps)
         optim.zero_grad(set_to_none=True)
         torch.autograd.backward(loss(step).sum())
         optim.step()

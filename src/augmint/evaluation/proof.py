@@ -24,9 +24,13 @@ if TYPE_CHECKING:
 
 Verdict = Literal["HELPS", "NO DIFFERENCE", "HURTS", "NOT ENOUGH EVIDENCE", "NO TASK"]
 Question = Literal["classic", "synthetic"]
+Scope = Literal["set", "method"]
 
 _SUBJECT = {"classic": "classic augmentation", "synthetic": "adding the synthetic samples"}
-_SCOPES = {"set": "this generator on this data", "method": "this method on this data"}
+_SCOPES: dict[Scope, str] = {
+    "set": "this generator on this data",
+    "method": "generators trained this way on this data, one a seed",
+}
 
 
 @dataclass(frozen=True)
@@ -113,20 +117,28 @@ def questions(arms: Sequence[Arm], regime: Regime) -> list[tuple[Question, str, 
 
 
 def register(
-    arms: Sequence[Arm], test_y: I64, *, regime: Regime, margin: float, num_seeds: int, probe: str = CNN
+    arms: Sequence[Arm],
+    test_y: I64,
+    *,
+    regime: Regime,
+    margin: float,
+    num_seeds: int,
+    probe: str = CNN,
+    scope: Scope = "set",
 ) -> dict[str, Any]:
     """What will be compared and by which rule, with the time and a hash: to be written before the test part is opened.
 
     Hand it to `judge`, which refuses to judge anything else.
     """
-    plan = _plan(arms, test_y, regime, margin, num_seeds, probe)
+    plan = _plan(arms, test_y, regime, margin, num_seeds, probe, scope)
     return {"at": datetime.now(UTC).isoformat(timespec="seconds"), "sha256": _sha256(plan), "plan": plan}
 
 
 def _plan(
-    arms: Sequence[Arm], test_y: I64, regime: Regime, margin: float, num_seeds: int, probe: str
+    arms: Sequence[Arm], test_y: I64, regime: Regime, margin: float, num_seeds: int, probe: str, scope: Scope
 ) -> dict[str, Any]:
     return {
+        "scope": _SCOPES[scope],
         "primary": [list(q) for q in questions(arms, regime)],
         "arms": [asdict(a) for a in arms],
         "probe": probe,
@@ -143,8 +155,13 @@ def _sha256(plan: Mapping[str, Any]) -> str:
     return sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
 
 
+def is_balanced(regime: str) -> bool:
+    """Whether every class weighs the same in this regime's metric, whatever its number of test samples."""
+    return regime == "imbalance"
+
+
 def _metric(regime: str) -> str:
-    return "balanced accuracy" if regime == "imbalance" else "accuracy"
+    return "balanced accuracy" if is_balanced(regime) else "accuracy"
 
 
 def no_task(why: str, *, regime: str = "closed", margin: float = 1.0) -> Proof:
@@ -183,7 +200,7 @@ def judge(
     *,
     regime: Regime,
     margin: float = 1.0,
-    scope: Literal["set", "method"] = "set",
+    scope: Scope = "set",
     probe: str = CNN,
     registered: Mapping[str, Any] | None = None,
     told: Told | None = None,
@@ -202,7 +219,7 @@ def judge(
     """
     num_seeds, told = _check(predictions, test_y, arms), told or Told()
     if registered is not None and registered["sha256"] != _sha256(
-        _plan(arms, test_y, regime, margin, num_seeds, probe)
+        _plan(arms, test_y, regime, margin, num_seeds, probe, scope)
     ):
         raise UserError("this is not the experiment that was registered", mend="register it, and run it again")
     metric = _metric(regime)
@@ -211,7 +228,7 @@ def judge(
     table, best = [a for a in arms if not a.curve], best_classic(regime)
     level = {a.name: draws.effect(right[a.name]) for a in table}
     asked = questions(arms, regime)
-    verdicts = [_verdict(q, a, b, draws.effect(right[a], right[b]), level, metric, margin) for q, a, b in asked]
+    verdicts = [_verdict(q, a, b, draws.effect(right[a], right[b]), level, metric, margin, scope) for q, a, b in asked]
     comparisons, at_share = _secondary(arms, regime, right, draws)
     curve = share_curve(arms, right, draws, best=best)
     proof = Proof(
@@ -277,7 +294,14 @@ def _pair(ci95: tuple[float, float]) -> list[float]:
 
 
 def _verdict(
-    question: Question, a: str, b: str, found: Effect, level: Mapping[str, Effect], metric: str, margin: float
+    question: Question,
+    a: str,
+    b: str,
+    found: Effect,
+    level: Mapping[str, Effect],
+    metric: str,
+    margin: float,
+    scope: Scope,
 ) -> dict[str, Any]:
     verdict = decide(found.ci95, margin)
     lacking = needed(found, margin) if verdict == "NOT ENOUGH EVIDENCE" else None
@@ -289,7 +313,9 @@ def _verdict(
         "effect": round(found.effect, 3),
         "ci95": _pair(found.ci95),
         "p": found.p,
-        "sentence": _sentence(question, verdict, found, level[b].effect, level[a].effect, metric, margin, lacking),
+        "sentence": _sentence(
+            question, verdict, found, level[b].effect, level[a].effect, metric, margin, lacking, scope
+        ),
         "needed": asdict(lacking) if lacking else None,
     }
 
@@ -303,10 +329,12 @@ def _sentence(
     metric: str,
     margin: float,
     lacking: Needed | None,
+    scope: Scope,
 ) -> str:
     subject = _SUBJECT[question]
     low, high = found.ci95
     basis = f"95 % interval {low:+.1f} to {high:+.1f}, {found.num_seeds} paired seeds, {found.num_test} test samples"
+    basis += f"; {_SCOPES[scope]}" if question == "synthetic" else ""
     change = f"by {abs(found.effect):.1f} points ({before:.1f} % to {after:.1f} %; {basis})"
     match verdict:
         case "HELPS":

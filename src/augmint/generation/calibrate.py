@@ -38,9 +38,10 @@ class Calibration:
     Attributes:
         mean, scale: ``[K]`` that standardise the evidence.
         weights, bias: ``[F, K]``, ``[F]`` of the fold models (one model where data is plenty); their logits are averaged.
-        slope, offset: Platt's correction of that mean.
+        slope, bend, offset: correction of that mean ``l``: ``slope l + bend (log p + log(1 - p)) + offset``, p its sigmoid. That is
+            beta calibration (Kull et al. 2017), or Platt's where the held-out reals are few and ``bend`` is 0.
         report: ``raw`` and ``calibrated`` (each ``ece``, ``brier``, ``auc``), ``bins`` (``p``, ``freq``, ``n``), ``raw_bins``,
-            ``num_real``, ``num_fake``. Reals and fakes weigh the same in all of it, whatever their numbers.
+            ``num_real``, ``num_fake``, and ``fitted`` = false where there was too little to fit. Reals and fakes weigh the same in all of it, whatever their numbers.
         fake_probability: ``[N]`` probabilities of the fakes of the fit, each from models that did not see it.
     """
 
@@ -49,6 +50,7 @@ class Calibration:
     weights: F64
     bias: F64
     slope: float
+    bend: float
     offset: float
     report: Mapping[str, Any]
     fake_probability: F64
@@ -77,14 +79,15 @@ class Calibration:
         few = len(evidence_real) < _FEW
         subsets = [fold != f for f in range(_FOLDS)] if few else [np.ones(len(x), bool)]
         models = [_logistic(z[s], y[s], w[s], strength) for s in subsets]
-        slope, offset = _platt(logit, y, w)
-        unseen = _corrected(logit, y, w, fold)
+        slope, bend, offset = _link(logit, y, w, few=few)
+        unseen = _corrected(logit, y, w, fold, few=few)
         return cls(
             mean,
             scale,
             np.stack([m[0] for m in models]),
             np.array([m[1] for m in models]),
             slope,
+            bend,
             offset,
             _report(_sigmoid(x[:, 0]), unseen, y, w),
             unseen[~y],
@@ -94,7 +97,7 @@ class Calibration:
         """``[N]`` chance that each sample is real, if half of all were; evidence ``[N, K]`` as in `fit`."""
         z = _standard(np.asarray(evidence, dtype=np.float64), self.mean, self.scale)
         logit = (z @ self.weights.T + self.bias).mean(1)
-        return _sigmoid(self.slope * logit + self.offset)
+        return _sigmoid(self.slope * logit + self.bend * _even(logit) + self.offset)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists and numbers; what `from_dict` takes."""
@@ -104,6 +107,7 @@ class Calibration:
             **{k: v.tolist() for k, v in arrays.items()},
             "inverse_scale": inverse.tolist(),
             "slope": self.slope,
+            "bend": self.bend,
             "offset": self.offset,
             "report": dict(self.report),
         }
@@ -122,6 +126,7 @@ class Calibration:
             array("weights"),
             array("bias"),
             float(state["slope"]),
+            float(state["bend"]),
             float(state["offset"]),
             dict(state["report"]),
             array("fake_probability"),
@@ -132,7 +137,8 @@ def _uninformed(x: F64, y: Bools, w: F64) -> Calibration:
     k = x.shape[1]
     half = np.full(len(x), 0.5)
     report = _report(_sigmoid(x[:, 0]), half, y, w) if y.any() and not y.all() else {}
-    return Calibration(np.zeros(k), np.ones(k), np.zeros((1, k)), np.zeros(1), 1.0, 0.0, report, half[~y])
+    report |= {"fitted": False, "num_real": int(y.sum())}
+    return Calibration(np.zeros(k), np.ones(k), np.zeros((1, k)), np.zeros(1), 1.0, 0.0, 0.0, report, half[~y])
 
 
 def _standard(x: F64, mean: F64, scale: F64) -> F64:
@@ -179,12 +185,12 @@ def _left_out(z: F64, y: Bools, w: F64, fold: NDArray[np.int64], strength: float
     return logit
 
 
-def _corrected(logit: F64, y: Bools, w: F64, fold: NDArray[np.int64]) -> F64:
-    """Probabilities from left-out logits, Platt's correction left out of each fold too: what the report is made of."""
+def _corrected(logit: F64, y: Bools, w: F64, fold: NDArray[np.int64], *, few: bool) -> F64:
+    """Probabilities from left-out logits, the correction left out of each fold too: what the report is made of."""
     p = np.empty(len(logit))
     for f in range(_FOLDS):
-        slope, offset = _platt(logit[fold != f], y[fold != f], w[fold != f])
-        p[fold == f] = _sigmoid(slope * logit[fold == f] + offset)
+        slope, bend, offset = _link(logit[fold != f], y[fold != f], w[fold != f], few=few)
+        p[fold == f] = _sigmoid(slope * logit[fold == f] + bend * _even(logit[fold == f]) + offset)
     return p
 
 
@@ -196,11 +202,35 @@ def _logistic(z: F64, y: Bools, w: F64, strength: float) -> tuple[F64, float]:
     return np.asarray(model.coef_[0], dtype=np.float64), float(model.intercept_[0])
 
 
-def _platt(logit: F64, y: Bools, w: F64) -> tuple[float, float]:
-    """Slope (never negative: order is kept) and offset of a one-dimensional logistic (Platt 1999)."""
-    weight, bias = _logistic(logit[:, None] / (logit.std() or 1.0), y, w, 1.0)
-    slope = float(weight[0]) / (float(logit.std()) or 1.0)
-    return (slope, bias) if slope > 0 else (0.0, 0.0)
+def _link(logit: F64, y: Bools, w: F64, *, few: bool) -> tuple[float, float, float]:
+    """Slope, bend and offset of the correction; it never falls, so that order is kept.
+
+    Sums of many features miss at both ends in the same direction, which a slope cannot mend: on two GANs of digits the
+    bend took the calibration error from .026 to .023 and from .029 to .017 (400 held-out reals, 5 divisions; docs/log.md).
+    With 50 reals it cannot be estimated.
+    """
+    shapes = [logit] if few else [logit, _even(logit)]
+    (slope, *rest), offset = _scaled(shapes, y, w)
+    bend = rest[0] if rest else 0.0
+    if abs(bend) <= slope:
+        return (slope, bend, offset) if slope > 0 else (0.0, 0.0, 0.0)
+    if slope <= 0:
+        return _link(logit, y, w, few=True)
+    sign = float(np.sign(bend))  # the steepest bend at which order is kept; slope and offset are those that go with it
+    (slope,), offset = _scaled([logit + sign * _even(logit)], y, w)
+    return (slope, sign * slope, offset) if slope > 0 else (0.0, 0.0, 0.0)
+
+
+def _scaled(columns: list[F64], y: Bools, w: F64) -> tuple[list[float], float]:
+    """Weight of each column, and the offset, of a logistic regression on columns of like scale."""
+    unit = float(columns[0].std()) or 1.0
+    weight, offset = _logistic(np.stack(columns, 1) / unit, y, w, 1.0)
+    return [float(v) / unit for v in weight], offset
+
+
+def _even(logit: F64) -> F64:
+    """``log p + log(1 - p)``."""
+    return np.asarray(-np.logaddexp(0.0, logit) - np.logaddexp(0.0, -logit))
 
 
 def _report(raw: F64, calibrated: F64, y: Bools, w: F64) -> dict[str, Any]:

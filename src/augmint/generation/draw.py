@@ -9,17 +9,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from augmint.core import rng
 from augmint.core.errors import UserError, did_you_mean
 from augmint.core.run import read_json, write_json
-from augmint.core.types import F32, I64, Codec, Modality, Sample
-from augmint.models.generator import Z_DIM
+from augmint.core.types import F32, I64, Codec, Modality, Ref, Sample
+from augmint.generation.dials import Dials, invert, walk
+from augmint.models.generator import Z_DIM, Maker
 from augmint.models.verifier import Judge
 from augmint.training import checkpoint
 from augmint.training.fit import networks
 
+NEUTRAL = Dials()
+Source = str | Path | Sample
+"""A class (for ``style``), the path of a file, or a sample."""
 CHUNK = 64
 """Samples go through the networks in padded chunks of this one size, since the size of a batch changes bits."""
 
@@ -67,7 +71,7 @@ class Gan:
         modality: Modality,
         codec: Codec,
         classes: Sequence[str],
-        generator: nn.Module,
+        generator: Maker,
         verifier: Judge,
         *,
         known: Known | None = None,
@@ -97,20 +101,83 @@ class Gan:
     # -- making samples ------------------------------------------------------------------------------------------
 
     def generate(
-        self, num: int, *, label: str | None = None, quality: float = 0.0, seed: int = 0, source: str = "generator"
+        self,
+        num: int,
+        *,
+        label: str | None = None,
+        quality: float = 0.0,
+        style: Source | None = None,
+        like: Source | None = None,
+        strength: float = 0.3,
+        seed: int = 0,
+        source: str = "generator",
     ) -> list[Sample]:
         """``num`` synthetic samples, each with the verifier's scores in ``meta``.
 
         Args:
-            label: a class; with none, the classes take turns.
+            label: a class; with none, the classes take turns (with ``like``, its class is taken).
             quality: 0 = full variety, 1 = close to each class's mean (truncation, Karras et al. 2019).
+            style: a class or a real sample whose finer traits the new samples take.
+            like: a real sample near which the new ones lie; ``strength`` says how far off, 0 = as near as the generator
+                comes, 1 = anything of the class.
             seed: another seed gives other samples; sample ``i`` of a class does not depend on ``num``.
             source: ``generator``, or ``verifier`` for the verifier's own generative branch.
         """
-        y = self._labels(num, label)
-        x = self.draw(y, seed=seed, quality=quality) if source == "generator" else self.verifier_draw(y, seed=seed)
+        dials, own = self.dials(quality=quality, style=style, like=like, strength=strength)
+        y = self._labels(num, label or own)
+        x = self.draw(y, seed=seed, dials=dials) if source == "generator" else self.verifier_draw(y, seed=seed)
+        return self._told(x, y, seed)
+
+    def walk(self, num: int, *, label: str | None = None, dials: Dials = NEUTRAL, seed: int = 0) -> list[Sample]:
+        """``num`` samples at even steps on a closed walk: through four samples of a class, or one of every class."""
+        classes = self.numbers(label)
+        stops = np.array(classes * (1 if len(classes) > 1 else 4), dtype=np.int64)
+        y, z = torch.from_numpy(stops), torch.from_numpy(_latents(stops, seed))
+        with torch.no_grad():
+            keys = dials.steer(self.generator, z, y, self._class_means())
+        at = torch.from_numpy(stops[np.arange(num) * len(stops) // num])
+        x = _in_chunks(lambda w, _: self.generator.synthesise(w).clamp(-1, 1), walk(keys, num), at)
+        return self._told(x, at.numpy(), seed)
+
+    def dials(
+        self,
+        *,
+        quality: float = 0.0,
+        style: Source | None = None,
+        like: Source | None = None,
+        strength: float = 0.3,
+    ) -> tuple[Dials, str | None]:
+        """What `generate` was asked for as `Dials`, and the class of ``like``. Finding the ``w`` of a real sample takes seconds.
+
+        Raises:
+            UserError: if ``style`` or ``like`` is neither a class (for ``style``) nor a sample that can be read.
+        """
+        near, own = (None, None) if like is None else self._inverted(like)
+        if isinstance(style, str) and style in self.classes:
+            return Dials(quality, near, strength, self.classes.index(style)), own
+        return Dials(quality, near, strength, None if style is None else self._inverted(style)[0]), own
+
+    def _inverted(self, source: Source) -> tuple[Tensor, str | None]:
+        """``w [stages, D]`` of a real sample, and its class: as labelled or filed, else as the verifier names it."""
+        sample = source if isinstance(source, Sample) else self._read(Path(source))
+        x = self.codec.encode(sample)[None]
+        label = self.classes.index(sample.label) if sample.label in self.classes else int(self.classify(x)[0][0])
+        w = invert(self.generator, self.verifier, torch.from_numpy(x[0]), label)
+        return w, self.classes[label] if self.classes else None
+
+    def _read(self, path: Path) -> Sample:
+        if not path.is_file():
+            raise UserError(
+                f"'{path}' is neither a file nor a class{did_you_mean(str(path), self.classes)}",
+                mend="give a file of the same kind as the data"
+                + (f", or one of: {', '.join(self.classes)}" if self.classes else ""),
+            )
+        folder = path.resolve().parent.name
+        return self.modality.load(Ref(path.name, path.resolve(), folder if folder in self.classes else None))
+
+    def _told(self, x: F32, y: I64, seed: int) -> list[Sample]:
         scores = self.score(x, y)
-        return [self.sample(x[i], int(y[i]), i, seed, scores) for i in range(num)]
+        return [self.sample(x[i], int(y[i]), i, seed, scores) for i in range(len(x))]
 
     def sample(self, x: F32, y: int, index: int, seed: int, scores: Scores) -> Sample:
         """One grid tensor as a sample of the modality, with its scores."""
@@ -126,26 +193,19 @@ class Gan:
         name = f"synthetic-{seed}-{index:06d}"
         return Sample(name, self.codec.decode(np.clip(x, -1, 1)), label, meta=meta, origin="synthetic")
 
-    def draw(self, y: I64, *, seed: int = 0, quality: float = 0.0) -> F32:
+    def draw(self, y: I64, *, seed: int = 0, dials: Dials = NEUTRAL) -> F32:
         """Grid tensors ``[N, C, *shape]`` in [-1, 1] of these classes.
 
         The latent of the ``i``-th sample of a class is a function of (seed, class, i) alone.
         """
-        if not 0 <= quality <= 1:
-            raise UserError(f"quality {quality} is outside 0..1", mend="0 = full variety, 1 = close to the mean")
         y = np.maximum(y, 0)
-        z = _latents(y, seed)
-        pull = 1.0 - 0.75 * quality  # never all the way: at the mean itself every sample would be the same
-        means = self._class_means(seed=0) if quality > 0 else None
+        means = None if dials.is_neutral else self._class_means()
 
-        def make(z_part: Tensor, y_part: Tensor) -> Tensor:
-            w = self.generator.mapping(z_part, y_part)  # type: ignore[operator]
-            if means is not None:
-                w = means[y_part] + pull * (w - means[y_part])
-            out: Tensor = self.generator.synthesise(w)  # type: ignore[operator]
-            return out.clamp(-1, 1)
+        def make(z: Tensor, y_part: Tensor) -> Tensor:
+            w = self.generator.to_w(z, y_part) if means is None else dials.steer(self.generator, z, y_part, means)
+            return self.generator.synthesise(w).clamp(-1, 1)
 
-        return _in_chunks(make, torch.from_numpy(z), torch.from_numpy(y))
+        return _in_chunks(make, torch.from_numpy(_latents(y, seed)), torch.from_numpy(y))
 
     def verifier_draw(self, y: I64, *, seed: int = 0) -> F32:
         """Samples of the verifier's own generative branch: mixed codes of two training reals of the class, decoded."""
@@ -200,13 +260,13 @@ class Gan:
 
     # -- disk ----------------------------------------------------------------------------------------------------
 
-    def save(self, run: Path, *, size: str) -> None:
-        """``gan.json`` and ``gan/*.safetensors`` in the run's folder."""
+    def save(self, run: Path, *, size: str, with_samples: bool = True) -> None:
+        """``gan.json`` and ``gan/*.safetensors`` in the run's folder; ``with_samples`` the reals that it is judged with, too."""
         tensors: dict[str, Mapping[str, Tensor]] = {
             "generator": self.generator.state_dict(),
             "verifier": self.verifier.state_dict(),
         }
-        if self.known is not None:
+        if self.known is not None and with_samples:
             k = self.known
             half = {"x": k.x.astype(np.float16), "held_x": k.held_x.astype(np.float16), "y": k.y, "held_y": k.held_y}
             tensors["known"] = {name: torch.from_numpy(np.ascontiguousarray(v)) for name, v in half.items()}
@@ -234,31 +294,39 @@ class Gan:
         generator, verifier = networks(modality, about["size"], codec.grid, len(about["classes"]), seed=0)
         checkpoint.load_into(generator, run / "gan", "generator")
         checkpoint.load_into(verifier, run / "gan", "verifier")
-        k = {name: v.numpy() for name, v in checkpoint.load_part(run / "gan", "known").items()}
-        known = Known(k["x"].astype(np.float32), k["y"], k["held_x"].astype(np.float32), k["held_y"])
+        known = None
+        if (run / "gan" / "known.safetensors").exists():  # an exported GAN has left its samples behind
+            k = {name: v.numpy() for name, v in checkpoint.load_part(run / "gan", "known").items()}
+            known = Known(k["x"].astype(np.float32), k["y"], k["held_x"].astype(np.float32), k["held_y"])
         name, sealed = about["name"], about["sealed"]
         return cls(modality, codec, about["classes"], generator, verifier, known=known, name=name, sealed=sealed)
 
     # -- inside --------------------------------------------------------------------------------------------------
 
-    def _labels(self, num: int, label: str | None) -> I64:
-        if num < 1:
-            raise UserError(f"cannot make {num} samples", mend="ask for one or more")
+    def numbers(self, label: str | None) -> list[int]:
+        """Indices of the classes that are meant: one, or with none all of them (the only one, where there are no classes)."""
         if label is None:
-            return np.arange(num, dtype=np.int64) % max(1, len(self.classes))
+            return list(range(max(1, len(self.classes))))
         if label not in self.classes:
             raise UserError(
                 f"there is no class '{label}'{did_you_mean(label, self.classes)}",
                 mend="one of: " + ", ".join(self.classes),
             )
-        return np.full(num, self.classes.index(label), dtype=np.int64)
+        return [self.classes.index(label)]
 
-    def _class_means(self, *, seed: int, n: int = 256) -> Tensor:
+    def _labels(self, num: int, label: str | None) -> I64:
+        if num < 1:
+            raise UserError(f"cannot make {num} samples", mend="ask for one or more")
+        classes = np.array(self.numbers(label), dtype=np.int64)
+        return classes[np.arange(num) % len(classes)]
+
+    @torch.no_grad()
+    def _class_means(self, *, n: int = 256) -> Tensor:
         """Mean ``w`` of every class, ``[K, D]``."""
         means = []
         for c in range(max(1, len(self.classes))):
             y = np.full(n, c, dtype=np.int64)
-            means.append(self.generator.mapping(torch.from_numpy(_latents(y, seed)), torch.from_numpy(y)).mean(0))  # type: ignore[operator]
+            means.append(self.generator.to_w(torch.from_numpy(_latents(y, 0)), torch.from_numpy(y)).mean(0))
         return torch.stack(means)
 
 

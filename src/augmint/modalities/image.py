@@ -85,7 +85,12 @@ class ImageModality:
         return Sample(ref.id, images.read(ref.path), ref.label, meta=ref.meta, origin=origin)
 
     def apply(self, plan: Plan, data: U8) -> U8:
-        """What a plan makes of one picture, at the picture's own size."""
+        """What a plan makes of one picture, at the picture's own size.
+
+        A picture whose rim is transparent somewhere is cut out of its surroundings: beyond its edges is nothing, not its mirror image.
+        """
+        if plan.border == "reflect" and data.shape[2] == 4 and _is_cut_out(data):
+            plan = replace(plan, border="zero")
         return run_cv.apply(plan, data)
 
     def sink(self, out: Path, *, layout: str) -> FolderSink:
@@ -136,6 +141,10 @@ class ImageModality:
         wide = [cv2.copyMakeBorder(x, 0, 0, 0, width - x.shape[1], cv2.BORDER_CONSTANT, value=_PAPER) for x in lines]
         return images.encode(np.concatenate(wide), ".png"), ".png"
 
+    def film(self, frames: Sequence[Sample]) -> tuple[bytes, str]:
+        """A looping GIF of pictures of one size, small ones enlarged: ``(bytes, suffix)``."""
+        return images.gif([_shown(frame.data, 160) for frame in frames]), ".gif"
+
     def preview(self, sample: Sample, *, width: int = 96) -> str:
         """An ``<img>`` with the picture inside; small pictures keep sharp pixels, large ones are shrunk first."""
         data: U8 = sample.data
@@ -151,6 +160,11 @@ class ImageModality:
         )
 
 
+def _is_cut_out(x: U8) -> bool:
+    alpha = x[:, :, 3]
+    return bool(min(alpha[0].min(), alpha[-1].min(), alpha[:, 0].min(), alpha[:, -1].min()) == 0)
+
+
 def _title(text: str) -> U8 | None:
     if not text:
         return None
@@ -159,17 +173,22 @@ def _title(text: str) -> U8 | None:
     return out
 
 
+def _shown(x: U8, side: int) -> U8:
+    """RGB over paper; a small picture is enlarged to about ``side`` pixels without smoothing."""
+    x = _promoted(x, 4)
+    alpha = x[:, :, 3:] / 255.0
+    rgb: U8 = np.rint(x[:, :, :3] * alpha + np.array(_PAPER) * (1 - alpha)).astype(np.uint8)
+    times = max(1, side // max(rgb.shape[:2]))
+    return np.repeat(np.repeat(rgb, times, axis=0), times, axis=1)
+
+
 def _line(row: Sequence[Sample]) -> U8 | None:
     """Pictures side by side, small ones enlarged to about 48 pixels without smoothing; transparency over paper."""
     if not row:
         return None
     cells = []
     for sample in row:
-        x = _promoted(sample.data, 4)
-        alpha = x[:, :, 3:] / 255.0
-        shown = np.rint(x[:, :, :3] * alpha + np.array(_PAPER) * (1 - alpha)).astype(np.uint8)
-        times = max(1, 48 // max(shown.shape[:2]))
-        cells.append(np.repeat(np.repeat(shown, times, axis=0), times, axis=1))
+        cells.append(_shown(sample.data, 48))
     height = max(x.shape[0] for x in cells)
     out = np.full((height + _GAP, sum(x.shape[1] + _GAP for x in cells) + _GAP, 3), _PAPER, dtype=np.uint8)
     left = _GAP

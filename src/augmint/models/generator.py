@@ -30,7 +30,30 @@ class Mapping(nn.Module):
         return F.leaky_relu(self.fc2(h), 0.2)
 
 
-class Generator(nn.Module):
+class Maker(nn.Module):
+    """What every generator can do; subclasses bring ``mapping`` and say how a sample follows from ``w`` (``synthesise``)."""
+
+    mapping: nn.Module
+
+    @property
+    def num_stages(self) -> int:
+        """Stages, each of which can take a ``w`` of its own."""
+        return 1
+
+    def synthesise(self, w: Tensor) -> Tensor:
+        """``w [N, D]``, or ``[N, stages, D]`` with a ``w`` of its own for each stage, -> ``[N, channels, *shape]``."""
+        raise TypeError("a generator defines synthesise()")
+
+    def to_w(self, z: Tensor, y: Tensor) -> Tensor:
+        """``z [N, 64]`` and classes ``y [N]`` -> ``w [N, D]``."""
+        w: Tensor = self.mapping(z, y)
+        return w
+
+    def forward(self, z: Tensor, y: Tensor) -> Tensor:
+        return self.synthesise(self.to_w(z, y))
+
+
+class Generator(Maker):
     """``z [N, 64]``, ``y [N]`` -> ``[N, channels, *shape]``, about [-1, 1].
 
     Two fully connected layers make ``w``; ``w`` weighs a learned basis at the lowest resolution and shifts the
@@ -55,11 +78,11 @@ class Generator(nn.Module):
         self.style = nn.ModuleList(linear(w_dim, w, gain=0.1) for w in widths)
         self.out = conv(axes, widths[-1], channels * 2**axes, 1)
 
-    def forward(self, z: Tensor, y: Tensor) -> Tensor:
-        return self.synthesise(self.mapping(z, y))
+    @property
+    def num_stages(self) -> int:
+        return len(self.blocks)
 
     def synthesise(self, w: Tensor) -> Tensor:
-        """``w [N, D]``, or ``[N, stages, D]`` with a ``w`` of its own for each stage, -> ``[N, channels, *shape]``."""
         if w.dim() == 2:
             w = w[:, None].expand(-1, len(self.blocks), -1)
         ones = (1,) * len(self.shape)
@@ -73,7 +96,7 @@ class Generator(nn.Module):
         return crop_to(shuffle(self.out(F.leaky_relu(x, 0.2))), self.shape)
 
 
-class ArticleGenerator(nn.Module):
+class ArticleGenerator(Maker):
     """The small net of the article, taken literally: two fully connected layers, then two convolutions."""
 
     def __init__(self, channels: int, shape: Sequence[int], num_classes: int, width: int = 32) -> None:
@@ -88,11 +111,7 @@ class ArticleGenerator(nn.Module):
         self.conv1 = conv(axes, width, width)
         self.conv2 = conv(axes, width, channels)
 
-    def forward(self, z: Tensor, y: Tensor) -> Tensor:
-        return self.synthesise(self.mapping(z, y))
-
     def synthesise(self, w: Tensor) -> Tensor:
-        """``w [N, D]`` -> ``[N, channels, *shape]``."""
         w = w[:, 0] if w.dim() == 3 else w
         x = torch.unflatten(F.leaky_relu(self.spread(w), 0.2), 1, (-1, *self.small))
         x = upsample(x, [2 * s for s in self.small])

@@ -5,6 +5,7 @@ From here on it is always called the verifier.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from itertools import pairwise
@@ -62,8 +63,12 @@ class Heads(nn.Module):
         self.code = linear(FEATURES, code_dim)
         self.decoder = Decoder(channels, shape, code_dim, width)
 
+    def embed(self, x: Tensor) -> Tensor:
+        """The two fully connected layers: what the convolutions saw -> features ``[N, 128]``."""
+        return F.leaky_relu(self.fc2(F.leaky_relu(self.fc1(x), 0.2)), 0.2)
+
     def forward(self, x: Tensor, y: Tensor | None) -> Verdict:
-        h = F.leaky_relu(self.fc2(F.leaky_relu(self.fc1(x), 0.2)), 0.2)
+        h = self.embed(x)
         score = self.realness(h).squeeze(1)
         if y is not None:
             score = score + (h * self.project(y)).sum(1)
@@ -106,6 +111,24 @@ class Judge(nn.Module):
     def reconstruct(self, x: Tensor) -> Tensor:
         """The sample as the verifier's generative branch rebuilds it."""
         return self.rebuild(self.encode(x))
+
+    def as_backbone(self) -> Backbone:
+        """The trunk as a module of its own, to fine-tune a model from; a copy, so that this verifier stays as it is."""
+        return Backbone(self)
+
+
+class Backbone(nn.Module):
+    """A verifier's convolutions and its two fully connected layers: ``[N, C, *shape]`` -> features ``[N, 128]``."""
+
+    def __init__(self, verifier: Judge) -> None:
+        super().__init__()
+        self.trunk = copy.deepcopy(verifier).requires_grad_(True)
+        for name in ("realness", "project", "classes", "code", "decoder"):
+            delattr(self.trunk.heads, name)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.trunk.heads.embed(self.trunk.see(x))
+        return out
 
 
 class Verifier(Judge):

@@ -95,6 +95,12 @@ def snapshots(folder: Path) -> list[dict[str, Any]]:
     return fitting([s for s in found if s is not None], BUDGET["snapshots"], ("uri",))
 
 
+def dials(folder: Path) -> dict[str, Any] | None:
+    """The picture of what quality, style and likeness do, as a data URI; ``None`` where the run made none."""
+    path = folder / "dials.png"
+    return snapshot(path) if path.exists() else None
+
+
 def closest(rows: Sequence[Row]) -> list[Row]:
     """The pairs of the copy check with light pictures; the first ones, as many as the file's size allows."""
     light, spent, out = [_light(r) for r in rows], 0, list[Row]()

@@ -51,6 +51,7 @@ def load(run_dir: Path, modality: Modality | None = None) -> Files:
         metrics=_json(run_dir / "eval" / "metrics.json"),
         gallery=read_jsonl(run_dir / "eval" / "gallery.jsonl"),
         snapshots=gallery.snapshots(trained / "samples"),
+        dials=gallery.dials(trained / "samples"),
         split=_table(run_dir / "split.csv"),
         modality=modality.name if modality is not None else "",
         registered=_json(run_dir / "eval" / "registered.json"),

@@ -121,7 +121,7 @@ def inspect(data: Dataset, *, previews: bool = True) -> Inspection:
     table = usable.table if len(usable) else pd.DataFrame({"id": [], "label": [], "part": []})
     duplicates, sizes, classes = _duplicates(study), _sizes(table), describe(usable)
     advice = tuple(_advice(study, duplicates, classes))
-    lines = _summary(usable, table, sizes, duplicates, broken)
+    lines = _summary(usable, table, sizes, duplicates)
     sheet = tuple(_contact_sheet(usable)) if previews else ()
     pairs = tuple(_pairs(usable, duplicates)) if previews else ()
     summary = (*lines, *(f"note: {n}" for n in data.notes), *(f"advice: {a}" for a in advice))
@@ -197,9 +197,7 @@ def _sizes(table: pd.DataFrame) -> pd.DataFrame:
     return counts.sort_values("samples", ascending=False, kind="stable").reset_index(drop=True)
 
 
-def _summary(
-    data: Dataset, table: pd.DataFrame, sizes: pd.DataFrame, duplicates: pd.DataFrame, broken: pd.DataFrame
-) -> list[str]:
+def _summary(data: Dataset, table: pd.DataFrame, sizes: pd.DataFrame, duplicates: pd.DataFrame) -> list[str]:
     counts = data.counts
     lines = [f"{data.root.name}: {_some(len(table), f'usable {data.modality.name} sample')}, layout {data.layout}"]
     if counts:
@@ -220,9 +218,10 @@ def _summary(
         lines.append("; ".join(["sizes " + span, ", ".join(f"{n} {name}" for name, n in formats)]).rstrip("; "))
     exact = int((duplicates["kind"] == "exact").sum()) if len(duplicates) else 0
     lines.append(f"{_some(exact, 'exact duplicate')}, {_some(len(duplicates) - exact, 'near-duplicate')}")
-    lines.append(f"{len(broken)} left out" + (":" if len(broken) else ""))
-    lines += [f"  {row.where}: {row.reason}" for row in broken.head(10).itertuples()]
-    return lines + ([f"  ... and {len(broken) - 10} more"] if len(broken) > 10 else [])
+    left = data.skipped
+    lines.append(f"{len(left)} left out" + (":" if left else ""))
+    lines += [f"  {s}" for s in left[:10]]
+    return lines + ([f"  ... and {len(left) - 10} more"] if len(left) > 10 else [])
 
 
 def _advice(study: _Study, duplicates: pd.DataFrame, classes: pd.DataFrame) -> list[str]:

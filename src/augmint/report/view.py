@@ -51,6 +51,7 @@ class Files:
     metrics: Row | None = None
     gallery: Sequence[Row] = ()
     snapshots: Sequence[Row] = ()
+    dials: Row | None = None
     split: Sequence[Mapping[str, str]] = ()
     modality: str = ""
     registered: Row | None = None
@@ -78,6 +79,7 @@ def view(files: Files) -> dict[str, Any]:
         "curation": curation(metrics.get("curation")),
         "curves": training_curves(files.log),
         "snapshots": list(files.snapshots),
+        "dials": files.dials,
         "data": data(files),
         "cost": cost(files.state.get("timings"), files.proof),
         "reproduce": reproduce(files.name, files.state, files.choices, files.config, files.evidence),
@@ -133,6 +135,8 @@ def calibration(row: Row | None) -> dict[str, Any] | None:
     """Reliability diagram and the three scores, raw and calibrated."""
     if not row:
         return None
+    if row.get("fitted") is False:
+        return {"figures": [], "scores": [], "too_few": int(row.get("num_real") or 0)}
     states = [(name, row.get(name) or {}) for name in ("raw", "calibrated")]
     found = {name: state.get("bins") or () for name, state in states}
     found["calibrated"] = found["calibrated"] or row.get("bins") or ()
@@ -157,7 +161,7 @@ def calibration(row: Row | None) -> dict[str, Any] | None:
         )
         if number(states[0][1], key) is not None or number(states[1][1], key) is not None
     ]
-    return {"figures": drawn, "scores": scores} if drawn or scores else None
+    return {"figures": drawn, "scores": scores, "too_few": None} if drawn or scores else None
 
 
 def _points(bins: Iterable[Row]) -> tuple[tuple[float, float, float], ...]:

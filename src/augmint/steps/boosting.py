@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -10,19 +11,21 @@ from typing import Any
 from augmint.core import rng
 from augmint.core.config import BoostConfig, GenerateConfig, TrainConfig
 from augmint.core.errors import Interrupted
-from augmint.core.run import Run, check_output, read_json, write_json, write_text
+from augmint.core.run import Run, check_output, read_json, sweep, write_json, write_text
 from augmint.core.types import Dataset, Ref, Sample, Skipped
 from augmint.data.split import Fold
 from augmint.evaluation.paired import smallest_provable
 from augmint.evaluation.proof import Proof
+from augmint.generation.draw import Gan
 from augmint.report import html
 from augmint.steps import output
 from augmint.steps.augmenting import augment_all
-from augmint.steps.experiment import Offered, experiment, probe_steps, share
+from augmint.steps.experiment import Labelled, Offered, experiment, probe_steps
 from augmint.steps.gan import train_gan
 from augmint.steps.mapping import look_closer
 from augmint.steps.prepare import Prepared, enough_to_train, prepare, sealed_name
 from augmint.steps.results import Progress, Result, table_of
+from augmint.steps.shares import share
 from augmint.steps.synthesis import Synthetic, synthesise
 from augmint.transforms.recipe import Recipe
 
@@ -71,7 +74,7 @@ class Boost:
             if p.has_task:
                 steps = probe_steps(self.run, p, self.recipe, self.config)
                 lines.append(f"the experiment: {steps} steps a probe, about {self.run.chosen('proof_seconds'):.0f} s")
-                lines += self._short()
+                lines += [*self._short(), *self._scope()]
             if self.trains:
                 lines.append(f"the GAN: {len(p.folds)} x {self._gan_seconds():.0f} s at {p.codec.grid.size}")
             memory = (p.x.nbytes + p.pool_x.nbytes) * 6 / 2**30 + 0.6
@@ -87,6 +90,8 @@ class Boost:
         fresh = not (self.run / "run.json").exists()
         if fresh:
             check_output(self.out)
+        else:
+            sweep(self.out)
         self.run = Run.open(self.run.path, verb="boost", config=kept, inputs=inputs)
         if fresh:
             where = f" --unlabelled {self.pool.root}" if self.pool else ""
@@ -116,14 +121,16 @@ class Boost:
         p = self.prepared
         if p.has_task and not self.is_done:
             probe_steps(self.run, p, self.recipe, self.config)
-        for line in [*self._told(), *self._short()]:
+        for line in [*self._told(), *self._short(), *self._scope()]:
             self.progress({"stage": "read", "note": line})
             self.run.log(line)
 
     def _told(self) -> list[str]:
         p = self.prepared
         lines = [
-            f"{len(p.data)} samples ({p.data.layout}), {p.num_classes} classes, pool of {len(p.pool_x)}, grid {p.codec.grid.size}",
+            f"{len(p.data)} samples ({p.data.layout}), {p.num_classes} classes, "
+            + (f"pool of {len(p.pool_x)}, " if len(p.pool_x) else "")
+            + f"grid {p.codec.grid.size}",
             *p.notes,
         ]
         if p.has_task:
@@ -145,6 +152,16 @@ class Boost:
             f"this run will take longer than asked, and --time {least / 60:.0f}m would train the GAN properly"
         ]
 
+    def _scope(self) -> list[str]:
+        """What scope ``method`` costs beyond the time given."""
+        c, num = self.config, len(self.prepared.folds) * (self.config.seeds - 1)
+        if c.scope == "set" or not self.trains or not self.prepared.has_task:
+            return []
+        return [
+            f"scope 'method': {num} more GANs of {self._gan_seconds():.0f} s each, so that every probe seed has its own; "
+            f"about {num * self._gan_seconds() / 60:.0f} minutes beyond --time"
+        ]
+
     # -- making --------------------------------------------------------------------------------------------------
 
     def make(self, number: int, fold: Fold, stop: object) -> Synthetic:
@@ -155,11 +172,17 @@ class Boost:
         self.run.choose(
             "gan_seconds", self._gan_seconds(), "the time, less the experiment and the rest, over the folds"
         )
-        home = self.run
-        if len(p.folds) > 1:
-            inputs = {"data": self.run.state["inputs"]["data"], "fold": str(number)}
-            home = Run.open(self.run / f"fold-{number}", verb="train", config=self.run.state["config"], inputs=inputs)
+        home = self.run if len(p.folds) == 1 else self._inner(f"fold-{number}", fold=number)
         seed = c.seed if number == 0 else rng.key(c.seed, "fold", number) % 2**31
+        return self._made(home, number, fold, seed, stop)
+
+    def _inner(self, name: str, **which: int) -> Run:
+        """A run inside this one, for a GAN of its own."""
+        inputs = {"data": self.run.state["inputs"]["data"], **{k: str(v) for k, v in which.items()}}
+        return Run.open(self.run / name, verb="train", config=self.run.state["config"], inputs=inputs)
+
+    def _made(self, home: Run, number: int, fold: Fold, seed: int, stop: object) -> Synthetic:
+        p, c = self.prepared, self.config
         gan, _ = train_gan(
             home, p.data, p.codec, p.material(fold), self._section(TrainConfig),
             seconds=float(self.run.chosen("gan_seconds")), seed=seed, sealed=sealed_name(c.seed, c.folds, number), stop=stop, progress=self.progress,
@@ -169,6 +192,14 @@ class Boost:
         if home is not self.run:
             home.update(status="done")
         return made
+
+    def _others(self, number: int, fold: Fold, stop: object) -> Iterator[tuple[Labelled, Gan]]:
+        """In scope ``method``: what a GAN of its own makes for each probe seed but the first."""
+        for s in range(1, self.config.seeds if self.config.scope == "method" else 1):
+            self.progress({"stage": "train", "note": f"GAN {s + 1} of {self.config.seeds}, fold {number}"})
+            home = self._inner(f"method/fold-{number}-gan-{s}", fold=number, gan=s)
+            made = self._made(home, number, fold, rng.key(self.config.seed, "gan", number, s) % 2**31, stop)
+            yield (made.x[made.kept], made.y[made.kept]), made.gan
 
     def _gan_seconds(self) -> float:
         proof = float(self.run.chosen("proof_seconds") or 0.0)
@@ -181,7 +212,8 @@ class Boost:
         """Train all arms in every fold and judge them on all test samples together."""
         folds = self.prepared.folds
         offered = [
-            Offered(fold, (s.x[s.kept], s.y[s.kept]), (s.x, s.y), s.gan) for fold, s in zip(folds, made, strict=False)
+            Offered(fold, (s.x[s.kept], s.y[s.kept]), (s.x, s.y), s.gan, tuple(self._others(number, fold, stop)))
+            for number, (fold, s) in enumerate(zip(folds, made, strict=False))
         ]
         return experiment(
             self.run, self.prepared, offered or [Offered(fold) for fold in folds], self.recipe, self.config,

@@ -22,9 +22,10 @@ from augmint.evaluation.metrics import measure, summary
 from augmint.evaluation.paired import smallest_provable
 from augmint.evaluation.proof import Proof
 from augmint.generation.draw import Gan
-from augmint.steps.experiment import Offered, experiment, share
+from augmint.steps.experiment import Offered, experiment
 from augmint.steps.prepare import FOLDS, Prepared, left_out, prepare, read_sealed
 from augmint.steps.results import Progress, Result
+from augmint.steps.shares import share
 from augmint.steps.synthesis import wanted
 from augmint.transforms.recipe import Recipe
 

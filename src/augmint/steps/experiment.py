@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from augmint.core import rng
 from augmint.core.config import BoostConfig, ProveVerb
 from augmint.core.errors import Interrupted
-from augmint.core.presets import share_of
 from augmint.core.run import Run, read_json, write_bytes, write_json
 from augmint.core.types import F32, I64
 from augmint.data.split import Fold
@@ -26,6 +26,7 @@ from augmint.evaluation.proof import Proof, Told, judge, register
 from augmint.generation.draw import Gan
 from augmint.scale.pool import cores
 from augmint.steps.prepare import Prepared
+from augmint.steps.shares import can_be_lowered, settled, share
 from augmint.transforms.recipe import Recipe
 
 Progress = Callable[[dict[str, Any]], None]
@@ -45,13 +46,16 @@ def probe_steps(job: Run, prepared: Prepared, recipe: Recipe, config: ProveVerb 
         regime: Regime = prepared.regime  # type: ignore[assignment]
         task = task_of(prepared, recipe, Offered(prepared.folds[0]))
         named = None if task.pool_x is None else np.zeros(len(task.pool_x), np.int64)
-        full = replace(task, synthetic_x=task.fit_x, synthetic_all_x=task.fit_x, pool_y=named)
+        # As if there were a GAN already: the arms that need one take their time too.
+        full = replace(task, synthetic_x=task.fit_x, synthetic_all_x=task.fit_x, pool_y=named, backbone=nn.Identity())
         main = arms(full, regime, share=share(config, regime)[0], probe=config.probe)
         wanted = config.probe_steps or PROBE_STEPS
         each = _seconds_of_an_arm(task, config, wanted) * len(prepared.folds) / min(config.workers or cores(), cores())
         weight = sum(a.weight for a in main)
         more = _affordable(job, main, full, regime, config, each)
         weight += sum(a.weight for a in more)
+        if can_be_lowered(config, prepared.y[prepared.folds[0].held_out], len(prepared.folds)):
+            weight += 2  # the best classic arm and the synthetic one, on the held-out reals
         fitting = int(np.clip(LARGEST_PART * config.time / (each * weight) * wanted, FEWEST_STEPS, PROBE_STEPS))
         steps = config.probe_steps or (fitting if config.probe == CNN else PROBE_STEPS)
         job.choose(
@@ -81,19 +85,22 @@ def _affordable(
     return more
 
 
-def share(config: ProveVerb | BoostConfig, regime: str) -> tuple[float, str]:
-    """The synthetic share of a batch, and why."""
-    return (config.share, "as set") if config.share is not None else share_of(regime)
+Labelled = tuple[F32, I64]
 
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """What there is for one fold's experiment: kept synthetic samples, all candidates, and the GAN that made them."""
+    """What there is for one fold's experiment: kept synthetic samples, all candidates, and the GAN that made them.
+
+    ``others``: kept samples and GAN of each probe seed but the first, in scope ``method``: no two probes then learn from
+    samples of the same GAN, and the verdict holds for the making of GANs and not only for this one.
+    """
 
     fold: Fold
-    kept: tuple[F32, I64] | None = None
-    candidates: tuple[F32, I64] | None = None
+    kept: Labelled | None = None
+    candidates: Labelled | None = None
     gan: Gan | None = None
+    others: tuple[tuple[Labelled, Gan], ...] = ()
 
 
 def task_of(prepared: Prepared, recipe: Recipe, offered: Offered) -> Task:
@@ -117,7 +124,29 @@ def task_of(prepared: Prepared, recipe: Recipe, offered: Offered) -> Task:
         synthetic_all_y=candidates[1],
         verifier_pred=gan.classify(p.x[test])[0] if gan is not None else None,
     )
-    return task if gan is None else replace(task, views=_views(gan, task, p.pool_x))
+    if gan is None:
+        return task
+    if offered.others:
+        return _each_its_own(task, offered)
+    return replace(task, views=_views(gan, task, p.pool_x), backbone=gan.verifier.as_backbone())
+
+
+def _each_its_own(task: Task, offered: Offered) -> Task:
+    """Every probe seed has its own GAN: its kept samples, its labels of the pool, its verifier. What shows one GAN only
+    (candidates before curation, the verifier's features) is left out."""
+    assert offered.kept is not None and offered.gan is not None
+    sets, gans = zip((offered.kept, offered.gan), *offered.others, strict=True)
+    pool_x = task.pool_x
+    return replace(
+        task,
+        synthetic_x=np.concatenate([x for x, _ in sets]),
+        synthetic_y=np.concatenate([y for _, y in sets]),
+        synthetic_of=np.repeat(np.arange(len(sets)), [len(y) for _, y in sets]),
+        synthetic_all_x=None,
+        synthetic_all_y=None,
+        pool_y=None if pool_x is None else np.stack([gan.classify(pool_x)[0] for gan in gans]),
+        verifier_pred=np.stack([gan.classify(task.test_x)[0] for gan in gans]),
+    )
 
 
 def _views(gan: Gan, task: Task, pool_x: F32) -> Views:
@@ -159,7 +188,17 @@ def _predictions(
     progress({"stage": "prove", "done": len(found), "total": len(chosen)})
     left = [a for a in chosen if a.name not in found]
     workers = config.workers or cores()
-    run(task, left, seeds=config.seeds, seed=seed, steps=steps, probe=config.probe, workers=workers, tick=tick)
+    run(
+        task,
+        left,
+        seeds=config.seeds,
+        seed=seed,
+        steps=steps,
+        probe=config.probe,
+        workers=workers,
+        stop=stop,
+        tick=tick,
+    )
     return {a.name: found[a.name] for a in chosen}, {a.name: spent[a.name] for a in chosen}
 
 
@@ -189,14 +228,15 @@ def experiment(
     """
     began = time.perf_counter()
     regime: Regime = prepared.regime  # type: ignore[assignment]
-    amount, why = share(config, regime)
     steps = probe_steps(job, prepared, recipe, config)
     tasks = [task_of(prepared, recipe, o) for o in offered]
+    amount, why = _settled_share(job, prepared, tasks, offered, config, seed=seed, steps=steps, progress=progress)
     main = arms(tasks[0], regime, share=amount, probe=config.probe)
     names = job.chosen("extra_arms") or []
     chosen = [*main, *(a for a in extras(main, tasks[0], regime, spare=np.inf, probe=config.probe) if a.name in names)]
     test_y = np.concatenate([t.test_y for t in tasks])
-    rule: Any = {"regime": regime, "margin": config.margin, "probe": config.probe}
+    scope = config.scope if isinstance(config, BoostConfig) else "set"
+    rule: Any = {"regime": regime, "margin": config.margin, "probe": config.probe, "scope": scope}
     path = job / "eval" / "registered.json"
     if not path.exists():
         write_json(path, register(chosen, test_y, num_seeds=config.seeds, **rule))
@@ -218,6 +258,21 @@ def experiment(
     write_json(job / "eval" / "proof.json", proof.to_dict())
     job.update(timings={"prove_s": round(time.perf_counter() - began, 1)})
     return proof
+
+
+def _settled_share(
+    job: Run, prepared: Prepared, tasks: Sequence[Task], offered: Sequence[Offered], config: ProveVerb | BoostConfig, *,
+    seed: int, steps: int, progress: Progress,
+) -> tuple[float, str]:  # fmt: skip
+    """The share that will be tested, settled on held-out reals before the test part is opened."""
+    regime: Regime = prepared.regime  # type: ignore[assignment]
+    held = offered[0].fold.held_out[prepared.y[offered[0].fold.held_out] >= 0]
+    if offered[0].kept is None or not can_be_lowered(config, prepared.y[held], len(offered)):
+        return share(config, regime)
+    return settled(
+        job, tasks[0], (prepared.x[held], prepared.y[held]), config, regime,
+        seed=seed, steps=steps, workers=config.workers or cores(), progress=progress,
+    )  # fmt: skip
 
 
 def _labelled(tasks: Sequence[Task], chosen: Sequence[Arm], regime: Regime) -> dict[str, NDArray[np.float64]]:

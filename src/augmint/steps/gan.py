@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from augmint.core.types import F32, I64, Codec, Dataset, Sample
 from augmint.evaluation.copies import CopyCheck
 from augmint.evaluation.distances import frechet, prdc
 from augmint.evaluation.features import TrainedCnn, trained_cnn_features
+from augmint.generation.dials import Dials
 from augmint.generation.draw import Gan, Known
 from augmint.training.fit import Fitted, Material, fit
 from augmint.training.loop import Figures, State
@@ -22,6 +24,7 @@ from augmint.training.watch import diversity_by_class, remarks
 
 Progress = Callable[[dict[str, Any]], None]
 SNAPSHOT_ROWS = 8
+DIAL_COLUMNS = 10
 
 
 def train_gan(
@@ -49,6 +52,7 @@ def train_gan(
         known=known, name=run.path.name, sealed=sealed,
     )  # fmt: skip
     gan.save(run.path, size=config.size)
+    _show_dials(gan, run)
     run.update(timings={"train_s": round(time.perf_counter() - started, 1)})
     return gan, fitted
 
@@ -105,6 +109,27 @@ class _Watcher:
         samples = [[Sample("", gan.codec.decode(x)) for x in row] for row in rows]
         data, suffix = sheet(samples, titles)
         write_bytes(self.run / "samples" / f"step-{step:06d}{suffix}", data)
+
+
+def _show_dials(gan: Gan, run: Run) -> None:
+    """``samples/dials.png``: the same latents at rising quality, near the first real sample, and in another class's style."""
+    sheet = getattr(gan.modality, "sheet", None)
+    if sheet is None or gan.known is None:
+        return
+    names = gan.classes
+    y = np.arange(DIAL_COLUMNS, dtype=np.int64) % max(1, len(names))
+    real = Sample("real", gan.codec.decode(gan.known.x[0]), names[max(0, int(gan.known.y[0]))] if names else None)
+    like, label = gan.dials(like=real)
+    near = np.full(DIAL_COLUMNS, names.index(label) if label is not None else 0)
+    rows = {f"quality {q:g}": gan.draw(y, dials=Dials(quality=q)) for q in (0.0, 0.5, 1.0)}
+    if len(names) > 1:
+        rows[f"style of {names[1]}"] = gan.draw(y, dials=Dials(style=1))
+    for strength in (0.0, 0.3, 0.6):
+        made = gan.draw(near, dials=replace(like, strength=strength))
+        rows[f"like the first (real), strength {strength:g}"] = np.concatenate([gan.known.x[:1], made[1:]])
+    pictures = [[Sample("", gan.codec.decode(x)) for x in row] for row in rows.values()]
+    data, suffix = sheet(pictures, list(rows))
+    write_bytes(run / "samples" / f"dials{suffix}", data)
 
 
 def _first(x: F32, y: I64, label: int, nth: int) -> F32:

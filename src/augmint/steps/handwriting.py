@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +17,15 @@ DEMO_DRAW = 4
 
 
 def write_digits(
-    root: Path, modality: Modality, *, per_class: int, with_pool: bool, draw: int = 0
+    root: Path, modality: Modality, *, per_class: int | Sequence[int], with_pool: bool, draw: int = 0
 ) -> tuple[Path, Path | None]:
     """``root/data/{train,test}/<digit>/*.png`` and, if wanted, ``root/pool/*.png``; 8 x 8 pixels, 0 to 255.
 
     Source: E. Alpaydin and C. Kaynak 1998, "Optical recognition of handwritten digits", UCI; the copy that ships with scikit-learn.
 
     Args:
-        per_class: labelled training images a class.
+        per_class: labelled training images of each class; ten numbers where they differ. A class that has fewer outside the test part
+            gives all of them.
         draw: another number chooses other images.
     """
     from sklearn.datasets import load_digits
@@ -32,7 +34,8 @@ def write_digits(
     pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)[..., None]
     order = rng.permutation(rng.key("demo", draw), len(pixels))
     test, rest = order[:NUM_TEST], order[NUM_TEST:]
-    labelled = np.concatenate([rest[digits.target[rest] == c][:per_class] for c in range(10)])
+    counts = [per_class] * 10 if isinstance(per_class, int) else per_class
+    labelled = np.concatenate([rest[digits.target[rest] == c][:n] for c, n in enumerate(counts)])
     data, pool = root / "data", root / "pool"
     sink = modality.sink(data, layout="class-folders")
     for part, chosen in (("train", labelled), ("test", test)):

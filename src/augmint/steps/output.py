@@ -8,8 +8,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from augmint.core.run import write_jsonl, write_text
-from augmint.core.types import Dataset, Ref, Sample, Sink
+import numpy as np
+
+from augmint.core.run import write_bytes, write_jsonl, write_text
+from augmint.core.types import Dataset, Modality, Ref, Sample, Sink
 from augmint.steps.synthesis import Synthetic
 
 Rows = list[dict[str, Any]]
@@ -63,6 +65,24 @@ def manifest_row(sample: Sample, path: Path) -> dict[str, Any]:
         "parents": [],
         **metadata(sample),
     }
+
+
+def write_walk(frames: list[Sample], modality: Modality, out: Path) -> Rows:
+    """A walk: its frames as samples in ``frames/`` and, where the kind of data has pictures, ``walk.gif`` and a sheet of twelve."""
+    sink, rows = modality.sink(out / "frames", layout="flat"), []
+    for sample in frames:
+        path = sink.write(replace(sample, meta=metadata(sample)))
+        rows.append(manifest_row(sample, Path("frames") / path))
+    sink.close()
+    write_manifest(out, rows)
+    film, sheet = getattr(modality, "film", None), getattr(modality, "sheet", None)
+    if film is not None:
+        data, suffix = film(frames)
+        write_bytes(out / f"walk{suffix}", data)
+    if sheet is not None:
+        data, suffix = sheet([[frames[i] for i in np.linspace(0, len(frames) - 1, 12).astype(int)]], [""])
+        write_bytes(out / f"walk{suffix}", data)
+    return rows
 
 
 def write_manifest(out: Path, rows: Rows) -> None:

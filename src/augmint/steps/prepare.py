@@ -84,7 +84,7 @@ def prepare(
     data = data.usable(strict=strict)
     pool = pool.usable(strict=strict) if pool is not None else None
     if not len(data):
-        raise UserError("no sample can be read", where=data.root, mend="run `augmint inspect` on it")
+        raise nothing_usable(data)
     codec = data.modality.fit(data if pool is None else _joined(data, pool), size=grid)
     x, y = data.encode(codec), data.labels
     pool_x = pool.encode(codec) if pool is not None else np.zeros((0, *codec.grid.size), np.float32)
@@ -136,9 +136,19 @@ def _joined(data: Dataset, pool: Dataset) -> Dataset:
     return data.with_refs([*data.refs, *(replace(r, label=None, part=None) for r in pool.refs)])
 
 
+def nothing_usable(data: Dataset) -> UserError:
+    """What to tell of a data set that is empty, or that `Dataset.usable` has emptied."""
+    if not data.skipped:
+        return UserError("there are no samples", where=data.root, mend="put samples into it, or check the path")
+    first = data.skipped[0]
+    return UserError(
+        f"no sample can be read; the first, {first.where}: {first.reason}", where=data.root, mend=first.mend
+    )
+
+
 def left_out(skipped: tuple[Skipped, ...]) -> tuple[str, ...]:
     """A line for each of the first samples that could not be used."""
-    return tuple(f"left out {s.where}: {s.reason}" for s in skipped[:5]) + (
+    return tuple(f"left out {s}" for s in skipped[:5]) + (
         (f"... and {len(skipped) - 5} more",) if len(skipped) > 5 else ()
     )
 

@@ -18,6 +18,7 @@ from augmint.evaluation.features import FeatureExtractor, trained_cnn_features
 from augmint.evaluation.metrics import Metric, curation_judge, measure, summary
 from augmint.generation.calibrate import Calibration
 from augmint.generation.curate import Curation, curate
+from augmint.generation.dials import Dials
 from augmint.generation.draw import Gan, Known, Scores
 
 Progress = Callable[[dict[str, Any]], None]
@@ -73,16 +74,22 @@ def synthesise(
     *,
     seed: int,
     want: dict[int, int] | None = None,
+    dials: Dials | None = None,
     progress: Progress = lambda event: None,
 ) -> Synthetic:
-    """Candidates of every class, curated against the held-out reals: one half calibrates, the other half is the third split."""
+    """Candidates of every class, curated against the held-out reals: one half calibrates, the other half is the third split.
+
+    Args:
+        want: how many of which class; default: `wanted`.
+        dials: how the candidates are steered; default: by the quality set.
+    """
     known, num_classes = gan.known, len(gan.classes)
     if known is None:
         raise UserError("this GAN does not know its training samples", mend="load it from its run")
     want = want or wanted(known.y, num_classes)
     y = np.concatenate([np.full(ceil(SPARE * n / config.keep), c, dtype=np.int64) for c, n in want.items()])
     progress({"stage": "generate", "done": 0, "total": len(y)})
-    x = gan.draw(y, seed=seed, quality=config.quality)
+    x = gan.draw(y, seed=seed, dials=dials or Dials(quality=config.quality))
     extractor = trained_cnn_features(known.x, known.y if num_classes > 1 else None, seed=seed)
     held_x, held_y = known.held_x, known.held_y
     half = rng.permutation(rng.key("third split", seed), len(held_x))

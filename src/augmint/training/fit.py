@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from augmint.core import rng
 from augmint.core.config import TrainConfig
@@ -22,7 +21,7 @@ from augmint.core.errors import Interrupted
 from augmint.core.run import Run, read_jsonl, write_jsonl
 from augmint.core.types import F32, I64, Grid, Modality
 from augmint.models.blocks import count_weights
-from augmint.models.generator import ArticleGenerator, Generator
+from augmint.models.generator import ArticleGenerator, Generator, Maker
 from augmint.models.verifier import ArticleVerifier, Judge, Verifier
 from augmint.scale.pool import cores
 from augmint.training import checkpoint, losses, semi
@@ -36,6 +35,8 @@ SHOWN = ("v_loss", "g_loss", "aug_p", "fid", "precision", "recall")
 TOP_WIDTH = {"nano": 128, "small": 256}
 FEWEST_STEPS = 200
 """With fewer, nothing is learned and no verdict would mean anything: a budget that is too short is exceeded, and told."""
+FEW_STEPS = 600
+"""With fewer, pictures are still blots on most data: told, with what would help."""
 SURE = 0.5
 """Pool samples that the verifier is less sure of than this do not train the generator."""
 
@@ -75,7 +76,7 @@ class Fitted:
         pool_y, pool_sure: label of each pool sample and how sure the verifier was, in [0, 1].
     """
 
-    generator: nn.Module
+    generator: Maker
     verifier: Judge
     x: F32
     y: I64
@@ -84,13 +85,13 @@ class Fitted:
     held_out_y: I64
 
 
-def networks(modality: Modality, size: str, grid: Grid, num_classes: int, *, seed: int) -> tuple[nn.Module, Judge]:
+def networks(modality: Modality, size: str, grid: Grid, num_classes: int, *, seed: int) -> tuple[Maker, Judge]:
     """Generator and verifier of a named size; the weights at the start follow from the seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(rng.torch_seed(seed, "weights"))
         own = getattr(modality, "networks", None)
         if own is not None:
-            made: tuple[nn.Module, Judge] = own(size, grid, num_classes)
+            made: tuple[Maker, Judge] = own(size, grid, num_classes)
             return made
         if size == "article":
             return (
@@ -162,7 +163,9 @@ def fit(
     )
     state = State.fresh(generator, verifier, config.lr)
     schedule = replace(schedule, steps=_steps(run, state, data, schedule, config.steps, seconds))
-    _resume(run, state)
+    for text in (_short(run, schedule.steps, config), _resume(run, state, schedule.steps)):
+        if text:
+            progress({"stage": "train", "note": text})
 
     def row(figures: dict[str, Any]) -> None:
         # After a return to a checkpoint steps come again: what they gave before is dropped.
@@ -275,17 +278,33 @@ def _steps(run: Run, state: State, data: Data, schedule: Schedule, wanted: int |
         # The most that was of use here; past it a small set is only learned by heart.
         cap = max(500, 60 * len(data.x) // schedule.batch * 10)
         steps = int(min(cap, max(FEWEST_STEPS, 0.92 * seconds / per_step)))
+        run.choose("step_seconds", round(per_step, 4), "measured on a copy at the start")
         run.choose("steps", steps, f"{seconds:.0f} s at {1000 * per_step:.0f} ms a step, {FEWEST_STEPS} to {cap:,}")
     return int(run.chosen("steps"))
 
 
-def _resume(run: Run, state: State) -> None:
-    """Go on from the last checkpoint; figures of steps after it are dropped, for they will come again."""
+def _short(run: Run, steps: int, config: TrainConfig) -> str:
+    """A word on a budget that is too short to learn much, and what to do about it."""
+    each = run.chosen("step_seconds")
+    if config.steps is not None or steps >= FEW_STEPS or each is None:
+        return ""
+    longer = FEW_STEPS * float(each)
+    text = (
+        f"{steps} steps are few: expect rough samples. The GAN would need about {longer / 60:.1f} minutes to itself on this machine "
+        f"as busy as it is, so give more --time; a smaller --grid is cheaper, too"
+    )
+    run.log(text)
+    return text
+
+
+def _resume(run: Run, state: State, steps: int) -> str:
+    """Go on from the last checkpoint, and say so; figures of steps after it are dropped, for they will come again."""
     last = checkpoint.find(run / "checkpoints", "last")
     if last is None:
         write_jsonl(run / "metrics.jsonl", [])
-        return
+        return ""
     state.load(last)
     rows = [r for r in read_jsonl(run / "metrics.jsonl") if r["step"] <= state.step]
     write_jsonl(run / "metrics.jsonl", rows)
     run.log(f"resumed at step {state.step}")
+    return f"step {state.step} of {steps} was saved: going on from there"

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from augmint.core import rng
 from augmint.core.errors import Interrupted, UserError
 from augmint.core.types import F32, I64, Grid
-from augmint.models.generator import Z_DIM
+from augmint.models.generator import Z_DIM, Maker
 from augmint.models.verifier import Judge
 from augmint.training import adapt, checkpoint, ema, losses, watch
 from augmint.transforms.recipe import Recipe
@@ -52,9 +52,9 @@ class Schedule:
 class State:
     """All that a checkpoint holds."""
 
-    generator: nn.Module
+    generator: Maker
     verifier: Judge
-    ema: nn.Module
+    ema: Maker
     opt_g: torch.optim.Adam
     opt_v: torch.optim.Adam
     step: int = 0
@@ -65,7 +65,7 @@ class State:
     notes: list[str] = field(default_factory=list)
 
     @classmethod
-    def fresh(cls, generator: nn.Module, verifier: Judge, lr: float) -> State:
+    def fresh(cls, generator: Maker, verifier: Judge, lr: float) -> State:
         average = copy.deepcopy(generator).requires_grad_(False)
         adam = {"lr": lr, "betas": (0.0, 0.9), "eps": 1e-8}
         return cls(
