@@ -122,6 +122,7 @@ HOW: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
     "turned": lambda x, rng: laid_anew(x, rng, degrees=12),
     "flipped, cropped and turned": lambda x, rng: laid_anew(x[..., ::-1], rng, least=0.8, degrees=12),
 }
+LAID_ANEW = ("cropped", "turned", "flipped, cropped and turned")
 
 
 def handwriting() -> tuple[np.ndarray, int, int]:
@@ -214,11 +215,20 @@ def main() -> int:
     digits, photos = (list(on_pictures(*pictures())) for pictures in (handwriting, photographs))
     spent = list(costs())
     ratio = min(r["ratio"] for r in table)
-    off, alarms = (max(r[name] for r in [*table, *digits, *photos]) for name in ("farthest_off", "false_alarms"))
+    alarms = max(r["false_alarms"] for r in [*table, *digits, *photos])
+    laid = [r for r in [*digits, *photos] if r["copies"] in LAID_ANEW]
+    moved = [r for r in [*table, *digits, *photos] if r not in laid]
+    off, off_laid = (max(r["farthest_off"] for r in rows) for rows in (moved, laid))
     total = max(r["total_cpu_s"] for r in spent)
     bars = [
         Bar("CPU ratio to sdmetrics' DCR", ">= 100", f"{ratio:.0f}", ratio >= 100),
-        Bar("planted share less found share, worst of all", "<= 1 point", f"{100 * off:.2f}", off <= 0.01),
+        Bar(
+            "planted share less found share, worst: as it is, shifted, flipped",
+            "<= 1 point",
+            f"{100 * off:.2f}",
+            off <= 0.01,
+        ),
+        Bar("the same, cropped and turned", "<= 1 point", f"{100 * off_laid:.2f}", off_laid <= 0.01),
         Bar("false alarms, worst row", "<= 1 %", f"{alarms:.2%}", alarms <= 0.01),
         Bar("CPU s for 5,000 candidates, 2,000 to train on, 500 held out", "<= 15", f"{total:.1f}", total <= 15),
     ]

@@ -80,7 +80,11 @@ class Search:
     def _some(self, x: Tensor, first: int | None) -> tuple[Tensor, Tensor]:
         views, sample = self._space.mirrored(x), torch.arange(len(x))[:, None]
         train, view, p = self._shortlist(views, first)
-        for source, steps, keep in ((self._x, _STEPS[0], _FIT), (self._x, _STEPS[1], _LAST), (self._fine, _STEPS[2], 1)):
+        for source, steps, keep in (
+            (self._x, _STEPS[0], _FIT),
+            (self._x, _STEPS[1], _LAST),
+            (self._fine, _STEPS[2], 1),
+        ):
             pairs = (view, sample.expand_as(train), train, p)
             blocks = zip(
                 *(torch.split(z.flatten(0, 1), max(1, _NEAR_BLOCK // x[0].numel())) for z in pairs), strict=True
