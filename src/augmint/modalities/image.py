@@ -19,7 +19,7 @@ from augmint.data.images import SOURCE_TYPES, SUFFIXES, U8
 from augmint.data.sink import FolderSink
 from augmint.data.split import box_means
 from augmint.transforms import run_cv
-from augmint.transforms.plan import Plan
+from augmint.transforms.plan import OPS, Plan
 
 if TYPE_CHECKING:
     from augmint.models.efficientnet import EfficientNetFeatures
@@ -36,22 +36,7 @@ class ImageModality:
     """Everything about pictures: `Sample.data` is uint8 ``[H, W, C]`` with C in {1, 3, 4}."""
 
     name = "image"
-    ops = (
-        "Rotate",
-        "Translate",
-        "Scale",
-        "Shear",
-        "HorizontalFlip",
-        "VerticalFlip",
-        "Crop",
-        "Brightness",
-        "Contrast",
-        "Saturation",
-        "Gamma",
-        "GaussianNoise",
-        "GaussianBlur",
-        "Cutout",
-    )
+    ops = tuple(OPS)
 
     def scan(self, root: Path, *, strict: bool = False) -> Scan:
         """Class folders, a flat folder or metadata, as `layout.scan` has it, and each picture's header.

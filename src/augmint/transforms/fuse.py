@@ -10,16 +10,18 @@ One algorithm serves a single plan (no leading axes) and a batch (leading axis N
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import numpy as np
 
+from augmint.core.errors import UserError
 from augmint.core.rng import F64
 from augmint.core.types import I64
 from augmint.transforms import local
+from augmint.transforms.bending import Bending, Field
 from augmint.transforms.colour import Affine, Colour, Part
-from augmint.transforms.geometry import Geometry, affine, inverse
+from augmint.transforms.geometry import Geometry, affine, inverse, moved
 from augmint.transforms.op import Bool, Op, Params
 from augmint.transforms.plan import OPS, Drawn, Plan
 
@@ -40,19 +42,68 @@ class Move:
 
 
 @dataclass(frozen=True)
+class Bend:
+    """A field of displacement, and the matrix ``[..., 3, 3]`` that comes after it."""
+
+    field: Field
+    matrix: F64
+
+
+@dataclass(frozen=True)
 class Warp:
-    """One resampling. ``matrix`` ``[..., 3, 3]`` maps input to output positions, from centre to centre, in pixels."""
+    """One resampling. ``matrix`` ``[..., 3, 3]`` maps input to output positions, from centre to centre, in pixels; the fields,
+    each with a matrix of its own, come after it."""
 
     matrix: F64
     size: Size
     out_size: Size
+    bends: tuple[Bend, ...] = ()
 
-    def pixel_inverse(self) -> F64:
-        """``[..., 3, 3]`` from output pixel indices (x, y) to input pixel indices."""
-        (h, w), (new_h, new_w) = self.size, self.out_size
+    def pixel_inverse(self, cells: tuple[int, int] = (1, 1)) -> F64:
+        """``[..., 3, 3]`` from output pixel indices (x, y) to input pixel indices, or to those of ``cells`` (y, x) of pixels.
+
+        Without the fields.
+        """
+        new_h, new_w = self.out_size
         to_centre = affine(1.0, 0.0, 0.0, 1.0, -(new_w - 1) / 2, -(new_h - 1) / 2)
-        from_centre = affine(1.0, 0.0, 0.0, 1.0, (w - 1) / 2, (h - 1) / 2)
-        return from_centre @ inverse(self.matrix) @ to_centre
+        return self.from_centre(cells) @ inverse(self.matrix) @ to_centre
+
+    def from_centre(self, cells: tuple[int, int] = (1, 1)) -> F64:
+        """``[3, 3]`` from positions in the input, measured from its centre, to indices of ``cells`` (y, x) of its pixels."""
+        (h, w), (high, wide) = self.size, cells
+        return affine(1 / wide, 0.0, 0.0, 1 / high, w / wide / 2 - 0.5, h / high / 2 - 0.5)
+
+    def rows(self, index: I64) -> Warp:
+        """The same for some samples of a batch."""
+        bends = tuple(Bend(replace(b.field, nodes=b.field.nodes[index]), b.matrix[index]) for b in self.bends)
+        return replace(self, matrix=self.matrix[index], bends=bends)
+
+    def is_still(self, cells: I64, size: Size) -> bool:
+        """Whether one picture's cells of pixels, of ``size`` in all, are the output already."""
+        if size != self.out_size:
+            return False
+        return bool(np.abs(self.pixel_inverse((int(cells[0]), int(cells[1]))) - np.eye(3)).max() < 1e-9)
+
+    def is_inside(self) -> Bool:
+        """``[...]``: whether the output shows nothing from beyond the input's outer edges."""
+        if self.bends:
+            return np.zeros(self.matrix.shape[:-2], np.bool_)
+        corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) / 2
+        at = moved(inverse(self.matrix), corners * self.out_size[::-1])
+        return np.asarray((np.abs(at) <= np.array(self.size[::-1]) / 2 + 1e-6).all((-1, -2)))
+
+    def cells(self) -> I64:
+        """``[..., 2]``: rows and columns of input pixels that one output pixel stands for, where that is 2 or more, else 1.
+
+        They are averaged before the picture is sampled: sampling alone would skip pixels. Measured in the picture's middle.
+        """
+        m = inverse(self.matrix)
+        for bend in self.bends:
+            m = m @ inverse(bend.matrix)
+        slope = m[..., :2, :2] - m[..., :2, 2:] * m[..., 2:, :2]
+        span = np.hypot(slope[..., 0], slope[..., 1])[..., ::-1]  # y, x
+        out: I64 = np.clip(np.floor(span + 1e-9), 1, self.size).astype(np.int64)
+        return out
 
 
 @dataclass(frozen=True)
@@ -81,13 +132,12 @@ class _Run:
     size: Size
     out_size: Size
     matrix: F64 | None = None
+    bends: list[Bend] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
 
     def add(self, op: type[Op], params: Params, active: Bool, k: int) -> None:
         if issubclass(op, Geometry):
-            m = np.where(active[..., None, None], op.matrix(params, *self.out_size), np.eye(3))
-            self.matrix = m if self.matrix is None else m @ self.matrix
-            self.out_size = op.out_size(params, *self.out_size)
+            self._move(op, params, active)
             return
         part = cast(type[Colour], op).part(params, k).masked(active)
         last = self.parts[-1] if self.parts else None
@@ -96,10 +146,34 @@ class _Run:
         else:
             self.parts.append(part)
 
+    def _move(self, op: type[Geometry], params: Params, active: Bool) -> None:
+        m = np.where(active[..., None, None], op.matrix(params, *self.out_size), np.eye(3))
+        if issubclass(op, Bending):
+            still = np.broadcast_to(np.eye(3), m.shape)
+            self.matrix = still if self.matrix is None else self.matrix
+            self.bends.append(Bend(op.bend(params, *self.out_size).masked(active), still))
+            return
+        if self.bends:
+            self.bends[-1] = Bend(self.bends[-1].field, m @ self.bends[-1].matrix)
+        else:
+            self.matrix = m if self.matrix is None else m @ self.matrix
+        if op.resizes:
+            self.out_size = self._new_size(op, params, active)
+
+    def _new_size(self, op: type[Geometry], params: Params, active: Bool) -> Size:
+        happening = {k: v[active] for k, v in params.items()} if active.ndim else params
+        size = op.out_size(happening, *self.out_size)
+        if size != self.out_size and not active.all():
+            raise UserError(
+                f"{op.__name__} happens to some pictures of a batch only, and would make them of another size",
+                mend="set its p to 1, or use the recipe on files",
+            )
+        return size
+
     def stages(self) -> list[Stage]:
         out: list[Stage] = []
         if self.matrix is not None:
-            out.append(Warp(self.matrix, self.size, self.out_size))
+            out.append(Warp(self.matrix, self.size, self.out_size, tuple(self.bends)))
         return [*out, Recolour(tuple(self.parts))] if self.parts else out
 
 
@@ -147,7 +221,7 @@ def _stages(steps: Iterable[tuple[type[Op], Bool, Params]], size: Size, k: int, 
 
 def _as_move(stage: Stage) -> Stage | None:
     """A warp that only moves whole pixels as the array move that it is, or ``None`` where it changes nothing."""
-    if not isinstance(stage, Warp):
+    if not isinstance(stage, Warp) or stage.bends:
         return stage
     m = stage.pixel_inverse()
     whole = np.rint(m)

@@ -30,11 +30,22 @@ def affine(a: ArrayLike, b: ArrayLike, c: ArrayLike, d: ArrayLike, tx: ArrayLike
 
 
 def inverse(m: F64) -> F64:
-    """The inverse of affine matrices ``[..., 3, 3]``, in closed form."""
-    a, b, tx = m[..., 0, 0], m[..., 0, 1], m[..., 0, 2]
-    c, d, ty = m[..., 1, 0], m[..., 1, 1], m[..., 1, 2]
-    det = a * d - b * c
-    return affine(d / det, -b / det, -c / det, a / det, (b * ty - d * tx) / det, (c * tx - a * ty) / det)
+    """The inverse of matrices ``[..., 3, 3]``, scaled so that the last number is 1, in closed form (the adjugate)."""
+    a, b, c, d, e, f, g, h, i = (m[..., row, column] for row in range(3) for column in range(3))
+    out = np.empty_like(m)
+    out[..., 0, 0], out[..., 0, 1], out[..., 0, 2] = e * i - f * h, c * h - b * i, b * f - c * e
+    out[..., 1, 0], out[..., 1, 1], out[..., 1, 2] = f * g - d * i, a * i - c * g, c * d - a * f
+    out[..., 2, 0], out[..., 2, 1], out[..., 2, 2] = d * h - e * g, b * g - a * h, a * e - b * d
+    out /= out[..., 2:, 2:]
+    return out
+
+
+def moved(m: F64, points: F64) -> F64:
+    """Where matrices ``[..., 3, 3]`` take points ``[..., K, 2]`` (x, y)."""
+    out = points @ np.swapaxes(m[..., :2, :2], -1, -2) + m[..., None, :2, 2]
+    w = points @ m[..., 2, :2, None] + m[..., None, 2:, 2]
+    result: F64 = out / w
+    return result
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +53,7 @@ class Geometry(Op):
     """An op that moves pixels: it gives a matrix, and says what becomes of the size."""
 
     family: ClassVar[Family] = "geometry"
+    resizes: ClassVar[bool] = False  # whether the picture may come out at another size
 
     @staticmethod
     @abstractmethod
@@ -50,8 +62,36 @@ class Geometry(Op):
 
     @staticmethod
     def out_size(params: Params, height: int, width: int) -> tuple[int, int]:
-        """Height and width afterwards: only a crop that is not scaled back changes them."""
+        """Height and width afterwards; of the same picture drawn many times, where ``params`` have an axis.
+
+        Raises:
+            UserError: if the pictures of a batch would come out at different sizes.
+        """
         return height, width
+
+
+def one_size(name: str, height: ArrayLike, width: ArrayLike) -> tuple[int, int]:
+    """Height and width as whole numbers, from arrays that hold the same size everywhere."""
+    height, width = np.unique(np.asarray(height)), np.unique(np.asarray(width))
+    if height.size != 1 or width.size != 1:
+        raise UserError(
+            f"{name} makes pictures of different sizes, which a batch of tensors cannot hold",
+            mend="set `resize: true` or a fixed size, or use the recipe on files",
+        )
+    return int(height[0]), int(width[0])
+
+
+def window(size: tuple[int, int], out_size: tuple[int, int], y_frac: ArrayLike, x_frac: ArrayLike) -> F64:
+    """Cut ``out_size`` out of ``size`` in whole pixels, ``0 <= frac < 1`` of the free places from the top left.
+
+    An axis that is too short is centred, and what is missing lies beyond the edge: a crop larger than the picture is a pad.
+    """
+    shifts = []
+    for side, new, frac in zip(size, out_size, (y_frac, x_frac), strict=True):
+        free = side - new
+        start = np.floor(np.asarray(frac) * (free + 1)) if free >= 0 else np.asarray(free // 2)
+        shifts.append(free / 2 - start)
+    return affine(1.0, 0.0, 0.0, 1.0, shifts[1], shifts[0])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,13 +128,10 @@ class Translate(Geometry):
 
 @dataclass(frozen=True, kw_only=True)
 class Scale(Geometry):
-    """Enlarge or shrink about the centre. ``factor``: above 1 enlarges; drawn log-uniformly, within [0.5, 4].
-
-    Below 0.5 a warp would skip pixels (it has no area filter), hence the limit.
-    """
+    """Enlarge or shrink about the centre. ``factor``: above 1 enlarges; drawn log-uniformly, within [0.1, 10]."""
 
     num_uniforms: ClassVar[int] = 1
-    factor: Range = field(default=(0.88, 1.12), metadata=within(0.5, 4))
+    factor: Range = field(default=(0.88, 1.12), metadata=within(0.1, 10))
 
     def draw(self, u: F64) -> dict[str, F64]:
         low, high = np.log(self.factor)
@@ -134,6 +171,33 @@ class Shear(Geometry):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Affine(Geometry):
+    """Scale, shear, turn and shift, in this order: `Scale`, `Shear`, `Rotate` and `Translate` in one op, drawn apart."""
+
+    num_uniforms: ClassVar[int] = 6
+    factor: Range = field(default=(0.9, 1.1), metadata=within(0.1, 10))
+    x_degrees: Range = field(default=(-5.0, 5.0), metadata=within(-45, 45))
+    y_degrees: Range = field(default=(0.0, 0.0), metadata=within(-34, 34))
+    degrees: Range = field(default=(-10.0, 10.0), metadata=within(-180, 180))
+    shift_frac: Range = field(default=(-0.1, 0.1), metadata=within(-1, 1))
+
+    def draw(self, u: F64) -> dict[str, F64]:
+        low, high = np.log(self.factor)
+        turns = {
+            k: between(getattr(self, k), u[..., 1 + i]) for i, k in enumerate(("x_degrees", "y_degrees", "degrees"))
+        }
+        shift = {f"{a}_frac": between(self.shift_frac, u[..., 4 + i]) for i, a in enumerate("xy")}
+        return {"factor": np.exp(between((low, high), u[..., 0])), **turns, **shift}
+
+    @staticmethod
+    def matrix(params: Params, height: int, width: int) -> F64:
+        m = Scale.matrix(params, height, width)
+        for op in (Shear, Rotate, Translate):
+            m = op.matrix(params, height, width) @ m
+        return m
+
+
+@dataclass(frozen=True, kw_only=True)
 class HorizontalFlip(Geometry):
     """Left and right swapped: an exact array move unless something else warps. Changes letters and parts with a side."""
 
@@ -170,14 +234,10 @@ class Crop(Geometry):
     batch of tensors keeps its grid).
     """
 
+    resizes: ClassVar[bool] = True
     num_uniforms: ClassVar[int] = 3
     keep_frac: Range = field(default=(0.8, 1.0), metadata=within(0.25, 1))
     resize: bool = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not isinstance(self.resize, bool):
-            raise UserError(f"Crop: resize is {self.resize!r}", mend="write true or false")
 
     def draw(self, u: F64) -> dict[str, F64]:
         keep = between(self.keep_frac, u[..., 0])
@@ -191,17 +251,11 @@ class Crop(Geometry):
             dx, dy = ((f - 0.5) * (1 - keep) * side for f, side in ((x, width), (y, height)))
             return affine(1 / keep, 0.0, 0.0, 1 / keep, -dx / keep, -dy / keep)
         new_height, new_width = Crop.out_size(params, height, width)
-        left, top = np.floor(x * (width - new_width + 1)), np.floor(y * (height - new_height + 1))
-        return affine(1.0, 0.0, 0.0, 1.0, (width - new_width) / 2 - left, (height - new_height) / 2 - top)
+        return window((height, width), (new_height, new_width), y, x)
 
     @staticmethod
     def out_size(params: Params, height: int, width: int) -> tuple[int, int]:
         if np.all(params["resize"] == 1):
             return height, width
-        if np.ndim(params["resize"]):
-            raise UserError(
-                "Crop with `resize: false` makes pictures of other sizes, which a batch of tensors cannot hold",
-                mend="set `resize: true`, or use the recipe on files",
-            )
-        keep = float(params["keep_frac"])
-        return max(1, round(keep * height)), max(1, round(keep * width))
+        keep = params["keep_frac"]
+        return one_size("Crop", np.maximum(1, np.rint(keep * height)), np.maximum(1, np.rint(keep * width)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,11 @@ Bool = NDArray[np.bool_]
 def within(least: float, most: float) -> dict[str, float]:
     """The metadata of a dataclass field that holds a ``(low, high)`` range: the bounds that it is checked against."""
     return {"least": least, "most": most}
+
+
+def number(least: float, most: float, *, whole: bool = False, optional: bool = False) -> dict[str, Any]:
+    """The metadata of a field that holds one number, or one whole number, or optionally none."""
+    return {"floor": least, "ceiling": most, "whole": whole, "optional": optional}
 
 
 def between(limits: Range, u: F64) -> F64:
@@ -55,6 +60,12 @@ class Op:
             if "least" in entry.metadata:
                 limits = _checked(self.name, entry.name, getattr(self, entry.name), entry.metadata)
                 object.__setattr__(self, entry.name, limits)
+            elif "floor" in entry.metadata:
+                _check_number(self.name, entry.name, getattr(self, entry.name), entry.metadata)
+            elif isinstance(entry.default, bool) and not isinstance(getattr(self, entry.name), bool):
+                raise UserError(
+                    f"{self.name}: {entry.name} is {getattr(self, entry.name)!r}", mend="write true or false"
+                )
 
     @property
     def name(self) -> str:
@@ -87,8 +98,20 @@ class Op:
         return {self.name: plain}
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
+
+
+def _check_number(op: str, name: str, value: object, bounds: Mapping[str, Any]) -> None:
+    if value is None and bounds["optional"]:
+        return
+    kind = int if bounds["whole"] else (int, float)
+    if not _is_number(value) or not isinstance(value, kind) or not bounds["floor"] <= value <= bounds["ceiling"]:
+        what = "a whole number" if bounds["whole"] else "a number"
+        raise UserError(
+            f"{op}: {name} is {value!r}",
+            mend=f"{name} is {what} between {bounds['floor']:g} and {bounds['ceiling']:g}",
+        )
 
 
 def _checked(op: str, name: str, value: object, bounds: Mapping[str, float]) -> Range:

@@ -10,10 +10,22 @@ from typing import Any, Literal, get_args
 from augmint.core import rng
 from augmint.core.errors import UserError, did_you_mean
 from augmint.core.rng import F64
+from augmint.transforms.bending import ElasticTransform, GridDistortion, OpticalDistortion, Perspective
 from augmint.transforms.colour import Brightness, Contrast, Gamma, Saturation
-from augmint.transforms.geometry import Crop, HorizontalFlip, Rotate, Scale, Shear, Translate, VerticalFlip
+from augmint.transforms.geometry import Affine, Crop, HorizontalFlip, Rotate, Scale, Shear, Translate, VerticalFlip
 from augmint.transforms.local import Cutout, GaussianBlur, GaussianNoise
 from augmint.transforms.op import Bool, Op
+from augmint.transforms.sizing import (
+    CenterCrop,
+    LetterBox,
+    LongestMaxSize,
+    Pad,
+    RandomCrop,
+    RandomResizedCrop,
+    RandomRotate90,
+    Resize,
+    Transpose,
+)
 
 Border = Literal["reflect", "edge", "zero"]
 Interp = Literal["linear", "cubic"]
@@ -21,7 +33,9 @@ Interp = Literal["linear", "cubic"]
 OPS: dict[str, type[Op]] = {
     op.__name__: op
     for op in (
-        *(Rotate, Translate, Scale, Shear, HorizontalFlip, VerticalFlip, Crop),
+        *(Rotate, Translate, Scale, Shear, Affine, HorizontalFlip, VerticalFlip, Crop),
+        *(Resize, LongestMaxSize, LetterBox, CenterCrop, RandomCrop, RandomResizedCrop, Pad, Transpose, RandomRotate90),
+        *(Perspective, ElasticTransform, GridDistortion, OpticalDistortion),
         *(Brightness, Contrast, Saturation, Gamma),
         *(GaussianNoise, GaussianBlur, Cutout),
     )

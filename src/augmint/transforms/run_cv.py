@@ -15,10 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augmint.core.errors import UserError
-from augmint.core.types import F32
+from augmint.core.rng import F64
+from augmint.core.types import F32, I64
 from augmint.transforms import fuse
+from augmint.transforms.bending import centred
 from augmint.transforms.colour import Affine, Part, table
 from augmint.transforms.fuse import Move, Program, Recolour, Stage, Warp
+from augmint.transforms.geometry import inverse
 from augmint.transforms.local import Blur, Hole, Noise, kernel, normal_field, radius
 from augmint.transforms.plan import Plan
 
@@ -89,6 +92,7 @@ def _fits_uint8(program: Program) -> bool:
     for stage in program.stages:
         if isinstance(stage, Warp) and program.size[2] < 4:
             error = (1.0 if program.plan.interp == "linear" else 1.9) * error + 0.5
+            error += 0.5 * (stage.cells().max() > 1)
         elif isinstance(stage, Recolour) and (slope := _slope(stage.parts)) is not None:
             error = slope * error + 0.5
         elif not isinstance(stage, Move | Hole):
@@ -156,35 +160,88 @@ def _clipped(x: Pixels) -> Pixels:
 
 
 def _warp(stage: Warp, x: Pixels, plan: Plan) -> Pixels:
-    if x.dtype == np.uint8 and x.shape[2] == 3 and plan.interp == "linear" and _rgba_agrees(plan.border):
+    cells = stage.cells()
+    if cells.max() > 1:
+        x = _averaged(x, int(cells[0]), int(cells[1]))
+        if not stage.bends and stage.is_still(cells, x.shape[:2]):
+            return x
+    # What shows nothing from beyond the edge must not fade there either.
+    border = "edge" if plan.border == "zero" and stage.is_inside() else plan.border
+    where = _where(stage, cells)
+    if x.dtype == np.uint8 and x.shape[2] == 3 and plan.interp == "linear" and _rgba_agrees(border):
         padded = cv2.cvtColor(x, cv2.COLOR_RGB2RGBA)
-        return cv2.cvtColor(_warp_affine(stage, padded, plan.border, "linear"), cv2.COLOR_RGBA2RGB)
+        return cv2.cvtColor(_sampled(padded, where, stage.out_size, border, "linear"), cv2.COLOR_RGBA2RGB)
     if x.shape[2] == 2:  # OpenCV 5 interpolates two channels on a coarse raster, one channel exactly
-        return np.stack([_warp_affine(stage, c, plan.border, plan.interp) for c in cv2.split(x)], -1)
-    return _deep(_warp_affine(stage, x, plan.border, plan.interp))
+        return np.stack([_sampled(c, where, stage.out_size, border, plan.interp) for c in cv2.split(x)], -1)
+    return _deep(_sampled(x, where, stage.out_size, border, plan.interp))
 
 
-def _warp_affine(stage: Warp, x: Pixels, border: str, interp: str) -> Pixels:
+def _averaged(x: Pixels, rows: int, columns: int) -> Pixels:
+    """Means of cells of pixels; the last cells are filled up with the edge."""
+    height, width = x.shape[:2]
+    down, right = -height % rows, -width % columns
+    if down or right:
+        x = cv2.copyMakeBorder(x, 0, down, 0, right, cv2.BORDER_REPLICATE)
+    size = ((width + right) // columns, (height + down) // rows)
+    return _deep(cv2.resize(x, size, interpolation=cv2.INTER_AREA))
+
+
+def _where(stage: Warp, cells: I64) -> F64 | tuple[F32, F32]:
+    """Where an output pixel looks: a matrix of pixel indices, or a map of x and one of y."""
+    if not stage.bends:
+        return stage.pixel_inverse((int(cells[0]), int(cells[1])))
     height, width = stage.out_size
-    return cv2.warpAffine(
-        x,
-        stage.pixel_inverse()[:2],
-        (width, height),
-        flags=_INTERP[interp] | cv2.WARP_INVERSE_MAP,
-        borderMode=_BORDER[border],
-        borderValue=0,
-    )
+    x, y = centred(width), centred(height)[:, None]
+    for bend in reversed(stage.bends):
+        field, steps = (
+            bend.field,
+            np.einsum("hi,ijc,wj->chw", bend.field.rows(), bend.field.nodes, bend.field.columns()),
+        )
+        if field.size == stage.out_size and np.array_equal(bend.matrix, np.eye(3)) and bend is stage.bends[-1]:
+            x, y = x + steps[0], y + steps[1]
+            continue
+        x, y = _through(inverse(bend.matrix), x, y)
+        at_x, at_y = ((v + (side - 1) / 2).astype(np.float32) for v, side in zip((x, y), field.size[::-1], strict=True))
+        dx, dy = (
+            cv2.remap(v.astype(np.float32), at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            for v in steps
+        )
+        x, y = x + dx, y + dy
+    x, y = _through(stage.from_centre((int(cells[0]), int(cells[1]))) @ inverse(stage.matrix), x, y)
+    return x.astype(np.float32), y.astype(np.float32)
+
+
+def _through(m: F64, x: F64, y: F64) -> tuple[F64, F64]:
+    w = m[2, 0] * x + m[2, 1] * y + m[2, 2]
+    return (m[0, 0] * x + m[0, 1] * y + m[0, 2]) / w, (m[1, 0] * x + m[1, 1] * y + m[1, 2]) / w
+
+
+def _sampled(x: Pixels, where: F64 | tuple[F32, F32], size: fuse.Size, border: str, interp: str) -> Pixels:
+    ways: dict[str, Any] = {"borderMode": _BORDER[border], "borderValue": 0}
+    if isinstance(where, tuple):
+        return cv2.remap(x, *where, _INTERP[interp], **ways)
+    flags = _INTERP[interp] | cv2.WARP_INVERSE_MAP
+    if np.array_equal(where[2], (0, 0, 1)):
+        return cv2.warpAffine(x, where[:2], size[::-1], flags=flags, **ways)
+    return cv2.warpPerspective(x, where, size[::-1], flags=flags, **ways)
 
 
 @cache
 def _rgba_agrees(border: str) -> bool:
-    """Whether warping RGB as RGBA gives the same bytes on this OpenCV: it does on 4 and 5, at half the
+    """Whether sampling RGB as RGBA gives the same bytes on this OpenCV: it does on 4 and 5, at half the
     time on 5. Looked at once, for a version to come may differ."""
     image = (np.arange(31 * 29 * 3) * 7919 % 256).astype(np.uint8).reshape(31, 29, 3)
     turn = np.array([[1.1, 0.3, 2.4], [-0.3, 0.9, -1.7], [0.0, 0.0, 1.0]])
-    stage = Warp(turn, (31, 29), (31, 29))
-    padded = _warp_affine(stage, cv2.cvtColor(image, cv2.COLOR_RGB2RGBA), border, "linear")
-    return np.array_equal(padded[..., :3], _warp_affine(stage, image, border, "linear"))
+    lean = turn + np.array([[0.0] * 3, [0.0] * 3, [0.002, 0.001, 0.0]])
+    y, x = np.mgrid[:31, :29].astype(np.float64)
+    maps = [v.astype(np.float32) for v in _through(turn, x, y)]
+    return all(
+        np.array_equal(
+            _sampled(cv2.cvtColor(image, cv2.COLOR_RGB2RGBA), where, (31, 29), border, "linear")[..., :3],
+            _sampled(image, where, (31, 29), border, "linear"),
+        )
+        for where in (turn, lean, (maps[0], maps[1]))
+    )
 
 
 def _recolour(parts: tuple[Part, ...], x: Pixels) -> Pixels:

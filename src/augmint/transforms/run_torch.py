@@ -12,12 +12,13 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from augmint.core.errors import UserError
+from augmint.core.types import I64
 from augmint.transforms import fuse
 from augmint.transforms.colour import Affine, Brightness, Contrast, Part, Saturation
 from augmint.transforms.fuse import Recolour, Stage, Warp
-from augmint.transforms.geometry import Rotate, Scale, Translate, inverse
+from augmint.transforms.geometry import Rotate, Scale, Translate, affine, inverse
 from augmint.transforms.local import Blur, Cutout, Hole, Noise, kernel, mirrored, radius
-from augmint.transforms.plan import OPS
+from augmint.transforms.plan import OPS, Drawn
 from augmint.transforms.recipe import Recipe
 
 _PADDING = {"reflect": "reflection", "edge": "border", "zero": "zeros"}
@@ -48,11 +49,40 @@ def augment(x: Tensor, recipe: Recipe, keys: ArrayLike, *, p: float = 1.0, clip:
     drawn = [d for d in recipe.draw_batch(keys, p=p) if d.active.any() and (planar or OPS[d.op].any_axes)]
     if not drawn:
         return x
+    if planar and any(getattr(OPS[d.op], "resizes", False) for d in drawn):
+        return _alike(x, drawn, recipe, clip)
+    return _program(x, drawn, recipe, clip)
+
+
+def _program(x: Tensor, drawn: Sequence[Drawn], recipe: Recipe, clip: bool) -> Tensor:
+    planar = x.ndim == 4
     height, width = (x.shape[-2] if x.ndim > 3 else 1), x.shape[-1]
     v = 0.5 * x + 0.5
     for stage in fuse.compile_batch(drawn, (height, width), x.shape[1] if planar else 1):
         v = _run(stage, v, recipe, clip)
     return 2 * v - 1
+
+
+def _alike(x: Tensor, drawn: Sequence[Drawn], recipe: Recipe, clip: bool) -> Tensor:
+    """Samples to which the same ops happen together: where sizes change, all of a program's pictures have one size."""
+    happening = np.stack([d.active for d in drawn], 1)
+    parts: list[Tensor] = []
+    kinds, kind = np.unique(happening, axis=0, return_inverse=True)
+    rows = [np.flatnonzero(kind.ravel() == i) for i in range(len(kinds))]
+    for own in rows:
+        some = [
+            Drawn(d.op, d.id, d.active[own], {k: v[own] for k, v in d.params.items()})
+            for d in drawn
+            if d.active[own[0]]
+        ]
+        part = x[torch.from_numpy(own).to(x.device)]
+        parts.append(_program(part, some, recipe, clip) if some else part)
+    if len({p.shape[2:] for p in parts}) > 1:
+        raise UserError(
+            "the pictures of a batch come out at different sizes", mend="end the recipe with a Resize whose p is 1"
+        )
+    back = np.argsort(np.concatenate(rows))
+    return torch.cat(parts)[torch.from_numpy(back).to(x.device)]
 
 
 def gan_recipe(ops: Sequence[str]) -> Recipe:
@@ -99,22 +129,67 @@ def _to(values: NDArray[np.float64], like: Tensor) -> Tensor:
 
 
 def _warp(stage: Warp, v: Tensor, recipe: Recipe, clip: bool) -> Tensor:
-    n, _, height, width = v.shape
-    half = np.array([width, height]) / 2  # grid_sample counts from -1 to 1 between the outer edges of the outer pixels
-    theta = inverse(stage.matrix)[:, :2]
-    theta[..., :2] *= half[None] / half[:, None]
-    theta[..., 2] /= half
-    # One matrix product for the whole batch: affine_grid does one a sample, five times slower on small pictures.
-    places = torch.from_numpy(_places(height, width)).to(v)
-    grid = (_to(theta, v).reshape(-1, 3) @ places).view(n, 2, height, width).permute(0, 2, 3, 1)
+    cells = stage.cells()
+    if (cells > 1).any():
+        return _averaged(stage, cells, v, recipe, clip)
+    return _sampled(stage, v, (1, 1), recipe, clip)
+
+
+def _averaged(stage: Warp, cells: I64, v: Tensor, recipe: Recipe, clip: bool) -> Tensor:
+    """Samples that shrink by the same whole numbers together: means of cells of pixels, then sampled."""
+    kinds, kind = np.unique(cells, axis=0, return_inverse=True)
+    parts: list[Tensor] = []
+    rows = [np.flatnonzero(kind.ravel() == i) for i in range(len(kinds))]
+    for (high, wide), own in zip(kinds.tolist(), rows, strict=True):
+        x = v[torch.from_numpy(own).to(v.device)]
+        if (high, wide) != (1, 1):
+            x = F.pad(x, (0, -x.shape[3] % wide, 0, -x.shape[2] % high), mode="replicate")
+            x = F.avg_pool2d(x, (high, wide))
+        parts.append(_sampled(stage.rows(own), x, (high, wide), recipe, clip))
+    back = np.argsort(np.concatenate(rows))
+    return torch.cat(parts)[torch.from_numpy(back).to(v.device)]
+
+
+def _sampled(stage: Warp, v: Tensor, cells: fuse.Size, recipe: Recipe, clip: bool) -> Tensor:
+    n, (height, width) = len(v), stage.out_size
+    points = torch.from_numpy(_places(height, width)).to(v)
+    for bend in reversed(stage.bends):
+        points = _bent(bend, _multiplied(inverse(bend.matrix), points))
+    # grid_sample counts from -1 to 1 between the outer edges of the outer pixels.
+    size = np.array(v.shape[:1:-1])
+    to_grid = affine(2 / size[0], 0.0, 0.0, 2 / size[1], *(1 / size - 1))
+    at = _multiplied(to_grid @ stage.from_centre(cells) @ inverse(stage.matrix), points)[:, :2]
+    if recipe.border == "zero" and (inside := stage.is_inside()).any():
+        # What shows nothing from beyond the edge must not fade there either.
+        most = _to(1 - 1 / size, v)[:, None]
+        kept = torch.minimum(torch.maximum(at, -most), most)
+        at = torch.where(torch.from_numpy(inside).to(v.device)[:, None, None], kept, at)
+    grid = at.view(n, 2, height, width).permute(0, 2, 3, 1)
     out = F.grid_sample(v, grid, mode=_MODE[recipe.interp], padding_mode=_PADDING[recipe.border], align_corners=False)
     return out.clamp(0, 1) if clip and recipe.interp == "cubic" else out
 
 
 def _places(height: int, width: int) -> NDArray[np.float64]:
-    """``[3, height · width]``: x, y and 1 of every pixel centre, where the picture's outer edges lie at -1 and 1."""
+    """``[3, height · width]``: x, y and 1 of every pixel centre, from the picture's centre."""
     y, x = np.mgrid[:height, :width].reshape(2, -1)
-    return np.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1, np.ones_like(x, dtype=np.float64)])
+    return np.stack([x - (width - 1) / 2, y - (height - 1) / 2, np.ones_like(x, dtype=np.float64)])
+
+
+def _multiplied(matrix: NDArray[np.float64], points: Tensor) -> Tensor:
+    """``[N, 3, K]``: points (x, y, 1) ``[3, K]`` or ``[N, 3, K]`` through each sample's own matrix ``[N, 3, 3]``."""
+    m = _to(matrix, points)
+    # One matrix product for the whole batch where it can be: one a sample is five times slower on small pictures.
+    out = (m.view(-1, 3) @ points).view(len(m), 3, -1) if points.ndim == 2 else torch.bmm(m, points)
+    return out if np.all(matrix[:, 2] == (0, 0, 1)) else out / out[:, 2:]
+
+
+def _bent(bend: fuse.Bend, points: Tensor) -> Tensor:
+    field = bend.field
+    steps = torch.einsum("hi,nijc,wj->nchw", *(_to(a, points) for a in (field.rows(), field.nodes, field.columns())))
+    size = points.new_tensor(field.size[::-1])[:, None]
+    grid = (2 * points[:, :2] / size).transpose(1, 2)[:, None]
+    moves = F.grid_sample(steps, grid, mode="bilinear", padding_mode="border", align_corners=False)[:, :, 0]
+    return torch.cat([points[:, :2] + moves, points[:, 2:]], 1)
 
 
 def _is_rgba(v: Tensor) -> bool:
