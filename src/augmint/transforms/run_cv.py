@@ -7,6 +7,7 @@ run in float32 and are rounded once. Bytes depend on the version of OpenCV (4 an
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -24,12 +25,13 @@ from augmint.transforms.fuse import Move, Program, Recolour, Stage, Warp
 from augmint.transforms.geometry import inverse
 from augmint.transforms.local import Blur, Hole, Noise, kernel, normal_field, radius
 from augmint.transforms.plan import Plan
+from augmint.transforms.targets import Targets, carry
 
 U8 = NDArray[np.uint8]
 Pixels = NDArray[Any]  # uint8, or float32 from 0 to 255
 
 _BORDER = {"reflect": cv2.BORDER_REFLECT, "edge": cv2.BORDER_REPLICATE, "zero": cv2.BORDER_CONSTANT}
-_INTERP = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}
+_INTERP = {"nearest": cv2.INTER_NEAREST, "linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}
 
 
 def apply(what: Plan | Program, image: U8, *, exact: bool = False) -> U8:
@@ -59,6 +61,42 @@ def apply(what: Plan | Program, image: U8, *, exact: bool = False) -> U8:
     for stage in program.stages:
         x = _run(stage, x, program.plan)
     return _uint8(x, image)
+
+
+def apply_with(plan: Plan, image: U8, targets: Targets, *, min_visibility: float = 0.1) -> tuple[U8, Targets]:
+    """A new picture, and what belongs to it moved along: see `targets` for the rules.
+
+    Args:
+        min_visibility: a box is dropped where less than this share of its area is left, from 0 to 1.
+
+    Raises:
+        UserError: if the picture or a target is not of its kind.
+    """
+    size = _size(image) if image.ndim == 3 else (0, 0, 0)
+    out = apply(plan, image)
+    program, checked = fuse.compile(plan, size), targets.checked(size[:2])
+    moved = carry(program, checked, min_visibility=min_visibility)
+    return out, replace(moved, masks=tuple(_mask(program, m) for m in checked.masks))
+
+
+def _mask(program: Program, mask: Pixels) -> Pixels:
+    """Each value of the nearest pixel."""
+    # As bytes: OpenCV takes few types, and rounds ties to another pixel in each.
+    planes = np.ascontiguousarray(mask).view(np.uint8).reshape(*mask.shape[:2], -1)
+    moved = [_nearest(program, np.ascontiguousarray(planes[..., i : i + 1])) for i in range(planes.shape[2])]
+    out = np.concatenate(moved, -1)
+    return out.view(mask.dtype).reshape(*out.shape[:2], *mask.shape[2:])
+
+
+def _nearest(program: Program, x: Pixels) -> Pixels:
+    for stage in program.stages:
+        if isinstance(stage, Move):
+            x = _move(stage, x)
+        elif isinstance(stage, Warp):
+            border = "edge" if program.plan.border == "zero" and stage.is_inside() else program.plan.border
+            where = _where(stage, np.array([1, 1]))
+            x = _deep(_sampled(x, where, stage.out_size, border, "nearest"))
+    return x
 
 
 def _chain(plan: Plan, image: U8) -> U8:

@@ -1,0 +1,207 @@
+"""What belongs to a picture and moves with it: masks, boxes, keypoints and their labels.
+
+Coordinates are continuous pixels, x to the right and y downwards. **Boxes** count from the picture's outer edge, so pixel j
+covers j to j + 1 and a whole picture is (0, 0, W, H); **keypoints** count from the middle of the first pixel, so a keypoint at
+(3, 2) is the middle of pixel row 2, column 3.
+
+Rules: a box becomes the smallest upright box around what is left of it inside the picture. It is dropped where less than
+``min_visibility`` of its area is left, or less than a pixel in width or height. A keypoint is dropped outside the picture.
+Labels go with their box or keypoint. What the border mirrors is in the masks, as it is in the picture, but gets no box.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from augmint.core.errors import UserError, did_you_mean
+from augmint.core.rng import F64
+from augmint.core.types import I64
+from augmint.transforms.fuse import Move, Program, Size, Warp
+from augmint.transforms.geometry import affine
+
+BoxFormat = Literal["pascal_voc", "coco", "yolo"]
+_PER_EDGE = 24  # points along each edge of a box: fields bend it
+_OVER = 1e-2  # pixels that a box may hang over the edge by rounding
+
+
+@dataclass(frozen=True)
+class Targets:
+    """
+    Args:
+        masks: each ``[H, W]`` or ``[H, W, C]`` of any whole-number type, bool or float.
+        boxes: ``[N, 4]``: left, top, right, bottom.
+        keypoints: ``[K, 2]``: x, y.
+        box_labels, keypoint_labels: anything, one each, or none at all.
+    """
+
+    masks: tuple[NDArray[Any], ...] = ()
+    boxes: F64 = field(default_factory=lambda: np.zeros((0, 4)))
+    keypoints: F64 = field(default_factory=lambda: np.zeros((0, 2)))
+    box_labels: tuple[Any, ...] = ()
+    keypoint_labels: tuple[Any, ...] = ()
+
+    def checked(self, size: Size) -> Targets:
+        """The same with arrays of numbers, boxes cut to the picture.
+
+        Raises:
+            UserError: for a mask of another size, a box or keypoint that is no number, a box inside out, or too few labels.
+        """
+        for mask in self.masks:
+            if mask.shape[:2] != size or mask.ndim > 3:
+                raise UserError(
+                    f"a mask of shape {list(mask.shape)} for a picture of {list(size)}", mend="make them alike"
+                )
+        boxes = _numbers(self.boxes, 4, "boxes", "left, top, right, bottom")
+        points = _numbers(self.keypoints, 2, "keypoints", "x, y")
+        inside_out = np.flatnonzero((boxes[:, :2] > boxes[:, 2:]).any(1))
+        if inside_out.size:
+            raise UserError(
+                f"box {inside_out[0]} is {boxes[inside_out[0]].tolist()}, which ends before it begins",
+                mend="give left, top, right, bottom; `from_format` reads COCO and YOLO boxes",
+            )
+        for name, things in (("box", boxes), ("keypoint", points)):
+            labels = getattr(self, f"{name}_labels")
+            if labels and len(labels) != len(things):
+                raise UserError(f"{len(labels)} labels for {len(things)} {name}s", mend="give one each, or none")
+        return replace(self, boxes=np.clip(boxes, 0, [size[1], size[0]] * 2), keypoints=points)
+
+
+def from_format(boxes: ArrayLike, form: BoxFormat, size: Size) -> F64:
+    """``[N, 4]`` left, top, right, bottom in pixels.
+
+    Args:
+        form: ``pascal_voc`` (that itself), ``coco`` (left, top, width, height in pixels) or ``yolo`` (middle, width and height
+            as fractions of the picture's sides).
+        size: height and width of the picture.
+    """
+    found = _numbers(boxes, 4, "boxes", "four")
+    match _known(form):
+        case "coco":
+            return np.concatenate([found[:, :2], found[:, :2] + found[:, 2:]], 1)
+        case "yolo":
+            found = found * ([size[1], size[0]] * 2)
+            return np.concatenate([found[:, :2] - found[:, 2:] / 2, found[:, :2] + found[:, 2:] / 2], 1)
+        case _:
+            return found
+
+
+def to_format(boxes: F64, form: BoxFormat, size: Size) -> F64:
+    """The inverse of `from_format`."""
+    sides = boxes[:, 2:] - boxes[:, :2]
+    match _known(form):
+        case "coco":
+            return np.concatenate([boxes[:, :2], sides], 1)
+        case "yolo":
+            middle = (boxes[:, :2] + boxes[:, 2:]) / 2
+            found: F64 = np.concatenate([middle, sides], 1) / ([size[1], size[0]] * 2)
+            return found
+        case _:
+            return boxes
+
+
+def carry(program: Program, targets: Targets, *, min_visibility: float = 0.1) -> Targets:
+    """Boxes and keypoints after the program, with their labels; masks are left as they are (`run_cv` moves them)."""
+    outlines = [_outline(box) for box in targets.boxes]
+    areas = np.array([_area(o) for o in outlines])
+    left = np.where(areas > 0, 1.0, 0.0)
+    points, kept = targets.keypoints + 0.5, np.arange(len(targets.keypoints))
+    for stage in program.stages:
+        if not isinstance(stage, Move | Warp):
+            continue
+        out_size = _out_size(stage)
+        for i, outline in enumerate(outlines):
+            whole = _moved(stage, outline)
+            outlines[i] = _cut(whole, out_size)
+            left[i] *= _area(outlines[i]) / max(_area(whole), 1e-12)
+        points = _moved(stage, points)
+        seen = ((points >= 0) & (points < out_size[::-1])).all(1)
+        points, kept = points[seen], kept[seen]
+    boxes = np.array([[*o.min(0), *o.max(0)] if len(o) else [0.0] * 4 for o in outlines]).reshape(-1, 4)
+    alive = np.flatnonzero((left >= min_visibility) & (left > 0) & ((boxes[:, 2:] - boxes[:, :2]) >= 1 - _OVER).all(1))
+    return replace(
+        targets,
+        boxes=boxes[alive],
+        keypoints=points - 0.5,
+        box_labels=_taken(targets.box_labels, alive),
+        keypoint_labels=_taken(targets.keypoint_labels, kept),
+    )
+
+
+def _taken(labels: Sequence[Any], index: I64) -> tuple[Any, ...]:
+    return tuple(labels[i] for i in index) if labels else ()
+
+
+def _known(form: str) -> str:
+    known = get_args(BoxFormat)
+    if form not in known:
+        raise UserError(f"unknown box format '{form}'{did_you_mean(form, known)}", mend="use " + ", ".join(known))
+    return form
+
+
+def _numbers(values: ArrayLike, width: int, name: str, what: str) -> F64:
+    try:
+        found = np.asarray(values, dtype=np.float64).reshape(-1, width)
+    except (TypeError, ValueError):
+        found = np.full((1, width), np.nan)
+    if not np.isfinite(found).all():
+        raise UserError(f"{name} that are not rows of {width} finite numbers", mend=f"give {what} for each")
+    return found
+
+
+def _outline(box: F64) -> F64:
+    t = np.arange(_PER_EDGE)[:, None] / _PER_EDGE
+    corners = box[[[0, 1], [2, 1], [2, 3], [0, 3]]]
+    return np.concatenate([a + t * (b - a) for a, b in zip(corners, np.roll(corners, -1, 0), strict=True)])
+
+
+def _area(polygon: F64) -> float:
+    """Shoelace formula."""
+    x, y = polygon.T
+    return abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
+
+
+def _out_size(stage: Move | Warp) -> Size:
+    if isinstance(stage, Warp):
+        return stage.out_size
+    return (stage.width, stage.height) if stage.transpose else (stage.height, stage.width)
+
+
+def _moved(stage: Move | Warp, points: F64) -> F64:
+    """Points ``[K, 2]``, counted from the outer edge, after a stage."""
+    height, width = _out_size(stage)
+    if isinstance(stage, Move):
+        out = points - [stage.left, stage.top]
+        out = out[:, ::-1] if stage.transpose else out
+        return np.where([stage.flip_x, stage.flip_y], [width, height] - out, out)
+    at = _through(stage.matrix, points - np.array(stage.size[::-1]) / 2)
+    for bend in stage.bends:
+        at = _through(bend.matrix, bend.field.forward(at))
+    out_points: F64 = _through(affine(1.0, 0.0, 0.0, 1.0, width / 2, height / 2), at)
+    return out_points
+
+
+def _through(m: F64, points: F64) -> F64:
+    out = np.concatenate([points, np.ones((len(points), 1))], 1) @ m.T
+    # What lies at the horizon or behind it goes far away, not to the other side.
+    result: F64 = out[:, :2] / np.maximum(out[:, 2:], 1e-3)
+    return result
+
+
+def _cut(polygon: F64, size: Size) -> F64:
+    """What is left of a polygon inside the picture (Sutherland and Hodgman 1974)."""
+    for axis, bound, sign in ((0, 0.0, 1), (0, float(size[1]), -1), (1, 0.0, 1), (1, float(size[0]), -1)):
+        if not len(polygon):
+            break
+        inside = sign * (polygon[:, axis] - bound) >= 0
+        after, after_inside = np.roll(polygon, -1, 0), np.roll(inside, -1)
+        across = inside != after_inside
+        span = np.where(across, after[:, axis] - polygon[:, axis], 1.0)
+        meet = polygon + ((bound - polygon[:, axis]) / span)[:, None] * (after - polygon)
+        pairs = np.stack([polygon, meet], 1).reshape(-1, 2)
+        polygon = pairs[np.stack([inside, across], 1).ravel()]
+    return polygon
