@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, field
-from typing import ClassVar
+from itertools import permutations
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -27,7 +28,7 @@ class Affine:
     matrix: F64
 
     def masked(self, active: Bool) -> Affine:
-        """The same where active, nothing elsewhere."""
+        """The same where active, nothing elsewhere; parameters without axes take those of ``active``."""
         k = self.matrix.shape[-2]
         return Affine(np.where(active[..., None, None], self.matrix, np.eye(k, k + 1)))
 
@@ -49,22 +50,63 @@ class Power:
         return Power(np.where(active, self.exponent, 1.0))
 
 
-Part = Affine | Power
+@dataclass(frozen=True)
+class Fold:
+    """``v -> 1 - v`` from ``threshold`` on (compared in whole grey levels); a threshold above 1 leaves ``v`` as it is."""
+
+    threshold: F64
+
+    def masked(self, active: Bool) -> Fold:
+        return Fold(np.where(active, self.threshold, 2.0))
 
 
-def table(parts: tuple[Part, ...]) -> F64 | None:
-    """What one picture's parts make of the 256 levels, unclipped, in levels; ``None`` where channels are mixed."""
-    v = np.arange(256) / 255
+@dataclass(frozen=True)
+class Steps:
+    """Keep the upper bits of each 8-bit level: multiples of ``step`` levels; a step of 0 leaves ``v`` as it is."""
+
+    step: F64
+
+    def masked(self, active: Bool) -> Steps:
+        return Steps(np.where(active, self.step, 0.0))
+
+
+Part = Affine | Power | Fold | Steps
+
+
+def jumps(parts: tuple[Part, ...]) -> bool:
+    """Whether a small change of value can become a large one."""
+    return any(isinstance(p, Fold | Steps) for p in parts)
+
+
+def table(parts: tuple[Part, ...], channels: int = 1) -> F64 | None:
+    """What one picture's parts make of the 256 levels of each channel, unclipped, in levels: ``[256, 1 or channels]``.
+
+    ``None`` where channels are mixed.
+    """
+    v = np.arange(256)[:, None] / 255
     for part in parts:
         if isinstance(part, Affine):
             k = part.matrix.shape[-2]
-            scale, offset = float(part.matrix[0, 0]), float(part.matrix[0, k])
-            if not np.allclose(part.matrix, _same(np.array(scale), np.array(offset), k), rtol=0, atol=1e-12):
+            scale = part.matrix[:, :k].diagonal()
+            if np.abs(part.matrix[:, :k] - np.diag(scale)).max() > 1e-12:
                 return None
-            v = scale * v + offset
-        elif part.exponent != 1:
-            v = np.maximum(v, 0) ** part.exponent
+            v = scale * v + part.matrix[:, k]
+        else:
+            v = pointwise(part, v)
+    if v.shape[1] > 1 and np.abs(v - v[:, :1]).max() < 1e-12:
+        v = v[:, :1]
     return 255 * v
+
+
+def pointwise(part: Power | Fold | Steps, v: Any) -> Any:
+    """A part that looks at one number at a time, on an array of values from 0 to 1, for one picture."""
+    match part:
+        case Power():
+            return v if part.exponent == 1 else np.maximum(v, 0) ** part.exponent
+        case Fold():
+            return np.where(np.rint(255 * v) >= np.rint(255 * part.threshold), 1 - v, v)
+        case Steps():
+            return v if part.step == 0 else np.floor(np.rint(255 * v) / part.step) * part.step / 255
 
 
 def _same(scale: F64, offset: F64, k: int) -> F64:
@@ -152,3 +194,186 @@ class Gamma(Colour):
     @staticmethod
     def part(params: Params, k: int) -> Part:
         return Power(np.asarray(params["exponent"]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hue(Colour):
+    """Turn colours about the grey axis, their luma kept (BT.709). ``degrees``: within [-180, 180]. No effect on grey pictures."""
+
+    num_uniforms: ClassVar[int] = 1
+    degrees: Range = field(default=(-15.0, 15.0), metadata=within(-180, 180))
+
+    def draw(self, u: F64) -> dict[str, F64]:
+        return {"degrees": between(self.degrees, u[..., 0])}
+
+    @staticmethod
+    def part(params: Params, k: int) -> Part:
+        angle = np.deg2rad(params["degrees"])
+        if k == 1:
+            return Affine(_same(np.ones_like(angle), np.zeros_like(angle), 1))
+        cos, sin = np.cos(angle)[..., None, None], np.sin(angle)[..., None, None]
+        # Rodrigues' formula about (1, 1, 1) / sqrt 3, then grey added until the luma is what it was.
+        turn = cos * np.eye(3) + (1 - cos) / 3 + sin / np.sqrt(3) * np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]])
+        turn = turn + (LUMA - LUMA @ turn)[..., None, :]
+        return Affine(np.concatenate([turn, np.zeros_like(turn[..., :1])], -1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColorJitter(Colour):
+    """Multiply, stretch about mid-grey, saturate and turn the hue, in this order, drawn apart.
+
+    ``brightness`` and ``contrast`` (factors, within [0.1, 10]), ``saturation`` (within [0, 4]), ``hue_degrees`` (within [-180, 180]).
+    """
+
+    num_uniforms: ClassVar[int] = 4
+    brightness: Range = field(default=(0.8, 1.2), metadata=within(0.1, 10))
+    contrast: Range = field(default=(0.8, 1.2), metadata=within(0.1, 10))
+    saturation: Range = field(default=(0.8, 1.2), metadata=within(0, 4))
+    hue_degrees: Range = field(default=(-15.0, 15.0), metadata=within(-180, 180))
+
+    def draw(self, u: F64) -> dict[str, F64]:
+        names = ("brightness", "contrast", "saturation", "hue_degrees")
+        return {name: between(getattr(self, name), u[..., i]) for i, name in enumerate(names)}
+
+    @staticmethod
+    def part(params: Params, k: int) -> Part:
+        bright = np.asarray(params["brightness"])
+        out = Affine(_same(bright, np.zeros_like(bright), k))
+        for part in (
+            Contrast.part({"factor": params["contrast"]}, k),
+            Saturation.part({"factor": params["saturation"]}, k),
+            Hue.part({"degrees": params["hue_degrees"]}, k),
+        ):
+            out = out.then(part) if isinstance(part, Affine) else out
+        return out
+
+
+@dataclass(frozen=True, kw_only=True)
+class RGBShift(Colour):
+    """Add another constant to each channel. ``add_frac``: fraction of the full range, within [-1, 1]; on grey pictures the first
+    of the three."""
+
+    num_uniforms: ClassVar[int] = 3
+    add_frac: Range = field(default=(-0.08, 0.08), metadata=within(-1, 1))
+
+    def draw(self, u: F64) -> dict[str, F64]:
+        return {f"{c}_frac": between(self.add_frac, u[..., i]) for i, c in enumerate(("red", "green", "blue"))}
+
+    @staticmethod
+    def part(params: Params, k: int) -> Part:
+        add = np.stack([np.asarray(params[f"{c}_frac"]) for c in ("red", "green", "blue")[:k]], -1)
+        return Affine(np.concatenate([np.broadcast_to(np.eye(k), (*add.shape, k)), add[..., None]], -1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class WhiteBalance(Colour):
+    """The picture as if lit by a black body of another temperature, its luma kept. ``kelvin``: within [2000, 15000]; 6500 changes
+    nothing, below is warmer. No effect on grey pictures.
+
+    Source: chromaticity of the Planckian locus by Kim et al. 2002 (US patent 7024034), sRGB primaries and exponent 2.2.
+    """
+
+    num_uniforms: ClassVar[int] = 1
+    kelvin: Range = field(default=(4500.0, 9000.0), metadata=within(2000, 15_000))
+
+    def draw(self, u: F64) -> dict[str, F64]:
+        low, high = 1 / self.kelvin[0], 1 / self.kelvin[1]  # even in what the eye sees
+        return {"kelvin": 1 / between((low, high), u[..., 0])}
+
+    @staticmethod
+    def part(params: Params, k: int) -> Part:
+        kelvin = np.asarray(params["kelvin"])
+        if k == 1:
+            return Affine(_same(np.ones_like(kelvin), np.zeros_like(kelvin), 1))
+        gain = (_black_body(kelvin) / _black_body(np.array(6500.0))) ** (1 / 2.2)
+        gain = gain / (gain @ LUMA)[..., None]
+        return Affine(gain[..., :, None] * np.eye(3, 4))
+
+
+def _black_body(kelvin: F64) -> F64:
+    """Linear sRGB ``[..., 3]`` of a black body, at luminance 1."""
+    t = 1e3 / kelvin
+    cold = -0.2661239 * t**3 - 0.2343589 * t**2 + 0.8776956 * t + 0.179910
+    hot = -3.0258469 * t**3 + 2.1070379 * t**2 + 0.2226347 * t + 0.240390
+    x = np.where(kelvin < 4000, cold, hot)
+    low = -1.1063814 * x**3 - 1.34811020 * x**2 + 2.18555832 * x - 0.20219683
+    mid = -0.9549476 * x**3 - 1.37418593 * x**2 + 2.09137015 * x - 0.16748867
+    high = 3.0817580 * x**3 - 5.87338670 * x**2 + 3.75112997 * x - 0.37001483
+    y = np.where(kelvin < 2222, low, np.where(kelvin < 4000, mid, high))
+    xyz = np.stack([x / y, np.ones_like(y), (1 - x - y) / y], -1)
+    to_rgb = np.array([[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [0.0557, -0.2040, 1.0570]])
+    rgb: F64 = np.maximum(xyz @ to_rgb.T, 1e-3)
+    return rgb
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChannelShuffle(Colour):
+    """Red, green and blue in another order, each of the six equally likely. No effect on grey pictures."""
+
+    def draw(self, u: F64) -> dict[str, F64]:
+        return {"order": np.floor(6 * u[..., 0])}
+
+    @staticmethod
+    def part(params: Params, k: int) -> Part:
+        order = np.asarray(params["order"]).astype(int)
+        if k == 1:
+            return Affine(_same(np.ones(order.shape), np.zeros(order.shape), 1))
+        return Affine(np.array([np.eye(3, 4)[list(p)] for p in permutations(range(3))])[order])
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToGray(Colour):
+    """Every channel becomes the luma (BT.709). No effect on grey pictures."""
+
+    num_uniforms: ClassVar[int] = 0
+
+    def draw(self, u: F64) -> dict[str, F64]:
+        return {}
+
+    @staticmethod
+    def part(params: Params, k: int) -> Part:
+        return Saturation.part({"factor": np.array(0.0)}, k)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Invert(Colour):
+    """Black becomes white and white black."""
+
+    any_axes: ClassVar[bool] = True
+    num_uniforms: ClassVar[int] = 0
+
+    def draw(self, u: F64) -> dict[str, F64]:
+        return {}
+
+    @staticmethod
+    def part(params: Params, k: int) -> Part:
+        return Affine(_same(np.array(-1.0), np.array(1.0), k))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Solarize(Colour):
+    """Invert what is bright. ``threshold_frac``: from this grey value on, within [0, 1]."""
+
+    threshold_frac: Range = field(default=(0.6, 0.9), metadata=within(0, 1))
+
+    def draw(self, u: F64) -> dict[str, F64]:
+        return {"threshold_frac": between(self.threshold_frac, u[..., 0])}
+
+    @staticmethod
+    def part(params: Params, k: int) -> Part:
+        return Fold(np.asarray(params["threshold_frac"]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Posterize(Colour):
+    """Keep the upper bits of each 8-bit level. ``bits``: how many, rounded to a whole number, within [1, 8]."""
+
+    bits: Range = field(default=(3.0, 6.0), metadata=within(1, 8))
+
+    def draw(self, u: F64) -> dict[str, F64]:
+        low, high = np.rint(self.bits)
+        return {"bits": low + np.floor((high - low + 1) * u[..., 0])}
+
+    @staticmethod
+    def part(params: Params, k: int) -> Part:
+        return Steps(2.0 ** (8 - np.asarray(params["bits"])))

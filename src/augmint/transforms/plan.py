@@ -11,7 +11,21 @@ from augmint.core import rng
 from augmint.core.errors import UserError, did_you_mean
 from augmint.core.rng import F64
 from augmint.transforms.bending import ElasticTransform, GridDistortion, OpticalDistortion, Perspective
-from augmint.transforms.colour import Brightness, Contrast, Gamma, Saturation
+from augmint.transforms.colour import (
+    Brightness,
+    ChannelShuffle,
+    ColorJitter,
+    Contrast,
+    Gamma,
+    Hue,
+    Invert,
+    Posterize,
+    RGBShift,
+    Saturation,
+    Solarize,
+    ToGray,
+    WhiteBalance,
+)
 from augmint.transforms.geometry import Affine, Crop, HorizontalFlip, Rotate, Scale, Shear, Translate, VerticalFlip
 from augmint.transforms.local import Cutout, GaussianBlur, GaussianNoise
 from augmint.transforms.op import Bool, Op
@@ -36,7 +50,8 @@ OPS: dict[str, type[Op]] = {
         *(Rotate, Translate, Scale, Shear, Affine, HorizontalFlip, VerticalFlip, Crop),
         *(Resize, LongestMaxSize, LetterBox, CenterCrop, RandomCrop, RandomResizedCrop, Pad, Transpose, RandomRotate90),
         *(Perspective, ElasticTransform, GridDistortion, OpticalDistortion),
-        *(Brightness, Contrast, Saturation, Gamma),
+        *(Brightness, Contrast, Saturation, Hue, ColorJitter, Gamma, RGBShift, WhiteBalance),
+        *(ChannelShuffle, ToGray, Invert, Solarize, Posterize),
         *(GaussianNoise, GaussianBlur, Cutout),
     )
 }

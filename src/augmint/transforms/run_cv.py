@@ -20,7 +20,7 @@ from augmint.core.rng import F64
 from augmint.core.types import F32, I64
 from augmint.transforms import fuse
 from augmint.transforms.bending import centred
-from augmint.transforms.colour import Affine, Part, table
+from augmint.transforms.colour import Affine, Part, Power, jumps, pointwise, table
 from augmint.transforms.fuse import Move, Program, Recolour, Stage, Warp
 from augmint.transforms.geometry import inverse
 from augmint.transforms.local import Blur, Hole, Noise, kernel, normal_field, radius
@@ -141,9 +141,11 @@ def _fits_uint8(program: Program) -> bool:
 
 def _slope(parts: tuple[Part, ...]) -> float | None:
     """How much the parts can magnify an error; ``None`` where uint8 cannot hold what lies between them."""
+    if jumps(parts):
+        return None
     levels = table(parts)
     if levels is not None:
-        return float(np.abs(np.diff(levels)).max())
+        return float(np.abs(np.diff(levels, axis=0)).max())
     if len(parts) == 1 and isinstance(parts[0], Affine):
         return float(np.abs(parts[0].matrix[:, :-1]).sum(1).max())
     return None
@@ -287,7 +289,7 @@ def _recolour(parts: tuple[Part, ...], x: Pixels) -> Pixels:
     colour = np.ascontiguousarray(colour)
     levels = table(parts) if x.dtype == np.uint8 else None
     if levels is not None:
-        colour = _deep(cv2.LUT(colour, np.clip(np.rint(levels), 0, 255).astype(np.uint8)))
+        colour = _deep(cv2.LUT(colour, np.clip(np.rint(levels), 0, 255).astype(np.uint8)[:, None]))
     else:
         for part in parts:
             colour = _part(part, colour)
@@ -302,9 +304,10 @@ def _part(part: Part, x: Pixels) -> Pixels:
         if len(m) != channels:  # one pair of numbers for every channel
             m = m[0, 0] * np.eye(channels, channels + 1) + m[0, 1] * np.eye(1, channels + 1, channels)
         return _deep(cv2.transform(x, m * np.array([1.0] * channels + [255.0])))
-    if part.exponent == 1:
-        return x
-    return _deep(cv2.pow(np.maximum(x, 0) / np.float32(255), float(part.exponent))) * np.float32(255)
+    if isinstance(part, Power) and part.exponent != 1:
+        return _deep(cv2.pow(np.maximum(x, 0) / np.float32(255), float(part.exponent))) * np.float32(255)
+    out: F32 = (pointwise(part, x / np.float32(255)) * np.float32(255)).astype(np.float32)
+    return out
 
 
 def _noise(stage: Noise, x: Pixels) -> Pixels:

@@ -14,7 +14,7 @@ from torch import Tensor
 from augmint.core.errors import UserError
 from augmint.core.types import I64
 from augmint.transforms import fuse
-from augmint.transforms.colour import Affine, Brightness, Contrast, Part, Saturation
+from augmint.transforms.colour import Affine, Brightness, Contrast, Fold, Part, Power, Saturation
 from augmint.transforms.fuse import Recolour, Stage, Warp
 from augmint.transforms.geometry import Rotate, Scale, Translate, affine, inverse
 from augmint.transforms.local import Blur, Cutout, Hole, Noise, kernel, mirrored, radius
@@ -211,12 +211,19 @@ def _recolour(parts: tuple[Part, ...], colour: Tensor) -> Tensor:
     for part in parts:
         if isinstance(part, Affine):
             colour = _matrix(part, colour)
-        else:
+        elif isinstance(part, Power):
             exponent = _column(part.exponent, colour)
             # The gradient of a power below 1 is infinite at 0.
             bright = colour > 0
             power = torch.where(bright, colour, 1.0) ** exponent * bright
             colour = torch.where(exponent == 1, colour, power)
+        elif isinstance(part, Fold):
+            is_bright = torch.round(255 * colour) >= _column(np.rint(255 * part.threshold), colour)
+            colour = torch.where(is_bright, 1 - colour, colour)
+        else:
+            step = _column(part.step, colour)
+            steps = torch.floor(torch.round(255 * colour) / step.clamp_min(1)) * step / 255
+            colour = torch.where(step == 0, colour, steps)
     return colour
 
 
