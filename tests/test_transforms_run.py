@@ -15,6 +15,7 @@ from augmint.core import rng
 from augmint.core.errors import UserError
 from augmint.transforms import fuse, local, run_cv, run_torch
 from augmint.transforms.colour import table
+from augmint.transforms.pixels import PixelOp
 from augmint.transforms.plan import OPS, Plan, Step, sample_key
 from augmint.transforms.recipe import PRESETS, Recipe
 
@@ -35,12 +36,13 @@ def photo(height, width, channels=3):
 
 SMALL = {"height_px": 15, "width_px": 13, "side_px": 14}
 JUMPING = ("Cutout", "Solarize", "Posterize")  # a rounding before them can become a whole step
-SMOOTH = [n for n in OPS if n not in JUMPING]
+EIGHT_BIT = [n for n, op in OPS.items() if issubclass(op, PixelOp)]
+SMOOTH = [n for n in OPS if n not in JUMPING and n not in EIGHT_BIT]
 
 
 def small(name, **settings):
     """The op with its defaults, but an output size that is quick to test."""
-    own = {k: v for k, v in SMALL.items() if hasattr(OPS[name], k)}
+    own = {k: v for k, v in SMALL.items() if isinstance(getattr(OPS[name], k, None), int)}
     return OPS[name](**own, **settings)
 
 

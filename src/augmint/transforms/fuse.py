@@ -23,6 +23,7 @@ from augmint.transforms.bending import Bending, Field
 from augmint.transforms.colour import Affine, Colour, Part
 from augmint.transforms.geometry import Geometry, affine, inverse, moved
 from augmint.transforms.op import Bool, Op, Params
+from augmint.transforms.pixels import Picture, PixelOp
 from augmint.transforms.plan import OPS, Drawn, Plan
 
 Size = tuple[int, int]  # height, width
@@ -113,7 +114,7 @@ class Recolour:
     parts: tuple[Part, ...]
 
 
-Stage = Move | Warp | Recolour | local.Stage
+Stage = Move | Warp | Recolour | local.Stage | Picture
 
 
 @dataclass(frozen=True)
@@ -201,9 +202,9 @@ def _stages(steps: Iterable[tuple[type[Op], Bool, Params]], size: Size, k: int, 
     # ``slot``: the run that a sample has reached, which is the number of the last local op that happens to it. So an op
     # that does not happen to a sample ends no run of it, and a batch fuses each sample as its own plan would be.
     runs = [_Run(size, size)]
-    locals_: list[Stage] = []
+    locals_: list[local.Stage | Picture] = []
     for op, active, params in steps:
-        if issubclass(op, local.Local):
+        if issubclass(op, local.Local | PixelOp):
             here = runs[-1].out_size
             locals_.append(op.stage(params, *here).masked(active))
             runs.append(_Run(here, here))

@@ -29,6 +29,24 @@ from augmint.transforms.colour import (
 from augmint.transforms.geometry import Affine, Crop, HorizontalFlip, Rotate, Scale, Shear, Translate, VerticalFlip
 from augmint.transforms.local import Cutout, GaussianBlur, GaussianNoise
 from augmint.transforms.op import Bool, Op
+from augmint.transforms.pixels import (
+    CLAHE,
+    JPEG,
+    AutoContrast,
+    Binarize,
+    CoarseDropout,
+    Denoise,
+    Downscale,
+    Embolden,
+    Equalize,
+    GridDropout,
+    ISONoise,
+    MedianBlur,
+    MotionBlur,
+    SaltAndPepper,
+    Sharpen,
+    ShotNoise,
+)
 from augmint.transforms.sizing import (
     CenterCrop,
     LetterBox,
@@ -53,6 +71,8 @@ OPS: dict[str, type[Op]] = {
         *(Brightness, Contrast, Saturation, Hue, ColorJitter, Gamma, RGBShift, WhiteBalance),
         *(ChannelShuffle, ToGray, Invert, Solarize, Posterize),
         *(GaussianNoise, GaussianBlur, Cutout),
+        *(Equalize, AutoContrast, CLAHE, MotionBlur, MedianBlur, Sharpen, ISONoise, ShotNoise, SaltAndPepper, JPEG),
+        *(Downscale, CoarseDropout, GridDropout, Denoise, Binarize, Embolden),
     )
 }
 

@@ -1,4 +1,4 @@
-"""The program on one uint8 picture, with OpenCV.
+"""The program on one picture of 8 or 16 bits, with OpenCV.
 
 Short programs stay in uint8; where the rounding after each stage could add up to more than one grey level, the same stages
 run in float32 and are rounded once. Bytes depend on the version of OpenCV (4 and 5 differ by up to 3 levels).
@@ -18,37 +18,38 @@ from numpy.typing import NDArray
 from augmint.core.errors import UserError
 from augmint.core.rng import F64
 from augmint.core.types import F32, I64
-from augmint.transforms import fuse
+from augmint.transforms import fuse, run_pixels
 from augmint.transforms.bending import centred
 from augmint.transforms.colour import Affine, Part, Power, jumps, pointwise, table
 from augmint.transforms.fuse import Move, Program, Recolour, Stage, Warp
 from augmint.transforms.geometry import inverse
 from augmint.transforms.local import Blur, Hole, Noise, kernel, normal_field, radius
+from augmint.transforms.pixels import Picture
 from augmint.transforms.plan import Plan
 from augmint.transforms.targets import Targets, carry
 
-U8 = NDArray[np.uint8]
-Pixels = NDArray[Any]  # uint8, or float32 from 0 to 255
+Pixels = NDArray[Any]  # uint8; uint16 at the door only; or float32 from 0 to 255
 
 _BORDER = {"reflect": cv2.BORDER_REFLECT, "edge": cv2.BORDER_REPLICATE, "zero": cv2.BORDER_CONSTANT}
 _INTERP = {"nearest": cv2.INTER_NEAREST, "linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}
 
 
-def apply(what: Plan | Program, image: U8, *, exact: bool = False) -> U8:
+def apply(what: Plan | Program, image: Pixels, *, exact: bool = False) -> Pixels:
     """A new picture: the plan's steps happen to ``image``, which stays as it is.
 
     Args:
         what: a plan, or its program compiled for this picture's size.
-        image: ``[H, W, C]`` uint8, C from 1 to 4; four channels are RGBA with straight alpha.
+        image: ``[H, W, C]`` uint8 or uint16, C from 1 to 4; four channels are RGBA with straight alpha. 16 bits are computed in
+            float32, all but the ops of `pixels`, which see the upper 8.
         exact: the unfused reference: each step resampled, clipped and cropped on its own, in float32.
 
     Raises:
         UserError: if the picture is of another kind, or of another size than the program.
     """
-    if image.dtype != np.uint8 or image.ndim != 3 or not 1 <= image.shape[2] <= 4 or image.size == 0:
+    if image.dtype not in (np.uint8, np.uint16) or image.ndim != 3 or not 1 <= image.shape[2] <= 4 or image.size == 0:
         raise UserError(
             f"a picture of shape {list(image.shape)} and type {image.dtype}",
-            mend="give uint8 [H, W, C] with C from 1 to 4",
+            mend="give uint8 or uint16 [H, W, C] with C from 1 to 4",
         )
     program = fuse.compile(what, _size(image)) if isinstance(what, Plan) else what
     if program.size != image.shape:
@@ -57,13 +58,13 @@ def apply(what: Plan | Program, image: U8, *, exact: bool = False) -> U8:
         )
     if exact:
         return _chain(program.plan, image)
-    x: Pixels = image if _fits_uint8(program) else image.astype(np.float32)
+    x: Pixels = image if image.dtype == np.uint8 and _fits_uint8(program) else _float(image)
     for stage in program.stages:
         x = _run(stage, x, program.plan)
-    return _uint8(x, image)
+    return _whole(x, image)
 
 
-def apply_with(plan: Plan, image: U8, targets: Targets, *, min_visibility: float = 0.1) -> tuple[U8, Targets]:
+def apply_with(plan: Plan, image: Pixels, targets: Targets, *, min_visibility: float = 0.1) -> tuple[Pixels, Targets]:
     """A new picture, and what belongs to it moved along: see `targets` for the rules.
 
     Args:
@@ -99,12 +100,12 @@ def _nearest(program: Program, x: Pixels) -> Pixels:
     return x
 
 
-def _chain(plan: Plan, image: U8) -> U8:
-    x: Pixels = image.astype(np.float32)
+def _chain(plan: Plan, image: Pixels) -> Pixels:
+    x: Pixels = _float(image)
     for step in plan.steps:
         for stage in fuse.compile(Plan((step,), plan.border, plan.interp), _size(x)).stages:
             x = _run(stage, x, plan)
-    return _uint8(x, image)
+    return _whole(x, image)
 
 
 def _size(x: Pixels) -> tuple[int, int, int]:
@@ -112,11 +113,19 @@ def _size(x: Pixels) -> tuple[int, int, int]:
     return height, width, channels
 
 
-def _uint8(x: Pixels, image: U8) -> U8:
+def _float(image: Pixels) -> F32:
+    """Levels from 0 to 255 as float32: 16 bits fit between them."""
+    x: F32 = image.astype(np.float32)
+    return x if image.dtype == np.uint8 else x * np.float32(1 / 257)
+
+
+def _whole(x: Pixels, image: Pixels) -> Pixels:
+    """Rounded, in the type of the picture that went in."""
     if x.dtype == np.uint8:
         return x.copy() if np.shares_memory(x, image) else np.ascontiguousarray(x)
-    out: U8 = _deep(cv2.convertScaleAbs(_clipped(x)))  # rounds half to even
-    return out
+    if image.dtype == np.uint16:
+        return np.rint(_clipped(x) * np.float32(257)).astype(np.uint16)
+    return _deep(cv2.convertScaleAbs(_clipped(x)))  # rounds half to even
 
 
 def _deep(x: Pixels) -> Pixels:
@@ -133,6 +142,10 @@ def _fits_uint8(program: Program) -> bool:
             error += 0.5 * (stage.cells().max() > 1)
         elif isinstance(stage, Recolour) and (slope := _slope(stage.parts)) is not None:
             error = slope * error + 0.5
+        elif isinstance(stage, Picture):
+            if error > 0.5:  # a level of difference before it can become many
+                return False
+            error = 0.0
         elif not isinstance(stage, Move | Hole):
             return False
     # 1.5 is where rounding a second time could show a difference of two levels.
@@ -159,6 +172,10 @@ def _run(stage: Stage, x: Pixels, plan: Plan) -> Pixels:
             return _premultiplied(x, lambda v: _warp(stage, v, plan))
         case Recolour():
             return _recolour(stage.parts, x)
+        case Picture():
+            whole = x if x.dtype == np.uint8 else np.rint(x).astype(np.uint8)
+            out = run_pixels.run(stage.name, whole, {k: float(v) for k, v in stage.params.items()})
+            return out.astype(x.dtype)
         case Noise():
             return _noise(stage, x)
         case Blur():

@@ -18,6 +18,7 @@ from augmint.transforms.colour import Affine, Brightness, Contrast, Fold, Part, 
 from augmint.transforms.fuse import Recolour, Stage, Warp
 from augmint.transforms.geometry import Rotate, Scale, Translate, affine, inverse
 from augmint.transforms.local import Blur, Cutout, Hole, Noise, kernel, mirrored, radius
+from augmint.transforms.pixels import Picture
 from augmint.transforms.plan import OPS, Drawn
 from augmint.transforms.recipe import Recipe
 
@@ -120,6 +121,8 @@ def _run(stage: Stage, v: Tensor, recipe: Recipe, clip: bool) -> Tensor:
             return _blur(stage, v)
         case Hole():
             return _hole(stage, v)
+        case Picture():
+            return _picture(stage, v)
         case _:
             raise TypeError(f"{type(stage).__name__} is no stage of a batch")
 
@@ -251,6 +254,24 @@ def _noise(stage: Noise, v: Tensor, clip: bool) -> Tensor:
     grain = grain * _column(stage.sigma[rows], v)
     at = torch.from_numpy(rows).to(v.device)
     return v.index_copy(0, at, _on_colour(v[at], lambda c: c + grain, clip))
+
+
+def _picture(stage: Picture, v: Tensor) -> Tensor:
+    """Each picture in 8 bits on the CPU; the gradient passes straight through."""
+    from augmint.transforms.run_pixels import run
+
+    with torch.no_grad():
+        out = v.clone()
+        for i in np.flatnonzero(np.broadcast_to(stage.active, (len(v),))):
+            x = v[i].permute(1, 2, 0).cpu().double().numpy()
+            if _is_rgba(v):
+                x = np.concatenate([x[..., :3] / np.maximum(x[..., 3:], 1 / 255), x[..., 3:]], -1)
+            whole = np.rint(255 * x.clip(0, 1)).astype(np.uint8)
+            y = run(stage.name, whole, {k: float(a[i]) for k, a in stage.params.items()}) / 255
+            if _is_rgba(v):
+                y = np.concatenate([y[..., :3] * y[..., 3:], y[..., 3:]], -1)
+            out[i] = torch.from_numpy(y).permute(2, 0, 1).to(v)
+    return v + (out - v).detach()
 
 
 def _blur(stage: Blur, v: Tensor) -> Tensor:

@@ -1,0 +1,208 @@
+"""The ops of `pixels` on one uint8 picture, with OpenCV: each function has its op's name and numbers.
+
+Colour ops get the colour channels alone; what mixes neighbours gets colour premultiplied by alpha, with alpha as a channel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from augmint.core import rng
+from augmint.core.types import F32
+from augmint.transforms.colour import LUMA
+from augmint.transforms.local import normal_field
+
+U8 = NDArray[np.uint8]
+
+
+def run(name: str, x: U8, numbers: Mapping[str, float]) -> U8:
+    """A new picture ``[H, W, C]``; alpha of four channels is straight and changes only where neighbours are mixed or holes are cut."""
+    fn = _OPS[name]
+    if x.shape[2] != 4:
+        return _deep(fn(np.ascontiguousarray(x), **numbers))
+    if fn in _HOLES:
+        hole = fn(np.full((*x.shape[:2], 1), 255, np.uint8), **{**numbers, "fill": 0.0})
+        return np.where(hole > 0, x, np.uint8(0))
+    if fn not in _MIXING:
+        return np.concatenate([_deep(fn(np.ascontiguousarray(x[..., :3]), **numbers)), x[..., 3:]], -1)
+    alpha = x[..., 3:] / np.float32(255)
+    pre = np.concatenate([np.rint(x[..., :3] * alpha).astype(np.uint8), x[..., 3:]], -1)
+    out = fn(pre, **numbers)
+    straight = out[..., :3] * np.float32(255) / np.maximum(out[..., 3:], 1)
+    return np.concatenate([_u8(straight), out[..., 3:]], -1)
+
+
+def _deep(x: Any) -> U8:
+    out: U8 = x[..., None] if x.ndim == 2 else x
+    return out
+
+
+def _u8(x: Any) -> U8:
+    out: U8 = np.clip(np.rint(x), 0, 255).astype(np.uint8)
+    return out
+
+
+def _luma(x: U8) -> F32:
+    out: F32 = (x @ LUMA).astype(np.float32) if x.shape[2] == 3 else x[..., 0].astype(np.float32)
+    return out
+
+
+def _planes(x: U8, fn: Callable[[U8], Any]) -> U8:
+    return np.stack([fn(np.ascontiguousarray(x[..., i])) for i in range(x.shape[2])], -1)
+
+
+def equalize(x: U8) -> U8:
+    return _planes(x, cv2.equalizeHist)
+
+
+def auto_contrast(x: U8, cut_frac: float) -> U8:
+    def stretched(plane: U8) -> U8:
+        total = np.cumsum(np.bincount(plane.ravel(), minlength=256))
+        low = int(np.searchsorted(total, cut_frac * plane.size, side="right"))
+        high = int(np.searchsorted(total, (1 - cut_frac) * plane.size, side="left"))
+        if high <= low:
+            return plane
+        table = _u8((np.arange(256) - low) * (255 / (high - low)))
+        return np.asarray(cv2.LUT(plane, table), np.uint8)
+
+    return _planes(x, stretched)
+
+
+def clahe(x: U8, clip: float, cells: float) -> U8:
+    method = cv2.createCLAHE(clip, (min(int(cells), x.shape[1]), min(int(cells), x.shape[0])))
+    if x.shape[2] != 3:
+        return _planes(x, method.apply)
+    ycc = cv2.cvtColor(x, cv2.COLOR_RGB2YCrCb)
+    ycc[..., 0] = method.apply(np.ascontiguousarray(ycc[..., 0]))
+    return np.asarray(cv2.cvtColor(ycc, cv2.COLOR_YCrCb2RGB), np.uint8)
+
+
+def motion_blur(x: U8, length_px: float, degrees: float) -> U8:
+    reach = int(np.ceil(length_px / 2))
+    angle = np.deg2rad(degrees)
+    steps = np.linspace(-(length_px - 1) / 2, (length_px - 1) / 2, 4 * reach + 1)
+    weights = np.zeros((2 * reach + 1, 2 * reach + 1))
+    for at in steps:  # each point shared among the four pixels around it
+        px, py = at * np.cos(angle) + reach, -at * np.sin(angle) + reach
+        col, row = int(np.floor(px)), int(np.floor(py))
+        for dy in (0, 1):
+            for dx in (0, 1):
+                w = (1 - abs(py - row - dy)) * (1 - abs(px - col - dx))
+                weights[min(row + dy, 2 * reach), min(col + dx, 2 * reach)] += w
+    return _deep(cv2.filter2D(x, -1, weights / weights.sum(), borderType=cv2.BORDER_REFLECT))
+
+
+def median_blur(x: U8, side_px: float) -> U8:
+    side = 2 * round((side_px - 1) / 2) + 1
+    return _deep(cv2.medianBlur(x, side)) if side > 1 else x.copy()
+
+
+def sharpen(x: U8, amount: float, sigma_px: float) -> U8:
+    soft = cv2.GaussianBlur(x.astype(np.float32), (0, 0), sigma_px, borderType=cv2.BORDER_REFLECT)
+    return _u8(x + amount * (x - _deep(soft).astype(np.float32)))
+
+
+def iso_noise(x: U8, luma_frac: float, colour_frac: float, key: float) -> U8:
+    height, width, channels = x.shape
+    grain = normal_field(np.array(key), height * width * (1 + channels)).reshape(height, width, 1 + channels)
+    out = x + np.float32(255 * luma_frac) * grain[..., :1]
+    if channels == 3:
+        coarse = 2 * cv2.GaussianBlur(grain[..., 1:], (0, 0), 0.56, borderType=cv2.BORDER_REFLECT)
+        out = out + np.float32(255 * colour_frac) * (coarse - (coarse @ LUMA.astype(np.float32))[..., None])
+    return _u8(out)
+
+
+def shot_noise(x: U8, photons: float, key: float) -> U8:
+    grain = normal_field(np.array(key), x.size).reshape(x.shape)
+    return _u8(x + np.sqrt(x * np.float32(255 / photons)) * grain)
+
+
+def salt_and_pepper(x: U8, share_frac: float, key: float) -> U8:
+    u = rng.uniform(int(key), np.arange(x.shape[0] * x.shape[1])).reshape(*x.shape[:2], 1)
+    return np.where(u < share_frac / 2, np.uint8(0), np.where(u < share_frac, np.uint8(255), x))
+
+
+def jpeg(x: U8, quality: float) -> U8:
+    if x.shape[2] == 2:
+        return _planes(x, lambda p: jpeg(p[..., None], quality)[..., 0])
+    bgr = x[..., ::-1] if x.shape[2] == 3 else x
+    _, coded = cv2.imencode(".jpg", np.ascontiguousarray(bgr), [cv2.IMWRITE_JPEG_QUALITY, round(quality)])
+    out = _deep(cv2.imdecode(coded, cv2.IMREAD_UNCHANGED))
+    return np.ascontiguousarray(out[..., ::-1]) if x.shape[2] == 3 else out
+
+
+def downscale(x: U8, factor: float) -> U8:
+    height, width = x.shape[:2]
+    small = (max(1, round(factor * width)), max(1, round(factor * height)))
+    shrunk = cv2.resize(x, small, interpolation=cv2.INTER_AREA)
+    return _deep(cv2.resize(shrunk, (width, height), interpolation=cv2.INTER_LINEAR))
+
+
+def coarse_dropout(x: U8, side_frac: float, key: float, holes: float, fill: float) -> U8:
+    height, width = x.shape[:2]
+    out = x.copy()
+    middles = rng.uniform(int(key), np.arange(2 * int(holes))).reshape(-1, 2)
+    for cx, cy in middles:
+        left, right = (np.clip(np.rint((cx + s * side_frac / 2) * width), 0, width).astype(int) for s in (-1, 1))
+        top, bottom = (np.clip(np.rint((cy + s * side_frac / 2) * height), 0, height).astype(int) for s in (-1, 1))
+        out[top:bottom, left:right] = np.rint(255 * fill)
+    return out
+
+
+def grid_dropout(x: U8, unit_frac: float, hole_frac: float, key: float, fill: float) -> U8:
+    height, width = x.shape[:2]
+    unit = max(2.0, unit_frac * min(height, width))
+    start = rng.uniform(int(key), np.arange(2)) * unit
+    across = (np.arange(width) + start[0]) % unit < hole_frac * unit
+    down = (np.arange(height) + start[1]) % unit < hole_frac * unit
+    return np.where((down[:, None] & across)[..., None], np.uint8(np.rint(255 * fill)), x)
+
+
+def denoise(x: U8, sigma_frac: float) -> U8:
+    if x.shape[2] in (1, 3):
+        return _deep(cv2.bilateralFilter(x, 7, 255 * sigma_frac, 2.0, borderType=cv2.BORDER_REFLECT))
+    return _planes(x, lambda p: cv2.bilateralFilter(p, 7, 255 * sigma_frac, 2.0, borderType=cv2.BORDER_REFLECT))
+
+
+def binarize(x: U8) -> U8:
+    luma = _u8(_luma(x))
+    _, white = cv2.threshold(luma, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    return np.repeat(np.asarray(white, np.uint8)[..., None], x.shape[2], -1)
+
+
+def embolden(x: U8, radius_px: float) -> U8:
+    def thick(radius: int) -> F32:
+        y, across = np.mgrid[-radius : radius + 1, -radius : radius + 1]
+        disc = (np.hypot(y, across) <= radius + 0.3).astype(np.uint8)
+        return _deep(cv2.erode(x, disc, borderType=cv2.BORDER_REFLECT)).astype(np.float32)
+
+    whole = int(radius_px)
+    part = np.float32(radius_px - whole)
+    return _u8((1 - part) * thick(whole) + part * thick(whole + 1))
+
+
+_OPS: dict[str, Callable[..., Any]] = {
+    "Equalize": equalize,
+    "AutoContrast": auto_contrast,
+    "CLAHE": clahe,
+    "MotionBlur": motion_blur,
+    "MedianBlur": median_blur,
+    "Sharpen": sharpen,
+    "ISONoise": iso_noise,
+    "ShotNoise": shot_noise,
+    "SaltAndPepper": salt_and_pepper,
+    "JPEG": jpeg,
+    "Downscale": downscale,
+    "CoarseDropout": coarse_dropout,
+    "GridDropout": grid_dropout,
+    "Denoise": denoise,
+    "Binarize": binarize,
+    "Embolden": embolden,
+}
+_MIXING = (motion_blur, median_blur, downscale)
+_HOLES = (coarse_dropout, grid_dropout)

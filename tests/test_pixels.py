@@ -1,0 +1,156 @@
+"""The ops that are computed picture by picture: against SciPy, Pillow, closed forms and statistics."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from scipy import ndimage
+
+from augmint.transforms import fuse, run_cv
+from augmint.transforms.plan import OPS, Plan
+from augmint.transforms.recipe import Recipe
+from test_transforms_run import EIGHT_BIT, compare, noise_image, photo, plan
+
+
+def run(name, image, **numbers):
+    return run_cv.apply(plan((name, numbers)), image)
+
+
+def psnr(a, b):
+    return 10 * np.log10(255**2 / max(1e-9, ((a.astype(float) - b) ** 2).mean()))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(EIGHT_BIT),
+    st.integers(0, 2**40),
+    st.sampled_from([(1, 1), (1, 7), (16, 20), (33, 9)]),
+    st.integers(1, 4),
+)
+def test_every_op_takes_every_picture_alike_in_both_executors_and_replays(name, key, size, channels):
+    recipe = Recipe("r", (OPS[name](),))
+    image = photo(*size, channels)
+    p = recipe.plan_of(key)
+    out = run_cv.apply(p, image)
+    assert out.shape == image.shape and out.dtype == np.uint8
+    assert out.tobytes() == run_cv.apply(Plan.from_json(p.to_json()), image).tobytes()
+    if channels != 4:  # RGBA: tensors hold premultiplied colour, so 8 bits are rounded elsewhere
+        compare(recipe, image, key)
+    elif name not in ("MotionBlur", "MedianBlur", "Downscale", "CoarseDropout", "GridDropout"):
+        np.testing.assert_array_equal(out[..., 3], image[..., 3])
+
+
+def test_levels_are_spread_stretched_and_parted():
+    ramp = np.repeat(np.arange(60, 124, dtype=np.uint8)[:, None], 64, 1)[..., None]
+    stretched = run("AutoContrast", ramp, cut_frac=0.0)
+    assert (stretched.min(), stretched.max()) == (0, 255)
+    assert np.abs(stretched[:, 0, 0] - (np.arange(64) * 255 / 63)).max() <= 0.51
+    cut = run("AutoContrast", ramp, cut_frac=0.25)
+    assert (cut == 0).mean() >= 0.25 and (cut == 255).mean() >= 0.25
+    dark = (ramp.astype(float) ** 2 / 240).astype(np.uint8)
+    share = np.histogram(run("Equalize", dark), 8, (0, 256))[0] / dark.size
+    assert np.abs(share - 1 / 8).max() < 0.05
+    flat = np.full((9, 9, 3), 90, np.uint8)
+    np.testing.assert_array_equal(run("AutoContrast", flat, cut_frac=0.0), flat)
+    two = np.where(noise_image(40, 40, 1) > 128, 180, 70).astype(np.uint8) + noise_image(40, 40, 1, 5) // 16
+    np.testing.assert_array_equal(run("Binarize", two), np.where(two >= 125, 255, 0))
+    assert psnr(run("CLAHE", photo(64, 64), clip=1.0, cells=8.0), photo(64, 64)) < 40
+    local = run("CLAHE", (photo(64, 64) // 4 + 90).astype(np.uint8), clip=4.0, cells=4.0)
+    assert local.std() > 1.5 * (photo(64, 64) // 4 + 90).std()
+
+
+def test_filters_are_scipys():
+    image = photo(24, 31)
+    np.testing.assert_array_equal(
+        run("MedianBlur", image, side_px=3.3), ndimage.median_filter(image, (3, 3, 1), mode="nearest")
+    )
+    want = ndimage.uniform_filter1d(image.astype(float), 3, 1, mode="reflect")
+    assert np.abs(run("MotionBlur", image, length_px=3.0, degrees=0.0) - want).mean() < 3
+    spike = np.zeros((21, 21, 1), np.uint8)
+    spike[10, 10] = 255
+    for degrees, line in ((0.0, spike[10, :, 0]), (90.0, spike[:, 10, 0])):
+        out = run("MotionBlur", spike, length_px=9.0, degrees=degrees)[..., 0].astype(float)
+        along, across = (out.sum(0), out.sum(1)) if degrees == 0 else (out.sum(1), out.sum(0))
+        assert (along > 0).sum() in (9, 10, 11) and (across > 0).sum() == 1, line
+    rising = run("MotionBlur", spike, length_px=9.0, degrees=45.0)[..., 0]
+    assert rising[8, 12] > 0 and rising[12, 8] > 0 and rising[8, 8] == 0  # up to the right
+    soft = ndimage.gaussian_filter(image.astype(float), (1.2, 1.2, 0), mode="reflect", truncate=4)
+    sharp = np.clip(image + 0.7 * (image - soft), 0, 255)
+    assert np.abs(run("Sharpen", image, amount=0.7, sigma_px=1.2) - sharp).max() <= 2
+    thick = ndimage.grey_erosion(image, footprint=ndimage.generate_binary_structure(2, 1)[..., None], mode="reflect")
+    np.testing.assert_array_equal(run("Embolden", image, radius_px=1.0), thick)
+    np.testing.assert_array_equal(run("Embolden", image, radius_px=0.0), image)
+
+
+def test_denoise_takes_noise_and_keeps_edges():
+    clean = np.full((60, 60, 1), 60, np.uint8)
+    clean[:, 30:] = 190
+    noisy = run("GaussianNoise", clean, sigma_frac=0.03, key=4.0)
+    out = run("Denoise", noisy, sigma_frac=0.12)
+    assert psnr(out, clean) > psnr(noisy, clean) + 5
+    assert abs(float(out[:, 31].mean()) - 190) < 4
+
+
+def test_noise_has_the_statistics_it_names():
+    for level in (40, 120, 200):
+        grey = np.full((200, 200, 1), level, np.uint8)
+        noisy = run("ShotNoise", grey, photons=500.0, key=7.0).astype(float)
+        assert abs(noisy.mean() - level) < 0.3
+        assert abs(noisy.std() / np.sqrt(level * 255 / 500) - 1) < 0.03
+    salted = run("SaltAndPepper", np.full((200, 200, 3), 120, np.uint8), share_frac=0.1, key=3.0)
+    assert abs((salted == 0).mean() - 0.05) < 0.005 and abs((salted == 255).mean() - 0.05) < 0.005
+    assert (salted == salted[..., :1]).all()
+    grey = np.full((200, 200, 3), 128, np.uint8)
+    iso = run("ISONoise", grey, luma_frac=0.04, colour_frac=0.0, key=3.0).astype(float)
+    assert abs(iso.std() - 10.2) < 0.2 and np.ptp(iso, axis=-1).max() == 0
+    tinted = run("ISONoise", grey, luma_frac=0.0, colour_frac=0.04, key=3.0).astype(float)
+    assert (tinted @ [0.2126, 0.7152, 0.0722]).std() < 1 and np.ptp(tinted, axis=-1).mean() > 5
+
+
+def test_jpeg_is_as_bad_as_pillows_and_downscale_as_its_factor():
+    image = photo(64, 80)
+    found = []
+    for quality in (20, 50, 90):
+        file = io.BytesIO()
+        Image.fromarray(image).save(file, "JPEG", quality=quality)
+        peer = psnr(np.asarray(Image.open(file)), image)
+        found.append(psnr(run("JPEG", image, quality=float(quality)), image))
+        assert abs(found[-1] - peer) < 1
+    assert found == sorted(found)
+    small = [psnr(run("Downscale", image, factor=f), image) for f in (0.1, 0.3, 0.6)]
+    assert small == sorted(small)
+    np.testing.assert_array_equal(run("Downscale", image, factor=1.0), image)
+
+
+def test_holes_cover_what_they_say():
+    white = np.full((100, 120, 3), 255, np.uint8)
+    grid = run("GridDropout", white, unit_frac=0.2, hole_frac=0.5, key=5.0, fill=0.0)
+    assert abs((grid == 0).mean() - 0.25) < 0.03
+    holes = run("CoarseDropout", white, side_frac=0.1, key=5.0, holes=5.0, fill=0.2)
+    hidden = (holes == 51).all(-1)
+    assert set(np.unique(holes)) == {51, 255} and 0.02 < hidden.mean() <= 0.05
+    assert 1 <= ndimage.label(hidden)[1] <= 5
+    rgba = run("GridDropout", np.full((40, 40, 4), 255, np.uint8), unit_frac=0.2, hole_frac=0.5, key=5.0, fill=0.7)
+    assert (rgba[rgba[..., 3] == 0] == 0).all() and (rgba[..., 3] == 0).any()
+
+
+def test_a_pixel_op_ends_a_run():
+    steps = [("Rotate", {"degrees": 5.0}), ("JPEG", {"quality": 50.0}), ("Rotate", {"degrees": 5.0})]
+    names = [type(s).__name__ for s in fuse.compile(plan(*steps), (20, 20, 3)).stages]
+    assert names == ["Warp", "Picture", "Warp"]
+
+
+@pytest.mark.parametrize("level", [0, 1000, 40_000, 65_535])
+def test_sixteen_bits_stay_sixteen_bits(level):
+    image = np.full((12, 14, 1), level, np.uint16)
+    image[3:5, 4:7] = 30_001
+    out = run_cv.apply(plan(("HorizontalFlip", {}), ("Translate", {"x_frac": 1 / 14, "y_frac": 0.0})), image)
+    np.testing.assert_array_equal(out, np.roll(image[:, ::-1], 1, 1))
+    lit = run_cv.apply(plan(("Gamma", {"exponent": 0.5})), image)
+    assert lit.dtype == np.uint16
+    assert np.abs(lit - np.rint(65_535 * np.sqrt(image / 65_535))).max() <= 1
