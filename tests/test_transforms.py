@@ -102,6 +102,48 @@ def test_a_recipe_survives_its_dict(recipe):
     assert Recipe.from_dict(found) == recipe
 
 
+CHOOSING = {
+    "ops": [
+        "Rotate",
+        {"OneOf": {"p": 0.8, "ops": ["Scale", {"Shear": {"p": 0.5}}, "Brightness"]}},
+        {"SomeOf": {"num": 2, "ops": ["Gamma", "Contrast", "Rotate", "JPEG"]}},
+        {"Sometimes": {"ops": ["Hue", "Invert"]}},
+    ]
+}
+
+
+def test_choices_choose_as_often_as_they_say():
+    recipe = Recipe.from_dict(CHOOSING)
+    assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+    keys = np.array([sample_key(0, str(i)) for i in range(6000)], np.uint64)
+    on = np.stack([d.active for d in recipe.draw_batch(keys)], 1).astype(float)
+    want = [1, 0.8 / 3, 0.4 / 3, 0.8 / 3, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]
+    assert np.abs(on.mean(0) - want).max() < 0.03
+    assert on[:, 1:4].sum(1).max() == 1 and (on[:, 4:8].sum(1) == 2).all() and (on[:, 8] == on[:, 9]).all()
+    pairs = np.bincount((on[:, 4:8] @ [1, 2, 4, 8]).astype(int), minlength=16)
+    assert (pairs > 0).sum() == 6 and pairs[pairs > 0].min() > 850  # each pair one time in six
+    assert recipe.ids[0] == "Rotate-1" and recipe.ids[6] == "Rotate-2"
+
+
+def test_a_choice_leaves_the_other_ops_as_they_were():
+    alone = Recipe.from_dict({"ops": ["Rotate", "Hue"]})
+    among = Recipe.from_dict({"ops": ["Rotate", {"OneOf": {"ops": ["Hue", "Scale"]}}]})
+    for i in range(40):
+        before = {s.id: s for s in alone.draw(seed=1, sample_id=str(i)).steps}
+        after = {s.id: s for s in among.draw(seed=1, sample_id=str(i)).steps}
+        assert after["Rotate-1"] == before["Rotate-1"]
+        assert after.get("Hue-1", before["Hue-1"]) == before["Hue-1"] and len(after) == 2
+
+
+def test_trivial_is_one_op_and_rand_two():
+    for name, most in (("trivial", 1), ("rand", 2)):
+        counts = {len(PRESETS[name].draw(seed=0, sample_id=str(i)).steps) for i in range(300)}
+        assert counts == ({0, 1} if most == 1 else {2})
+    few = Recipe.load("trivial", allowed=["Rotate", "Brightness"])
+    assert {op.name for op in few.flat} == {"Rotate", "Brightness"}
+    assert PRESETS["enhance"].draw(seed=0, sample_id="a") == PRESETS["enhance"].draw(seed=5, sample_id="b")
+
+
 def test_presets_are_limited_to_what_the_data_takes():
     assert Recipe.load("medium").ops == PRESETS["medium"].ops
     assert [op.name for op in Recipe.load("medium", allowed=["GaussianNoise", "Rotate"]).ops] == [
@@ -142,6 +184,13 @@ def test_a_recipe_file_is_read_with_defaults_ids_and_ways(tmp_path: Path):
         ("ops:\n  - Cutout: {fill: 300}", ["fill", "between 0 and 1"]),
         ("ops:\n  - Shear: {x_degrees: [0, 45], y_degrees: [0, 45]}", ["flattens"]),
         ("ops:\n  - Rotate: {id: a}\n  - Scale: {id: a}", ["two ops", "'a'"]),
+        ("ops:\n  - OneOf: {ops: [Rotat]}", ["Rotat", "did you mean 'Rotate'"]),
+        ("ops:\n  - OneOf: {ops: []}", ["op 1, OneOf", "list of `ops`"]),
+        ("ops:\n  - OneOf: {oops: [Rotate]}", ["oops", "did you mean 'ops'"]),
+        ("ops:\n  - SomeOf: {num: 0, ops: [Rotate]}", ["num is 0"]),
+        ("ops:\n  - Sometimes: {p: 3, ops: [Rotate]}", ["p is 3"]),
+        ("ops:\n  - Sometimes: {ops: [VerticalFlip]}", ["VerticalFlip", "does not apply"]),
+        ("ops:\n  - OneOf: {ops: [{OneOf: {ops: [Rotate]}}]}", ["unknown op 'OneOf'"]),
         ("opps:\n  - Rotate", ["opps", "did you mean 'ops'"]),
         ("ops: []", ["list of `ops`"]),
         ("border: reflekt\nops:\n  - Rotate", ["reflekt", "did you mean 'reflect'"]),

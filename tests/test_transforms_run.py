@@ -473,3 +473,14 @@ def test_the_input_is_never_changed_nor_shared():
         out = run_cv.apply(p, image)
         out[:] = 0
         np.testing.assert_array_equal(image, before)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.sampled_from(["light", "medium", "strong"]), st.integers(0, 2**40), st.integers(1, 4))
+def test_normalised_is_the_formula_on_what_apply_gives(preset, key, channels):
+    image = photo(20, 18, channels)
+    p = PRESETS[preset].plan_of(key)
+    mean, std = np.array([0.4, 0.5, 0.6, 0.5])[:channels], np.array([0.2, 0.25, 0.3, 0.5])[:channels]
+    want = (run_cv.apply(p, image) / 255 - mean) / std
+    got = run_cv.apply_normalised(p, image, mean, std)
+    assert got.dtype == np.float32 and np.abs((got - want) * std * 255).max() <= 0.51

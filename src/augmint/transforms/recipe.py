@@ -8,22 +8,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from augmint.core import rng
 from augmint.core.config import load_yaml
 from augmint.core.errors import UserError, did_you_mean
 from augmint.core.rng import U64
-from augmint.transforms.colour import Brightness, Contrast, Gamma, Saturation
+from augmint.transforms.bending import Perspective
+from augmint.transforms.choice import CHOICES, Choice, OneOf, SomeOf
+from augmint.transforms.colour import Brightness, Contrast, Gamma, Posterize, Saturation, Solarize
 from augmint.transforms.geometry import Crop, HorizontalFlip, Rotate, Scale, Shear, Translate
 from augmint.transforms.local import Cutout, GaussianBlur, GaussianNoise
 from augmint.transforms.op import Op
+from augmint.transforms.pixels import JPEG, AutoContrast, Binarize, Denoise, Embolden, Equalize, Sharpen
 from augmint.transforms.plan import OPS, Border, Drawn, Interp, Plan, check_op, check_ways, sample_key
 
 
@@ -33,13 +36,13 @@ class Recipe:
 
     Args:
         name: for people and manifests.
-        ops: in the order of their effect.
+        ops: in the order of their effect; choices among ops stand where their ops do.
         border: what lies beyond the edge: ``reflect`` (mirrored, edge pixel repeated), ``edge`` or ``zero`` (black, or transparent).
         interp: ``linear``, or ``cubic`` (keeps more detail, three to five times the warp's time).
     """
 
     name: str
-    ops: tuple[Op, ...]
+    ops: tuple[Op | Choice, ...]
     border: Border = "reflect"
     interp: Interp = "linear"
 
@@ -50,19 +53,38 @@ class Recipe:
             raise UserError(f"two ops have the id '{twice[0]}'", mend="give each op an id of its own, or none")
 
     @cached_property
+    def flat(self) -> tuple[Op, ...]:
+        """Every op, those of choices too."""
+        return tuple(op for entry in self.ops for op in (entry.ops if isinstance(entry, Choice) else (entry,)))
+
+    @cached_property
     def ids(self) -> tuple[str, ...]:
-        """Each op's id: its own, or its name and ordinal among the ops of that name that have none."""
-        seen: Counter[str] = Counter()
-        out = []
-        for op in self.ops:
-            if op.id is None:
-                seen[op.name] += 1
-            out.append(op.id or f"{op.name}-{seen[op.name]}")
-        return tuple(out)
+        """The id of each op of ``flat``: its own, or its name and ordinal among the ops of that name that have none."""
+        return _ids(self.flat)
 
     @cached_property
     def _streams(self) -> U64:
         return np.array([rng.key("op", i) for i in self.ids], dtype=np.uint64)
+
+    @cached_property
+    def _choices(self) -> tuple[tuple[Choice, int, int], ...]:
+        """Each choice, the key of its random stream, and the place of its first op in ``flat``."""
+        found, at = [], 0
+        for entry in self.ops:
+            if isinstance(entry, Choice):
+                found.append((entry, at))
+            at += len(entry.ops) if isinstance(entry, Choice) else 1
+        names = _ids([c for c, _ in found])
+        return tuple((c, rng.key("choice", i), at) for (c, at), i in zip(found, names, strict=True))
+
+    def _chosen(self, keys: U64) -> NDArray[np.bool_]:
+        """``[N, ops]``: which ops of ``flat`` their choices leave open."""
+        out = np.ones((len(keys), len(self.flat)), np.bool_)
+        for choice, stream, at in self._choices:
+            num = len(choice.ops)
+            own = rng.combine(keys, np.uint64(stream))
+            out[:, at : at + num] = choice.chosen(rng.uniform(own[:, None], np.arange(1 + num)))
+        return out
 
     def draw(self, *, seed: int, sample_id: str, variant: int = 0, epoch: int = 0) -> Plan:
         """What happens to this variant of this sample."""
@@ -76,19 +98,25 @@ class Recipe:
         """Every op drawn for every sample key (uint64 ``[N]``); ``p`` in [0, 1] scales each op's own probability."""
         if not self.ops:
             return ()
-        width = 1 + max(op.num_uniforms for op in self.ops)
-        streams = rng.combine(np.asarray(keys, dtype=np.uint64)[:, None], self._streams)
+        keys = np.asarray(keys, dtype=np.uint64)
+        width = 1 + max(op.num_uniforms for op in self.flat)
+        streams = rng.combine(keys[:, None], self._streams)
         u = rng.uniform(streams.T[..., None], np.arange(width))  # [ops, N, width]; the first decides whether
+        happens = u[:, :, 0] < np.array([op.p * p for op in self.flat])[:, None]
+        if self._choices:
+            happens &= self._chosen(keys).T
         return tuple(
-            Drawn(op.name, i, row[:, 0] < op.p * p, op.draw(row[:, 1:]))
-            for op, i, row in zip(self.ops, self.ids, u, strict=True)
+            Drawn(op.name, i, active, op.draw(row[:, 1:]))
+            for op, i, active, row in zip(self.flat, self.ids, happens, u, strict=True)
         )
 
     def only(self, allowed: Sequence[str] | None) -> Recipe:
         """Without the ops that are not allowed (``None`` allows all)."""
         if allowed is None:
             return self
-        return Recipe(self.name, tuple(op for op in self.ops if op.name in allowed), self.border, self.interp)
+        names = tuple(allowed)
+        kept = (e.only(names) if isinstance(e, Choice) else e if e.name in names else None for e in self.ops)
+        return Recipe(self.name, tuple(e for e in kept if e is not None), self.border, self.interp)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, in the form of a recipe file."""
@@ -116,7 +144,7 @@ class Recipe:
             raise UserError(
                 "a recipe needs a list of `ops`", mend="write `ops:` and below it `- Rotate: {degrees: [-5, 5]}`"
             )
-        built = tuple(_op(entry, number) for number, entry in enumerate(ops, 1))
+        built = tuple(_entry(entry, str(number)) for number, entry in enumerate(ops, 1))
         return cls(
             str(found.get("name", "recipe")), built, found.get("border", "reflect"), found.get("interp", "linear")
         )
@@ -152,7 +180,7 @@ def _from_file(path: Path, allowed: Sequence[str] | None) -> Recipe:
         recipe = Recipe.from_dict({"name": path.stem, **found})
     except UserError as error:
         raise UserError(error.problem, where=path, mend=error.mend) from None
-    for op in recipe.ops:
+    for op in recipe.flat:
         if allowed is not None and op.name not in allowed:
             raise UserError(
                 f"{op.name} does not apply to this kind of data",
@@ -162,7 +190,38 @@ def _from_file(path: Path, allowed: Sequence[str] | None) -> Recipe:
     return recipe
 
 
-def _op(entry: object, number: int) -> Op:
+def _ids(things: Sequence[Op] | Sequence[Choice]) -> tuple[str, ...]:
+    seen: Counter[str] = Counter()
+    out = []
+    for thing in things:
+        if thing.id is None:
+            seen[thing.name] += 1
+        out.append(thing.id or f"{thing.name}-{seen[thing.name]}")
+    return tuple(out)
+
+
+def _entry(entry: object, number: str) -> Op | Choice:
+    """An op, or a choice among ops; choices do not nest."""
+    name, settings = _named(entry, number)
+    if name not in CHOICES:
+        return _op(entry, number)
+    kind = CHOICES[name]
+    known = [e.name for e in fields(kind)]
+    for key in settings or {}:
+        if key not in known:
+            raise UserError(
+                f"{name} has no setting '{key}'{did_you_mean(str(key), known)}", mend="it has " + ", ".join(known)
+            )
+    ops = (settings or {}).get("ops")
+    if not isinstance(ops, list) or not ops:
+        raise UserError(
+            f"op {number}, {name}: it needs a list of `ops`", mend=f"write `- {name}: {{ops: [Rotate, Scale]}}`"
+        )
+    built = tuple(_op(e, f"{number}.{i}") for i, e in enumerate(ops, 1))
+    return kind(**{**(settings or {}), "ops": built})
+
+
+def _named(entry: object, number: str) -> tuple[str, Any]:
     if isinstance(entry, str):
         entry = {entry: None}
     if not isinstance(entry, dict) or len(entry) != 1:
@@ -170,10 +229,35 @@ def _op(entry: object, number: int) -> Op:
             f"op {number} is {entry!r}", mend="write one op an entry, such as `- Rotate: {degrees: [-5, 5]}`"
         )
     name, settings = next(iter(entry.items()))
-    op = OPS[check_op(name)]
     if settings is not None and not isinstance(settings, dict):
         raise UserError(f"op {number}, {name}: its settings are {settings!r}", mend="write them as {setting: value}")
-    return op.build(settings or {})
+    return name, settings
+
+
+def _op(entry: object, number: str) -> Op:
+    name, settings = _named(entry, number)
+    return OPS[check_op(name)].build(settings or {})
+
+
+# The ops of RandAugment (Cubuk et al. 2019, arXiv 1909.13719), each drawn evenly up to its strength and in both directions. There
+# is no identity among them: as one of fourteen it is in TrivialAugment's p.
+def _rand_ops(strength: float) -> tuple[Op, ...]:
+    s = strength
+    return (
+        Rotate(degrees=(-30 * s, 30 * s)),
+        Shear(x_degrees=(-17 * s, 17 * s)),
+        Shear(x_degrees=(0, 0), y_degrees=(-17 * s, 17 * s)),
+        Translate(shift_frac=(-0.3 * s, 0.3 * s)),
+        Brightness(add_frac=(-0.45 * s, 0.45 * s)),
+        Contrast(factor=(2.5**-s, 2.5**s)),
+        Saturation(factor=(1 - 0.9 * s, 1 + 0.9 * s)),
+        Sharpen(amount=(0, 1.8 * s)),
+        Posterize(bits=(8 - 4 * s, 8)),
+        Solarize(threshold_frac=(1 - s, 1)),
+        AutoContrast(),
+        Equalize(),
+        Scale(factor=(1 - 0.3 * s, 1 + 0.3 * s)),
+    )
 
 
 PRESETS: dict[str, Recipe] = {
@@ -201,6 +285,30 @@ PRESETS: dict[str, Recipe] = {
                 Contrast(factor=(0.88, 1.12)),
                 Saturation(factor=(0.8, 1.2)),
                 GaussianNoise(sigma_frac=(0.0, 0.04)),
+            ),
+        ),
+        # TrivialAugment (Müller and Hutter 2021, arXiv 2103.10158): one op, its strength drawn evenly.
+        Recipe("trivial", (OneOf(ops=_rand_ops(1.0), p=13 / 14),)),
+        Recipe("rand", (SomeOf(ops=_rand_ops(0.6), num=2),)),
+        Recipe(
+            "document",
+            (
+                Denoise(sigma_frac=(0.05, 0.1), p=0.5),
+                Rotate(degrees=(-2, 2)),
+                Perspective(corner_frac=(0.0, 0.02)),
+                Contrast(factor=(0.85, 1.4)),
+                Embolden(radius_px=(0.0, 0.7), p=0.5),
+                Binarize(p=0.2),
+                JPEG(quality=(50, 95), p=0.3),
+            ),
+        ),
+        # The same for every sample: repairs, no chance but the noise that is there.
+        Recipe(
+            "enhance",
+            (
+                Denoise(sigma_frac=(0.06, 0.06)),
+                AutoContrast(cut_frac=(0.005, 0.005)),
+                Sharpen(amount=(0.5, 0.5), sigma_px=(1, 1)),
             ),
         ),
         Recipe(

@@ -13,7 +13,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from augmint.core.errors import UserError
 from augmint.core.rng import F64
@@ -58,10 +58,31 @@ def apply(what: Plan | Program, image: Pixels, *, exact: bool = False) -> Pixels
         )
     if exact:
         return _chain(program.plan, image)
+    return _whole(_levels(program, image), image)
+
+
+def apply_normalised(what: Plan | Program, image: Pixels, mean: ArrayLike = 0.5, std: ArrayLike = 0.5) -> F32:
+    """`apply` for a network: ``(value - mean) / std`` of values from 0 to 1, float32 ``[H, W, C]``, not rounded in between.
+
+    Args:
+        mean, std: one number, or one a channel; 0.5 and 0.5 give the range [-1, 1].
+    """
+    program = fuse.compile(what, _size(image)) if isinstance(what, Plan) else what
+    x = _levels(program, image)
+    channels = x.shape[2]
+    m, s = (np.broadcast_to(np.asarray(v, dtype=np.float64), (channels,)) for v in (mean, std))
+    if x.dtype == np.uint8:
+        table = ((np.arange(256)[:, None, None] / 255 - m) / s).astype(np.float32)
+        return _deep(cv2.LUT(x, table))
+    return _deep(cv2.transform(x, np.concatenate([np.diag(1 / (255 * s)), -(m / s)[:, None]], 1)))
+
+
+def _levels(program: Program, image: Pixels) -> Pixels:
+    """What the program makes, uint8 or float32 from 0 to 255; it may share the picture's memory."""
     x: Pixels = image if image.dtype == np.uint8 and _fits_uint8(program) else _float(image)
     for stage in program.stages:
         x = _run(stage, x, program.plan)
-    return _whole(x, image)
+    return x
 
 
 def apply_with(plan: Plan, image: Pixels, targets: Targets, *, min_visibility: float = 0.1) -> tuple[Pixels, Targets]:
@@ -225,7 +246,7 @@ def _warp(stage: Warp, x: Pixels, plan: Plan) -> Pixels:
     # What shows nothing from beyond the edge must not fade there either.
     border = "edge" if plan.border == "zero" and stage.is_inside() else plan.border
     where = _where(stage, cells)
-    if x.dtype == np.uint8 and x.shape[2] == 3 and plan.interp == "linear" and _rgba_agrees(border):
+    if x.shape[2] == 3 and plan.interp == "linear" and _rgba_agrees(border, x.dtype.char):
         padded = cv2.cvtColor(x, cv2.COLOR_RGB2RGBA)
         return cv2.cvtColor(_sampled(padded, where, stage.out_size, border, "linear"), cv2.COLOR_RGBA2RGB)
     if x.shape[2] == 2:  # OpenCV 5 interpolates two channels on a coarse raster, one channel exactly
@@ -284,10 +305,10 @@ def _sampled(x: Pixels, where: F64 | tuple[F32, F32], size: fuse.Size, border: s
 
 
 @cache
-def _rgba_agrees(border: str) -> bool:
+def _rgba_agrees(border: str, kind: str) -> bool:
     """Whether sampling RGB as RGBA gives the same bytes on this OpenCV: it does on 4 and 5, at half the
     time on 5. Looked at once, for a version to come may differ."""
-    image = (np.arange(31 * 29 * 3) * 7919 % 256).astype(np.uint8).reshape(31, 29, 3)
+    image = (np.arange(31 * 29 * 3) * 7919 % 256).astype(kind).reshape(31, 29, 3)
     turn = np.array([[1.1, 0.3, 2.4], [-0.3, 0.9, -1.7], [0.0, 0.0, 1.0]])
     lean = turn + np.array([[0.0] * 3, [0.0] * 3, [0.002, 0.001, 0.0]])
     y, x = np.mgrid[:31, :29].astype(np.float64)
@@ -322,9 +343,10 @@ def _part(part: Part, x: Pixels) -> Pixels:
             m = m[0, 0] * np.eye(channels, channels + 1) + m[0, 1] * np.eye(1, channels + 1, channels)
         return _deep(cv2.transform(x, m * np.array([1.0] * channels + [255.0])))
     if isinstance(part, Power) and part.exponent != 1:
-        return _deep(cv2.pow(np.maximum(x, 0) / np.float32(255), float(part.exponent))) * np.float32(255)
-    out: F32 = (pointwise(part, x / np.float32(255)) * np.float32(255)).astype(np.float32)
-    return out
+        out = _deep(cv2.pow(np.maximum(x, 0), float(part.exponent)))
+        return np.multiply(out, np.float32(255 ** (1 - float(part.exponent))), out=out)
+    stepped: F32 = (pointwise(part, x / np.float32(255)) * np.float32(255)).astype(np.float32)
+    return stepped
 
 
 def _noise(stage: Noise, x: Pixels) -> Pixels:
