@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import cast
 
 import numpy as np
@@ -42,6 +43,9 @@ class Move:
     flip_x: bool
 
 
+_SINGLE: I64 = np.array([1, 1])
+
+
 @dataclass(frozen=True)
 class Bend:
     """A field of displacement, and the matrix ``[..., 3, 3]`` that comes after it."""
@@ -67,12 +71,17 @@ class Warp:
         """
         new_h, new_w = self.out_size
         to_centre = affine(1.0, 0.0, 0.0, 1.0, -(new_w - 1) / 2, -(new_h - 1) / 2)
-        return self.from_centre(cells) @ inverse(self.matrix) @ to_centre
+        return self.from_centre(cells) @ self.back @ to_centre
 
     def from_centre(self, cells: tuple[int, int] = (1, 1)) -> F64:
         """``[3, 3]`` from positions in the input, measured from its centre, to indices of ``cells`` (y, x) of its pixels."""
         (h, w), (high, wide) = self.size, cells
         return affine(1 / wide, 0.0, 0.0, 1 / high, w / wide / 2 - 0.5, h / high / 2 - 0.5)
+
+    @cached_property
+    def back(self) -> F64:
+        """The inverse of ``matrix``."""
+        return inverse(self.matrix)
 
     def rows(self, index: I64) -> Warp:
         """The same for some samples of a batch."""
@@ -90,7 +99,7 @@ class Warp:
         if self.bends:
             return np.zeros(self.matrix.shape[:-2], np.bool_)
         corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) / 2
-        at = moved(inverse(self.matrix), corners * self.out_size[::-1])
+        at = moved(self.back, corners * self.out_size[::-1])
         return np.asarray((np.abs(at) <= np.array(self.size[::-1]) / 2 + 1e-6).all((-1, -2)))
 
     def cells(self) -> I64:
@@ -98,9 +107,11 @@ class Warp:
 
         They are averaged before the picture is sampled: sampling alone would skip pixels. Measured in the picture's middle.
         """
-        m = inverse(self.matrix)
+        m = self.back
         for bend in self.bends:
             m = m @ inverse(bend.matrix)
+        if m.ndim == 2 and not m[2, :2].any() and np.abs(m[:2, :2]).max() < 1.4:
+            return _SINGLE
         slope = m[..., :2, :2] - m[..., :2, 2:] * m[..., 2:, :2]
         span = np.hypot(slope[..., 0], slope[..., 1])[..., ::-1]  # y, x
         out: I64 = np.clip(np.floor(span + 1e-9), 1, self.size).astype(np.int64)
@@ -140,7 +151,8 @@ class _Run:
         if issubclass(op, Geometry):
             self._move(op, params, active)
             return
-        part = cast(type[Colour], op).part(params, k).masked(active)
+        part = cast(type[Colour], op).part(params, k)
+        part = part.masked(active) if active.ndim else part
         last = self.parts[-1] if self.parts else None
         if isinstance(last, Affine) and isinstance(part, Affine):
             self.parts[-1] = last.then(part)
@@ -148,11 +160,14 @@ class _Run:
             self.parts.append(part)
 
     def _move(self, op: type[Geometry], params: Params, active: Bool) -> None:
-        m = np.where(active[..., None, None], op.matrix(params, *self.out_size), np.eye(3))
+        m = op.matrix(params, *self.out_size)
+        if active.ndim:
+            m = np.where(active[..., None, None], m, np.eye(3))
         if issubclass(op, Bending):
             still = np.broadcast_to(np.eye(3), m.shape)
             self.matrix = still if self.matrix is None else self.matrix
-            self.bends.append(Bend(op.bend(params, *self.out_size).masked(active), still))
+            field = op.bend(params, *self.out_size)
+            self.bends.append(Bend(field.masked(active) if active.ndim else field, still))
             return
         if self.bends:
             self.bends[-1] = Bend(self.bends[-1].field, m @ self.bends[-1].matrix)
@@ -178,9 +193,12 @@ class _Run:
         return [*out, Recolour(tuple(self.parts))] if self.parts else out
 
 
+_HAPPENS = np.array(True)
+
+
 def compile(plan: Plan, size: tuple[int, int, int]) -> Program:
     """The program of one plan for a picture of ``size`` (height, width, channels)."""
-    steps = ((OPS[s.op], np.array(True), {k: np.asarray(v) for k, v in s.params.items()}) for s in plan.steps)
+    steps = ((OPS[s.op], _HAPPENS, cast(Params, s.params)) for s in plan.steps)
     stages = _stages(steps, size[:2], colours(size[2]), np.zeros((), np.int64))
     return Program(tuple(s for stage in stages if (s := _as_move(stage)) is not None), size, plan)
 
@@ -202,13 +220,18 @@ def _stages(steps: Iterable[tuple[type[Op], Bool, Params]], size: Size, k: int, 
     # ``slot``: the run that a sample has reached, which is the number of the last local op that happens to it. So an op
     # that does not happen to a sample ends no run of it, and a batch fuses each sample as its own plan would be.
     runs = [_Run(size, size)]
+    is_batch = slot.ndim > 0
     locals_: list[local.Stage | Picture] = []
     for op, active, params in steps:
         if issubclass(op, local.Local | PixelOp):
             here = runs[-1].out_size
-            locals_.append(op.stage(params, *here).masked(active))
+            stage = op.stage(params, *here)
+            locals_.append(stage.masked(active) if active.ndim else stage)
             runs.append(_Run(here, here))
             slot = np.where(active, len(locals_), slot)
+            continue
+        if not is_batch:
+            runs[-1].add(op, params, active, k)
             continue
         for number, run in enumerate(runs):
             mine = active & (slot == number)
