@@ -55,7 +55,10 @@ class RunConfig(Section):
 class AugmentConfig(Section):
     """Classic transforms."""
 
-    recipe: str = Field("medium", description="light, medium, strong, or the path of a recipe in YAML.")
+    recipe: str = Field(
+        "medium",
+        description="light, medium, strong, trivial, rand, document, enhance, or the path of a recipe in YAML.",
+    )
     variants: int = Field(4, ge=1, le=10_000, description="Augmented variants of each real sample.")
 
 

@@ -79,17 +79,19 @@ class Field:
 
     def forward(self, points: F64) -> F64:
         """Where the field takes points of the input ``[K, 2]``: solves ``q + displacement(q) = point`` by Newton's method."""
-        q, step = points.copy(), 1e-3
-        for _ in range(12):
-            miss = q + self.at(q) - points
+        q, step, part = points.copy(), 1e-3, np.ones((len(points), 1))
+        miss = self.at(q)
+        for _ in range(40):
             if not miss.size or np.abs(miss).max() < 1e-9:
                 break
             dx, dy = ((self.at(q + step * e) - self.at(q - step * e)) / (2 * step) for e in np.eye(2))
             jacobian = np.eye(2) + np.stack([dx, dy], -1)
-            move = np.linalg.solve(jacobian, miss[..., None])[..., 0]
-            # Never farther than the miss itself times two: a full step can leave the picture where the field is steep.
-            far, most = np.hypot(*move.T), 2 * np.hypot(*miss.T)
-            q = q - move * np.minimum(1, most / np.maximum(far, 1e-12))[:, None]
+            trial = q - part * np.linalg.solve(jacobian, miss[..., None])[..., 0]
+            new = trial + self.at(trial) - points
+            # Half the step where a whole one overshoots, as it does across the picture's edge, where the field has a kink.
+            is_better = (new**2).sum(1, keepdims=True) < (miss**2).sum(1, keepdims=True)
+            q, miss = np.where(is_better, trial, q), np.where(is_better, new, miss)
+            part = np.where(is_better, np.minimum(1, 2 * part), part / 2)
         return q
 
 

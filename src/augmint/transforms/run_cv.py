@@ -6,6 +6,7 @@ run in float32 and are rounded once. Bytes depend on the version of OpenCV (4 an
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -30,6 +31,9 @@ from augmint.transforms.targets import Targets, carry
 
 Pixels = NDArray[Any]  # uint8; uint16 at the door only; or float32 from 0 to 255
 
+U8 = NDArray[np.uint8]
+_BAND = 1 << 15  # pixels: fewer calls matter more than a smaller cache
+_KEPT = threading.local()
 _BORDER = {"reflect": cv2.BORDER_REFLECT, "edge": cv2.BORDER_REPLICATE, "zero": cv2.BORDER_CONSTANT}
 _INTERP = {"nearest": cv2.INTER_NEAREST, "linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}
 
@@ -58,7 +62,7 @@ def apply(what: Plan | Program, image: Pixels, *, exact: bool = False) -> Pixels
         )
     if exact:
         return _chain(program.plan, image)
-    return _whole(_levels(program, image), image)
+    return _finished(program, image, lambda x: _whole(x, image))
 
 
 def apply_normalised(what: Plan | Program, image: Pixels, mean: ArrayLike = 0.5, std: ArrayLike = 0.5) -> F32:
@@ -68,21 +72,80 @@ def apply_normalised(what: Plan | Program, image: Pixels, mean: ArrayLike = 0.5,
         mean, std: one number, or one a channel; 0.5 and 0.5 give the range [-1, 1].
     """
     program = fuse.compile(what, _size(image)) if isinstance(what, Plan) else what
-    x = _levels(program, image)
-    channels = x.shape[2]
+    channels = image.shape[2]
     m, s = (np.broadcast_to(np.asarray(v, dtype=np.float64), (channels,)) for v in (mean, std))
-    if x.dtype == np.uint8:
-        table = ((np.arange(256)[:, None, None] / 255 - m) / s).astype(np.float32)
-        return _deep(cv2.LUT(x, table))
-    return _deep(cv2.transform(x, np.concatenate([np.diag(1 / (255 * s)), -(m / s)[:, None]], 1)))
+    scaled = np.concatenate([np.diag(1 / (255 * s)), -(m / s)[:, None]], 1)
+
+    def finish(x: Pixels) -> Pixels:
+        if x.dtype == np.uint8:
+            return _deep(cv2.LUT(x, ((np.arange(256)[:, None, None] / 255 - m) / s).astype(np.float32)))
+        return _deep(cv2.transform(x, scaled))
+
+    return _finished(program, image, finish)
 
 
-def _levels(program: Program, image: Pixels) -> Pixels:
-    """What the program makes, uint8 or float32 from 0 to 255; it may share the picture's memory."""
-    x: Pixels = image if image.dtype == np.uint8 and _fits_uint8(program) else _float(image)
+def _finished(program: Program, image: Pixels, finish: Callable[[Pixels], Pixels]) -> Pixels:
+    """What ``finish`` makes of the program's result, uint8 or float32 from 0 to 255, which may share the picture's memory."""
+    fits = image.dtype == np.uint8 and _fits_uint8(program)
+    if not fits and image.dtype == np.uint8 and image.shape[2] in (1, 3) and _is_one_run(program.stages):
+        return _banded(program, image, finish)
+    x: Pixels = image if fits else _float(image)
     for stage in program.stages:
         x = _run(stage, x, program.plan)
-    return x
+    return finish(x)
+
+
+def _is_one_run(stages: tuple[Stage, ...]) -> bool:
+    """Whether the program is a recolouring alone, or after one warp by a matrix that needs no filter."""
+    if not stages or not isinstance(stages[-1], Recolour) or len(stages) > 2:
+        return False
+    return len(stages) == 1 or (isinstance(stages[0], Warp) and not stages[0].bends and stages[0].cells().max() == 1)
+
+
+def _banded(program: Program, image: U8, finish: Callable[[Pixels], Pixels]) -> Pixels:
+    """`_finished`, some rows at a time: what lies between stays in the cache, and no memory is asked of the system for it, which
+    otherwise takes longer than the arithmetic."""
+    warp, recolour = program.stages[0], program.stages[-1]
+    assert isinstance(recolour, Recolour)
+    height, width = warp.out_size if isinstance(warp, Warp) else image.shape[:2]
+    read = (
+        _rows_of(warp, image, program.plan)
+        if isinstance(warp, Warp)
+        else lambda top, n: image[top : top + n].astype(np.float32)
+    )
+    rows = max(1, _BAND // width)
+    out: Pixels | None = None
+    for top in range(0, height, rows):
+        done = finish(_recolour(recolour.parts, read(top, min(rows, height - top))))
+        out = np.empty((height, *done.shape[1:]), done.dtype) if out is None else out
+        out[top : top + len(done)] = done
+    assert out is not None
+    return out
+
+
+def _rows_of(warp: Warp, image: U8, plan: Plan) -> Callable[[int, int], Pixels]:
+    """A function that samples some rows of a warp, float32, clipped."""
+    border = "edge" if plan.border == "zero" and warp.is_inside() else plan.border
+    where = warp.pixel_inverse()
+    padded = image.shape[2] == 3 and plan.interp == "linear" and _rgba_agrees(border, "f")
+    source = _scratch((*image.shape[:2], 4 if padded else image.shape[2]))
+    np.copyto(source, cv2.cvtColor(image, cv2.COLOR_RGB2RGBA) if padded else image)
+
+    def read(top: int, count: int) -> Pixels:
+        down = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, top], [0.0, 0.0, 1.0]])
+        x = _sampled(source, where @ down, (count, warp.out_size[1]), border, plan.interp)
+        x = _deep(cv2.cvtColor(x, cv2.COLOR_RGBA2RGB) if padded else x)
+        return _clipped(x) if plan.interp == "cubic" else x
+
+    return read
+
+
+def _scratch(shape: tuple[int, ...]) -> F32:
+    """A float32 array of this thread's own, for use within one call."""
+    found: F32 | None = getattr(_KEPT, "array", None)
+    if found is None or found.shape != shape:
+        found = _KEPT.array = np.empty(shape, np.float32)
+    return found
 
 
 def apply_with(plan: Plan, image: Pixels, targets: Targets, *, min_visibility: float = 0.1) -> tuple[Pixels, Targets]:
@@ -344,7 +407,7 @@ def _part(part: Part, x: Pixels) -> Pixels:
         return _deep(cv2.transform(x, m * np.array([1.0] * channels + [255.0])))
     if isinstance(part, Power) and part.exponent != 1:
         # OpenCV takes twice as long where there are zeros; this is nothing even to the power of 0.1.
-        out = _deep(cv2.pow(np.clip(x, np.float32(1e-30), None), float(part.exponent)))
+        out = _deep(cv2.pow(np.clip(x, np.float32(1e-30), np.float32(np.inf), out=x), float(part.exponent)))
         return np.multiply(out, np.float32(255 ** (1 - float(part.exponent))), out=out)
     stepped: F32 = (pointwise(part, x / np.float32(255)) * np.float32(255)).astype(np.float32)
     return stepped
