@@ -51,13 +51,13 @@ Draw = Callable[[I64, int], F32]
 """Labels and a seed to synthetic pictures ``[N, C, H, W]`` in [-1, 1]."""
 
 
-def options(doc: str | None, *, seeds: int, budget: float) -> argparse.Namespace:
+def options(doc: str | None, *, seeds: int, budget: float, unit: str = "CPU seconds a net") -> argparse.Namespace:
     """``--seeds`` and ``--budget`` of a script, with everything on one thread; ``whole`` where the full setting is run,
     ``claim`` from the docstring."""
     paragraphs = (doc or "").split("\n\n")
     parser = argparse.ArgumentParser(description=paragraphs[0])
     parser.add_argument("--seeds", type=int, default=seeds)
-    parser.add_argument("--budget", type=float, default=budget, help="CPU seconds a net")
+    parser.add_argument("--budget", type=float, default=budget, help=unit)
     args = parser.parse_args()
     one_thread()
     torch.set_num_threads(1)
@@ -99,6 +99,11 @@ class Reals:
     def baseline(self) -> float:
         """What one picture a class would be worth (CAS)."""
         return prototypes(self.x, self.y, self.test_x, self.test_y)
+
+    @cached_property
+    def floor(self) -> float:
+        """Fréchet distance of real against real."""
+        return float(_against_unseen(self, _stand_ins(self))["frechet"])
 
     def material(self) -> Data:
         """All training reals; none are held out, so that nothing steers ``aug_p``."""
@@ -219,27 +224,32 @@ def in_parts(make: Callable[[Tensor, Tensor], Tensor], z: Tensor, y: I64) -> F32
 
 
 def figures(reals: Reals, draw: Draw) -> Row:
-    """As many synthetic pictures as there are unseen reals, of the same classes, against those."""
-    fake = draw(reals.test_y, 1)
+    """As many synthetic pictures as there are unseen reals, of the same classes, against those; and the CAS."""
+    found = judged(reals, draw(reals.test_y, 1))
+    return {**found, "cas": cas(draw(reals.y, 2), reals.y, reals.test_x, reals.test_y)}
+
+
+def judged(reals: Reals, fake: F32) -> Row:
+    """Synthetic pictures of the classes of the unseen reals against those."""
     found = _against_unseen(reals, fake)
-    found["frechet_ratio"] = found["frechet"] / real_against_real(reals)["frechet"]
-    label_accuracy = float((reals.features.classify(fake) == reals.test_y).mean())
-    return {
-        **found,
-        "label_accuracy": label_accuracy,
-        "cas": cas(draw(reals.y, 2), reals.y, reals.test_x, reals.test_y),
-    }
+    found["frechet_ratio"] = found["frechet"] / reals.floor
+    return {**found, "label_accuracy": float((reals.features.classify(fake) == reals.test_y).mean())}
 
 
 def real_against_real(reals: Reals) -> Row:
     """What no generator can beat: as many training reals in the place of the synthetic ones."""
-    some = rng.permutation(rng.key("real against real"), len(reals.x))[: len(reals.test_x)]
     return {
-        **_against_unseen(reals, reals.x[some]),
+        **_against_unseen(reals, _stand_ins(reals)),
         "frechet_ratio": 1.0,
         "label_accuracy": float((reals.features.classify(reals.test_x) == reals.test_y).mean()),
         "cas": cas(reals.x, reals.y, reals.test_x, reals.test_y),
     }
+
+
+def _stand_ins(reals: Reals) -> F32:
+    """As many training reals as there are unseen ones."""
+    some: F32 = reals.x[rng.permutation(rng.key("real against real"), len(reals.x))[: len(reals.test_x)]]
+    return some
 
 
 def _against_unseen(reals: Reals, x: F32) -> Row:

@@ -68,7 +68,8 @@ def _from_latents(generator: nn.Module) -> Draw:
     generator.eval()
 
     def draw(y: I64, seed: int) -> F32:
-        return in_parts(generator, latents(rng.key("draw", seed), len(y)), y)
+        with seeded("draw", seed):  # for the noise that FastGAN adds between its layers
+            return in_parts(generator, latents(rng.key("draw", seed), len(y)), y)
 
     return draw
 
@@ -379,6 +380,7 @@ def train_diffusion(
     size = data.grid.shape[0], data.grid.channels, data.num_classes
     with seeded(seed, "diffusion"):
         net = Unet(*size, as_large(lambda w: [Unet(*size, w)], weights, step=8))
+        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a fifth faster, a third in sampling
         average, optim = copy.deepcopy(net), torch.optim.Adam(net.parameters(), lr=lr)
         while not budget:
             part = budget.used / seconds
@@ -390,7 +392,7 @@ def train_diffusion(
             step += 1
             _follow(average, net, step, 0.995)
     average.eval()
-    samplers = {f"{name} {n}": _sampler(average, data, fn, n) for name, fn in SAMPLERS.items() for n in (10, 20, 50)}
+    samplers = {f"{name} {n}": _sampler(average, data, fn, n) for name, (fn, nums) in SAMPLERS.items() for n in nums}
     facts = _facts([net], budget, step, batch)
     return Diffusion("DDPM", samplers["DDIM 50"], facts, samplers)
 
@@ -434,7 +436,8 @@ def _half_log_snr(a: Tensor) -> Tensor:
     return 0.5 * (a.log() - (1 - a).log())
 
 
-SAMPLERS: dict[str, Callable[[Eps, Tensor, Sequence[int]], Tensor]] = {"DDIM": ddim, "DPM-Solver++": dpm_solver}
+SAMPLERS = {"DDIM": (ddim, (20, 50)), "DPM-Solver++": (dpm_solver, (20,))}
+"""By name, with their numbers of steps."""
 
 
 def _sampler(net: nn.Module, data: Data, fn: Callable[[Eps, Tensor, Sequence[int]], Tensor], num: int) -> Draw:
@@ -445,6 +448,7 @@ def _sampler(net: nn.Module, data: Data, fn: Callable[[Eps, Tensor, Sequence[int
 
     def draw(y: I64, seed: int) -> F32:
         source = torch.Generator().manual_seed(rng.torch_seed("diffusion", seed))
-        return in_parts(make, torch.randn(len(y), *data.grid.size, generator=source), y)
+        noise = torch.randn(len(y), *data.grid.size, generator=source)
+        return in_parts(make, noise.contiguous(memory_format=torch.channels_last), y)
 
     return draw
