@@ -13,14 +13,15 @@ from typing import Any
 from augmint.core import config as c
 from augmint.core.doctor import Health, examine
 from augmint.core.errors import Interrupted, UserError
-from augmint.core.run import Run, check_apart, check_output, read_json, stop_on_signal, sweep, write_json
+from augmint.core.run import Run, check_apart, check_output, read_json, stop_on_signal, sweep, write_json, write_text
 from augmint.core.types import Dataset, Modality, Sample, Skipped
 from augmint.evaluation.proof import Proof
 from augmint.generation.draw import Gan
 from augmint.modalities import get
 from augmint.report import html, inspection
+from augmint.scale import ranks
 from augmint.steps import export as exporting
-from augmint.steps import output
+from augmint.steps import output, starting
 from augmint.steps.augmenting import augment_all
 from augmint.steps.boosting import Boost
 from augmint.steps.comparing import compare
@@ -168,6 +169,7 @@ def train(
     *,
     out: str | Path | None = None,
     unlabelled: Data | None = None,
+    init: str | Path | None = None,
     config: Path | None = None,
     dry_run: bool = False,
     progress: Progress = quiet,
@@ -175,39 +177,62 @@ def train(
 ) -> Gan | Result:
     """Train the generator and its verifier; a test part is kept from them, so that `prove` can use it.
 
+    Under torchrun every process takes its part of each batch; the first one writes and speaks.
+
     Args:
-        out: folder of the run (pictures, curves, checkpoints); with none, only the GAN is returned.
+        out: folder of the run (pictures, curves, checkpoints); with none, only the GAN is returned. The same call again goes
+            on where it was stopped; with a larger ``time`` or ``steps``, a finished run is trained further.
+        init: folder of another run on the same kind of data, or of an exported GAN, whose weights to start from; it must not
+            have seen this data's test part.
     """
     chosen = c.settings(c.TrainVerb, config=config, flags=settings)
     samples, pool = _dataset(data, chosen.strict), _pool(data, unlabelled, chosen.strict)
-    prepared = prepare(samples, pool, seed=chosen.seed, folds=FOLDS, grid=chosen.grid, strict=chosen.strict)
+    source = _gan_folder(Path(init)) if init is not None else None
+    old = starting.load(source, samples.modality, chosen.size) if source is not None else None
+    grid = max(old.codec.grid.shape) if old is not None and chosen.grid is None else chosen.grid
+    prepared = prepare(samples, pool, seed=chosen.seed, folds=FOLDS, grid=grid, strict=chosen.strict)
     fold, lines = prepared.folds[0], list(prepared.notes)
+    material, inputs = prepared.material(fold), _inputs(samples, pool)
+    if source is not None and old is not None:
+        given, about = starting.start(old, source, prepared, fold)
+        material = replace(material, start=given)
+        inputs["init"] = starting.fingerprint(source)
+        lines.append(about)
     if dry_run:
         return Result(
             [*lines, f"would train {chosen.time:.0f} s on {len(fold.fit)} samples, {len(prepared.pool_x)} of a pool"]
         )
-    for line in lines:
-        progress({"stage": "read", "note": line})
-    with TemporaryDirectory() as scratch, stop_on_signal() as stop:
-        run = Run.open(
-            Path(out) if out is not None else Path(scratch) / "run",
-            verb="train",
-            config=chosen.model_dump(exclude={"workers", "strict"}),
-            inputs=_inputs(samples, pool),
-        )
-        prepared.split.table(prepared.data.ids, [r.label for r in prepared.data.refs]).to_csv(
-            run / "split.csv", index=False
-        )
+    with TemporaryDirectory() as scratch, stop_on_signal() as stop, ranks.joined():
+        progress = progress if ranks.is_first() else quiet
+        for line in lines:
+            progress({"stage": "read", "note": line})
+        place = _meeting_place(out, Path(scratch))
+
+        def open_run() -> None:
+            config = chosen.model_dump(exclude={"workers", "strict"})
+            opened = Run.open(place, verb="train", config=config, inputs=inputs, budgets=("time", "steps"))
+            table = prepared.split.table(prepared.data.ids, [r.label for r in prepared.data.refs])
+            write_text(opened / "split.csv", table.to_csv(index=False))
+
+        ranks.by_first(open_run)
+        run = Run(place, writes=ranks.is_first())
         if run.is_done:
             return Gan.load(run.path, samples.modality)
         gan, _ = train_gan(
-            run, prepared.data, prepared.codec, prepared.material(fold), c.TrainConfig(**_only(chosen, c.TrainConfig)),
+            run, prepared.data, prepared.codec, material, c.TrainConfig(**_only(chosen, c.TrainConfig)),
             seconds=chosen.time, seed=chosen.seed, sealed=sealed_name(chosen.seed, FOLDS, 0), stop=stop, progress=progress,
         )  # fmt: skip
         run.update(status="done", counts={"real": len(samples)})
-        if out is not None:
+        if out is not None and ranks.is_first():
             html.write(run.path, run / "report.html", samples.modality)
     return gan
+
+
+def _meeting_place(out: str | Path | None, scratch: Path) -> Path:
+    """The folder of a run, which all processes must be able to find."""
+    if out is None and ranks.num_ranks() > 1:
+        raise UserError("several processes need one folder to meet in", mend="give --out RUN")
+    return Path(out) if out is not None else scratch / "run"
 
 
 def generate(
