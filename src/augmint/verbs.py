@@ -13,7 +13,7 @@ from typing import Any
 from augmint.core import config as c
 from augmint.core.doctor import Health, examine
 from augmint.core.errors import Interrupted, UserError
-from augmint.core.run import Run, check_apart, check_output, read_json, stop_on_signal, sweep, write_json, write_text
+from augmint.core.run import Run, check_apart, check_output, read_json, stop_on_signal, sweep, write_json
 from augmint.core.types import Dataset, Modality, Sample, Skipped
 from augmint.evaluation.proof import Proof
 from augmint.generation.draw import Gan
@@ -21,15 +21,16 @@ from augmint.modalities import get
 from augmint.report import html, inspection
 from augmint.scale import ranks
 from augmint.steps import export as exporting
-from augmint.steps import output, starting
+from augmint.steps import output
 from augmint.steps.augmenting import augment_all
 from augmint.steps.boosting import Boost
 from augmint.steps.comparing import compare
 from augmint.steps.gan import train_gan
 from augmint.steps.handwriting import DEMO_DRAW, write_digits
-from augmint.steps.prepare import FOLDS, left_out, nothing_usable, prepare, sealed_name
+from augmint.steps.prepare import FOLDS, left_out, nothing_usable, sealed_name
 from augmint.steps.results import Progress, Result, quiet
 from augmint.steps.synthesis import synthesise, told
+from augmint.steps.training import fingerprints, get_ready
 from augmint.transforms.recipe import Recipe
 
 Data = str | Path | Dataset
@@ -122,7 +123,7 @@ def augment(
         target / ".augmint",
         verb="augment",
         config={"variants": chosen.variants, "seed": chosen.seed, "recipe": recipe.to_dict()},
-        inputs=_inputs(samples, None),
+        inputs=fingerprints(samples, None),
     )
     sweep(target)
     sink = samples.modality.sink(target, layout=samples.layout)
@@ -188,38 +189,20 @@ def train(
     chosen = c.settings(c.TrainVerb, config=config, flags=settings)
     samples, pool = _dataset(data, chosen.strict), _pool(data, unlabelled, chosen.strict)
     source = _gan_folder(Path(init)) if init is not None else None
-    old = starting.load(source, samples.modality, chosen.size) if source is not None else None
-    grid = max(old.codec.grid.shape) if old is not None and chosen.grid is None else chosen.grid
-    prepared = prepare(samples, pool, seed=chosen.seed, folds=FOLDS, grid=grid, strict=chosen.strict)
-    fold, lines = prepared.folds[0], list(prepared.notes)
-    material, inputs = prepared.material(fold), _inputs(samples, pool)
-    if source is not None and old is not None:
-        given, about = starting.start(old, source, prepared, fold)
-        material = replace(material, start=given)
-        inputs["init"] = starting.fingerprint(source)
-        lines.append(about)
-    if dry_run:
-        return Result(
-            [*lines, f"would train {chosen.time:.0f} s on {len(fold.fit)} samples, {len(prepared.pool_x)} of a pool"]
-        )
     with TemporaryDirectory() as scratch, stop_on_signal() as stop, ranks.joined():
-        progress = progress if ranks.is_first() else quiet
-        for line in lines:
+        place, progress = _meeting_place(out, Path(scratch)), progress if ranks.is_first() else quiet
+        ready = get_ready(samples, pool, chosen, before=Run(place), source=source)
+        if dry_run:
+            return Result(ready.lines(chosen.time), {"choices": dict(ready.choices)})
+        for line in ready.notes:
             progress({"stage": "read", "note": line})
-        place = _meeting_place(out, Path(scratch))
-
-        def open_run() -> None:
-            config = chosen.model_dump(exclude={"workers", "strict"})
-            opened = Run.open(place, verb="train", config=config, inputs=inputs, budgets=("time", "steps"))
-            table = prepared.split.table(prepared.data.ids, [r.label for r in prepared.data.refs])
-            write_text(opened / "split.csv", table.to_csv(index=False))
-
-        ranks.by_first(open_run)
+        ranks.by_first(lambda: ready.open(place, chosen))
         run = Run(place, writes=ranks.is_first())
         if run.is_done:
             return Gan.load(run.path, samples.modality)
+        prepared = ready.prepared
         gan, _ = train_gan(
-            run, prepared.data, prepared.codec, material, c.TrainConfig(**_only(chosen, c.TrainConfig)),
+            run, prepared.data, prepared.codec, ready.material, c.TrainConfig(**_only(chosen, c.TrainConfig)),
             seconds=chosen.time, seed=chosen.seed, sealed=sealed_name(chosen.seed, FOLDS, 0), stop=stop, progress=progress,
         )  # fmt: skip
         run.update(status="done", counts={"real": len(samples)})
@@ -389,10 +372,6 @@ def _pool(data: Data, unlabelled: Data | None, strict: bool) -> Dataset | None:
     if unlabelled is None or isinstance(unlabelled, Dataset):
         return unlabelled
     return read(unlabelled, modality=data.modality if isinstance(data, Dataset) else None, strict=strict)
-
-
-def _inputs(data: Dataset, pool: Dataset | None) -> dict[str, str]:
-    return {"data": data.fingerprint, **({"unlabelled": pool.fingerprint} if pool is not None else {})}
 
 
 def _only(chosen: c.Section, section: type[c.Section]) -> dict[str, Any]:

@@ -39,6 +39,8 @@ FEWEST_STEPS = 200
 """With fewer, nothing is learned and no verdict would mean anything: a budget that is too short is exceeded, and told."""
 FEW_STEPS = 600
 """With fewer, pictures are still blots on most data: told, with what would help."""
+POOL_PART = 0.3
+"""Of the time, for stage 1 where there is a pool."""
 SURE = 0.5
 """Pool samples that the verifier is less sure of than this do not train the generator."""
 
@@ -132,7 +134,7 @@ def fit(
     """Train a GAN in the run's folder, or go on with one that was interrupted.
 
     Args:
-        seconds: time for everything here; a quarter of it goes to stage 1 where there is a pool.
+        seconds: time for everything here; `POOL_PART` of it goes to stage 1 where there is a pool.
         on_tick: sees the state about ten times a run, returns held-out figures; ``fid`` chooses the best checkpoint.
     """
     ops = modality.ops
@@ -155,11 +157,11 @@ def fit(
     pool_y, pool_sure, held_y = np.zeros(0, np.int64), np.zeros(0, np.float32), material.held_out_y
     if material.has_pool:
         labelled = Data(material.x, material.y, material.num_classes, material.held_out_x[:0], material.held_out_y[:0])
-        _teach(run, labelled, material.pool_x, verifier, ops, 0.3 * seconds, seed, config, told)
+        _teach(run, labelled, material.pool_x, verifier, ops, POOL_PART * seconds, seed, config, told)
         ranks.equalise(verifier)
         pool_y, pool_sure = semi.label_pool(verifier, labelled, material.pool_x)
         held_y = np.where(held_y < 0, semi.label(verifier, material.held_out_x)[0], held_y)
-        seconds *= 0.7
+        seconds *= 1 - POOL_PART
     sure = pool_sure >= SURE
     x = np.concatenate([material.x, material.pool_x[sure]]) if sure.any() else material.x
     y = np.concatenate([material.y, pool_y[sure]]) if sure.any() else material.y
@@ -213,16 +215,20 @@ def _place(row: Mapping[str, Any]) -> tuple[int, bool]:
 def _threads(run: Run, verifier: Judge, material: Material) -> None:
     """As many threads as pay: small convolutions on a busy machine are faster on one."""
     if run.chosen("threads") is None:
-        x = torch.from_numpy(material.x[np.arange(32) % len(material.x)])
-        times = {}
-        for num in sorted({1, cores()}, reverse=True):
-            torch.set_num_threads(num)
-            times[num] = min(_seconds_of(lambda: torch.autograd.backward(verifier.score(x).sum())) for _ in range(5))
-        verifier.zero_grad(set_to_none=True)
-        best = min(times, key=lambda num: times[num] * (1.0 if num == 1 else 1.3))
-        told = ", ".join(f"{1000 * t:.1f} ms with {num}" for num, t in times.items())
-        run.choose("threads", best, f"a pass of the verifier took {told}; more must pay")
+        run.choose("threads", *_best_threads(verifier, material.x))
     torch.set_num_threads(int(_chosen(run, "threads")))
+
+
+def _best_threads(verifier: Judge, samples: F32) -> tuple[int, str]:
+    x = torch.from_numpy(samples[np.arange(32) % len(samples)])
+    times = {}
+    for num in sorted({1, cores()}, reverse=True):
+        torch.set_num_threads(num)
+        times[num] = min(_seconds_of(lambda: torch.autograd.backward(verifier.score(x).sum())) for _ in range(5))
+    verifier.zero_grad(set_to_none=True)
+    told = ", ".join(f"{1000 * t:.1f} ms with {num}" for num, t in times.items())
+    best = min(times, key=lambda num: times[num] * (1.0 if num == 1 else 1.3))
+    return best, f"a pass of the verifier took {told}; more must pay"
 
 
 def _chosen(run: Run, name: str) -> Any:
@@ -296,6 +302,27 @@ def _steps(run: Run, state: State, data: Data, schedule: Schedule, wanted: int |
         why = f"{seconds:.0f} s at {1000 * per_step:.0f} ms a step, {FEWEST_STEPS} to {cap:,}"
     run.choose("steps", steps, why, anew=True)
     return int(_chosen(run, "steps"))
+
+
+def machine_seconds(modality: Modality, x: F32, num_classes: int, config: TrainConfig) -> float:
+    """Seconds of a step on samples like ``x [batch, C, *shape]``, from three steps, with as many threads as pay: for choosing the grid."""
+    before = torch.get_num_threads()
+    generator, verifier = networks(modality, config.size, Grid(x.shape[1], tuple(x.shape[2:])), num_classes, seed=0)
+    y = np.arange(len(x), dtype=np.int64) % max(1, num_classes)
+    data, state = Data(x, y, num_classes, x[:0], y[:0]), State.fresh(generator, verifier, config.lr)
+    schedule = Schedule(1000, len(x), losses.gamma_for(x.shape[2:], len(x)), config.lr, lazy=max(2, config.lazy))
+
+    def step(number: int) -> float:
+        state.step = number
+        return _seconds_of(lambda: one_step(state, data, schedule, Recipe("none", ())))
+
+    try:
+        torch.set_num_threads(ranks.told(_best_threads(verifier, x)[0]))
+        step(0)  # the first one is slower than all others
+        penalised, plain = step(0), step(1)
+    finally:
+        torch.set_num_threads(before)
+    return penalised / config.lazy + plain * (1 - 1 / config.lazy)
 
 
 def seconds_per_step(state: State, data: Data, schedule: Schedule) -> float:
