@@ -139,8 +139,13 @@ class EfficientNetFeatures:
 
 
 def _seen(x: F32) -> Tensor:
-    """On three channels with the net's levels, transparent parts over black, and at least 64 pixels a side."""
-    levels = (torch.from_numpy(np.ascontiguousarray(x[:, :3], dtype=np.float32)) + 1.0) * 127.5
+    """On three channels with the net's levels, transparent parts over mid-grey, and at least 64 pixels a side.
+
+    Over grey, for over black a black shape on nothing would be nothing.
+    """
+    levels = (torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)) + 1.0) * 127.5
+    if levels.shape[1] == 4:
+        levels = levels[:, :3] + 0.5 * (255.0 - levels[:, 3:])
     seen = ((levels - 127.0) / 128.0).expand(-1, 3, -1, -1)
     times = _SMALLEST / min(seen.shape[2:])
     if times <= 1:
