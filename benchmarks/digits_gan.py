@@ -44,7 +44,7 @@ from augmint.evaluation.features import TrainedCnn, trained_cnn_features
 from augmint.evaluation.metrics import cas, prototypes
 from augmint.modalities import get
 from augmint.models.blocks import count_weights
-from augmint.training.fit import networks
+from augmint.models.sizes import networks
 from augmint.training.loop import Data, Schedule, State, latents, train
 from augmint.training.losses import gamma_for
 from augmint.transforms.recipe import Recipe
@@ -103,7 +103,7 @@ def train_ours(data: Digits, seconds: float, seed: int) -> tuple[Draw, dict[str,
     budget = Budget(seconds - 0.2)  # a step that is under way will be finished
     modality, chosen = get("image"), TrainConfig()
     known = Data(data.x, data.y, 10, data.x[:0], data.y[:0])
-    generator, verifier = networks(modality, chosen.size, known.grid, 10, seed=seed)
+    generator, verifier = networks(modality, "nano", known.grid, 10, seed=seed)
     gamma = gamma_for((SIDE, SIDE), chosen.batch)
     schedule = Schedule(10**6, chosen.batch, gamma, chosen.lr, chosen.rebuild_weight, lazy=chosen.lazy, seed=seed)
     state, recipe = State.fresh(generator, verifier, chosen.lr), gan_recipe(modality.ops)

@@ -62,8 +62,10 @@ class AugmentConfig(Section):
 class TrainConfig(Section):
     """The GAN. What is left empty is worked out from the data and the time, and written to choices.json."""
 
-    size: Literal["nano", "small", "article"] = Field(
-        "nano", description="Network size; article is the literal small net of the article: the teaching baseline."
+    size: Literal["nano", "small", "base", "large", "article"] | None = Field(
+        None,
+        description="Network size (default: nano on a CPU, by grid and samples on a GPU); article is the literal small net of "
+        "the article: the teaching baseline.",
     )
     grid: int | None = Field(
         None, ge=4, le=512, description="Longest side that the GAN sees, in pixels (default: from the data)."

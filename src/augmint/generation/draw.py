@@ -17,9 +17,9 @@ from augmint.core.run import read_json, write_json
 from augmint.core.types import F32, I64, Codec, Modality, Ref, Sample
 from augmint.generation.dials import Dials, invert, walk
 from augmint.models.generator import Z_DIM, Maker
+from augmint.models.sizes import networks
 from augmint.models.verifier import Judge
 from augmint.training import checkpoint
-from augmint.training.fit import networks
 
 NEUTRAL = Dials()
 Source = str | Path | Sample

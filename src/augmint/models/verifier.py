@@ -15,9 +15,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from augmint.models.blocks import Plan, Residual, conv, crop_to, halve, linear, pad_to, shuffle, unshuffle, upsample
+from augmint.models.blocks import (
+    Plan,
+    Residual,
+    conv,
+    crop_to,
+    halve,
+    linear,
+    pad_to,
+    shuffle,
+    to_cells,
+    unshuffle,
+    upsample,
+)
 
 FEATURES = 128
+_NARROWEST = 16
 
 
 class Verdict(NamedTuple):
@@ -29,14 +42,18 @@ class Verdict(NamedTuple):
 
 
 class Decoder(nn.Module):
-    """The verifier's generative branch: a short code becomes a sample on the grid. Light on purpose."""
+    """The verifier's generative branch: a short code becomes a sample on the grid.
+
+    Light on purpose: from the fourth stage on each has half the channels of the one before.
+    """
 
     def __init__(self, channels: int, shape: Sequence[int], code_dim: int, width: int) -> None:
         super().__init__()
         axes, self.shape, self.plan = len(shape), tuple(shape), Plan(shape)
+        widths = [max(_NARROWEST, width >> max(0, level - 2)) for level in range(self.plan.levels + 1)]
         self.start = linear(code_dim, width * math.prod(self.plan.base), gain=1.4)
-        self.convs = nn.ModuleList(conv(axes, width, width) for _ in range(self.plan.levels + 1))
-        self.out = conv(axes, width, channels * 2**axes, 1)
+        self.convs = nn.ModuleList(conv(axes, a, b) for a, b in pairwise([width, *widths]))
+        self.out = to_cells(axes, widths[-1], channels)
 
     def forward(self, code: Tensor) -> Tensor:
         x = self.start(code).unflatten(1, (-1, *self.plan.base))
@@ -146,7 +163,7 @@ class Verifier(Judge):
         cells = math.prod(self.plan.base)
         self.pool = nn.Parameter(torch.randn(1, widths[-1], *self.plan.base) / math.sqrt(cells))
         self.heads = Heads(
-            widths[-1], channels, shape, num_classes, hidden=2 * FEATURES, width=max(16, widths[-1] // 4)
+            widths[-1], channels, shape, num_classes, hidden=2 * FEATURES, width=max(_NARROWEST, widths[-1] // 4)
         )
 
     def see(self, x: Tensor) -> Tensor:

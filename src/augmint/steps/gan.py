@@ -51,7 +51,7 @@ def train_gan(
         data.modality, codec, data.classes, fitted.generator, fitted.verifier,
         known=known, name=run.path.name, sealed=sealed,
     )  # fmt: skip
-    gan.save(run.path, size=config.size)
+    gan.save(run.path, size=run.chosen("size"))
     _show_dials(gan, run)
     run.update(timings={"train_s": round(time.perf_counter() - started, 1)})
     return gan, fitted

@@ -7,6 +7,7 @@ is taken up again: time is looked at once.
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,14 +16,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from augmint.core import rng
 from augmint.core.config import TrainConfig
 from augmint.core.errors import Interrupted
 from augmint.core.run import Run, read_jsonl, write_jsonl
 from augmint.core.types import F32, I64, Grid, Modality
+from augmint.models import sizes
 from augmint.models.blocks import count_weights
-from augmint.models.generator import ArticleGenerator, Generator, Maker
-from augmint.models.verifier import ArticleVerifier, Judge, Verifier
+from augmint.models.generator import Maker
+from augmint.models.sizes import networks
+from augmint.models.verifier import Judge
 from augmint.scale.pool import cores
 from augmint.training import checkpoint, losses, semi
 from augmint.training.loop import Data, Figures, Schedule, State, one_step, train
@@ -32,11 +34,12 @@ from augmint.transforms.run_torch import gan_recipe
 
 SHOWN = ("v_loss", "g_loss", "aug_p", "fid", "precision", "recall")
 """Figures that progress shows; all of them are in metrics.jsonl."""
-TOP_WIDTH = {"nano": 128, "small": 256}
 FEWEST_STEPS = 200
 """With fewer, nothing is learned and no verdict would mean anything: a budget that is too short is exceeded, and told."""
 FEW_STEPS = 600
 """With fewer, pictures are still blots on most data: told, with what would help."""
+PROBED_CELLS = 2**18
+"""What the number of threads is tried on: 32 samples of up to 90 x 90 cells, fewer of larger ones."""
 SURE = 0.5
 """Pool samples that the verifier is less sure of than this do not train the generator."""
 
@@ -85,32 +88,6 @@ class Fitted:
     held_out_y: I64
 
 
-def networks(modality: Modality, size: str, grid: Grid, num_classes: int, *, seed: int) -> tuple[Maker, Judge]:
-    """Generator and verifier of a named size; the weights at the start follow from the seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(rng.torch_seed(seed, "weights"))
-        own = getattr(modality, "networks", None)
-        if own is not None:
-            made: tuple[Maker, Judge] = own(size, grid, num_classes)
-            return made
-        if size == "article":
-            return (
-                ArticleGenerator(grid.channels, grid.shape, num_classes),
-                ArticleVerifier(grid.channels, grid.shape, num_classes),
-            )
-        widths = stage_widths(grid.shape, TOP_WIDTH[size])
-        return (
-            Generator(grid.channels, grid.shape, num_classes, widths),
-            Verifier(grid.channels, grid.shape, num_classes, widths),
-        )
-
-
-def stage_widths(shape: Sequence[int], top: int) -> list[int]:
-    """Channels a stage, lowest resolution first; narrower for small grids, where width only costs (docs/log.md)."""
-    first = min(top, top // 128 * (48 + 2 * max(shape)))
-    return [max(24, int(first * f)) for f in (1.0, 0.75, 0.5, 0.375, 0.25)]
-
-
 def fit(
     run: Run,
     modality: Modality,
@@ -130,9 +107,10 @@ def fit(
         on_tick: sees the state about ten times a run, returns held-out figures; ``fid`` chooses the best checkpoint.
     """
     ops = modality.ops
-    generator, verifier = networks(modality, config.size, material.grid, material.num_classes, seed=seed)
+    size, why = _size(run, config, material)
+    generator, verifier = networks(modality, size, material.grid, material.num_classes, seed=seed)
     _threads(run, verifier, material)
-    run.choose("size", config.size, f"{count_weights(generator):,} + {count_weights(verifier):,} weights")
+    run.choose("size", size, f"{why}; {count_weights(generator):,} + {count_weights(verifier):,} weights")
 
     def told(event: dict[str, Any]) -> None:
         progress(event)
@@ -193,6 +171,14 @@ def fit(
     return Fitted(state.ema, state.verifier, x, y, pool_y, pool_sure, held_y)
 
 
+def _size(run: Run, config: TrainConfig, material: Material) -> tuple[str, str]:
+    """The networks' size and why: as it was chosen before, as set, or by data and device."""
+    wanted = run.chosen("size") or config.size
+    if wanted is not None:
+        return wanted, "as set"
+    return sizes.choose(material.grid, len(material.x) + len(material.pool_x), torch.get_default_device().type)
+
+
 def _place(row: Mapping[str, Any]) -> tuple[int, bool]:
     """Where a row of ``metrics.jsonl`` stands: by its step, the tick's own row last."""
     return row["step"], "tick" in row
@@ -201,7 +187,8 @@ def _place(row: Mapping[str, Any]) -> tuple[int, bool]:
 def _threads(run: Run, verifier: Judge, material: Material) -> None:
     """As many threads as pay: small convolutions on a busy machine are faster on one."""
     if run.chosen("threads") is None:
-        x = torch.from_numpy(material.x[np.arange(32) % len(material.x)])
+        some = max(2, min(32, PROBED_CELLS // math.prod(material.grid.shape)))
+        x = torch.from_numpy(material.x[np.arange(some) % len(material.x)])
         times = {}
         for num in sorted({1, cores()}, reverse=True):
             torch.set_num_threads(num)
