@@ -67,6 +67,11 @@ class TrainConfig(Section):
         description="Network size (default: nano on a CPU, by grid and samples on a GPU); article is the literal small net of "
         "the article: the teaching baseline.",
     )
+    tier: Literal["own", "projected"] = Field(
+        "own",
+        description="own: the verifier learns from the data alone; projected: on frozen ImageNet features, for pictures of 128 "
+        "pixels or more (smaller ones are enlarged).",
+    )
     grid: int | None = Field(
         None, ge=4, le=512, description="Longest side that the GAN sees, in pixels (default: from the data)."
     )
@@ -137,6 +142,9 @@ class GenerateVerb(RunConfig, GenerateConfig):
         ge=0,
         le=1,
         description="How far from --like: 0 = as near as the generator comes, 1 = anything of the class.",
+    )
+    source: Literal["generator", "verifier"] = Field(
+        "generator", description="Which of the two makes the samples; the verifier's own are blurred and less varied."
     )
     walk: bool = Field(
         False,

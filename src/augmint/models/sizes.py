@@ -9,6 +9,7 @@ import torch
 from augmint.core import rng
 from augmint.core.types import Grid, Modality
 from augmint.models.generator import ArticleGenerator, Generator, Maker
+from augmint.models.projected import ProjectedVerifier
 from augmint.models.verifier import ArticleVerifier, Judge, Verifier
 
 TOP_WIDTH = {"nano": 128, "small": 256, "base": 512, "large": 768}
@@ -19,8 +20,23 @@ FEW, MANY = 500, 10_000
 """Samples below which a GPU gets one size less, and from which on a large grid gets the largest."""
 
 
-def networks(modality: Modality, size: str, grid: Grid, num_classes: int, *, seed: int) -> tuple[Maker, Judge]:
-    """Generator and verifier of a named size; the weights at the start follow from the seed."""
+def networks(
+    modality: Modality, size: str, grid: Grid, num_classes: int, *, seed: int, tier: str = "own"
+) -> tuple[Maker, Judge]:
+    """Generator and verifier of a named size; the weights at the start follow from the seed.
+
+    Args:
+        tier: ``own``, or ``projected`` for a verifier on frozen ImageNet features beside the generator of that size.
+    """
+    generator, verifier = _own(modality, size, grid, num_classes, seed=seed)
+    if tier == "own":
+        return generator, verifier
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(rng.torch_seed(seed, "projection"))
+        return generator, ProjectedVerifier(grid.channels, grid.shape, num_classes)
+
+
+def _own(modality: Modality, size: str, grid: Grid, num_classes: int, *, seed: int) -> tuple[Maker, Judge]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(rng.torch_seed(seed, "weights"))
         own = getattr(modality, "networks", None)

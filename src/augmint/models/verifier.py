@@ -34,11 +34,15 @@ _NARROWEST = 16
 
 
 class Verdict(NamedTuple):
-    """What one pass over ``[N, C, *shape]`` gives: realness ``[N]``, class logits ``[N, K]``, features ``[N, 128]``."""
+    """What one pass over ``[N, C, *shape]`` gives: realness ``[N]``, class logits ``[N, K]``, features ``[N, 128]``.
+
+    ``patches [N, P]``, where the realness is a mean of scores of parts that play the game each for itself.
+    """
 
     score: Tensor
     logits: Tensor
     features: Tensor
+    patches: Tensor | None = None
 
 
 class Decoder(nn.Module):
@@ -93,8 +97,15 @@ class Heads(nn.Module):
 
 
 class Judge(nn.Module):
-    """What every verifier can do; subclasses say how the convolutions see a sample (``see``)."""
+    """What every verifier can do; subclasses say how the convolutions see a sample (``see``).
 
+    Attributes:
+        tier: ``own``, or the name of what else it is built on.
+        borrowed: names of the feature extractors that it sees through; none of them may judge what it has taught.
+    """
+
+    tier = "own"
+    borrowed: tuple[str, ...] = ()
     heads: Heads
 
     def see(self, x: Tensor) -> Tensor:
@@ -129,6 +140,9 @@ class Judge(nn.Module):
         """The sample as the verifier's generative branch rebuilds it."""
         return self.rebuild(self.encode(x))
 
+    def forget_game(self) -> None:
+        """Drop what only the game needs and `see` does not."""
+
     def as_backbone(self) -> Backbone:
         """The trunk as a module of its own, to fine-tune a model from; a copy, so that this verifier stays as it is."""
         return Backbone(self)
@@ -142,6 +156,7 @@ class Backbone(nn.Module):
         self.trunk = copy.deepcopy(verifier).requires_grad_(True)
         for name in ("realness", "project", "classes", "code", "decoder"):
             delattr(self.trunk.heads, name)
+        self.trunk.forget_game()
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.trunk.heads.embed(self.trunk.see(x))

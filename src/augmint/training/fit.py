@@ -108,7 +108,7 @@ def fit(
     """
     ops = modality.ops
     size, why = _size(run, config, material)
-    generator, verifier = networks(modality, size, material.grid, material.num_classes, seed=seed)
+    generator, verifier = networks(modality, size, material.grid, material.num_classes, seed=seed, tier=config.tier)
     _threads(run, verifier, material)
     run.choose("size", size, f"{why}; {count_weights(generator):,} + {count_weights(verifier):,} weights")
 
@@ -133,9 +133,9 @@ def fit(
     data = Data(x, y, material.num_classes, material.held_out_x, held_y)
 
     batch = min(config.batch, max(2, len(x)))
-    gamma = config.gamma or losses.gamma_for(material.grid.shape, batch)
+    gamma, why = _gamma(config, verifier, material, batch)
     run.choose("batch", batch, "as set" if batch == config.batch else "no more than there are samples")
-    run.choose("gamma", gamma, "as set" if config.gamma else "0.375 x cells of the grid / batch")
+    run.choose("gamma", gamma, why)
     schedule = Schedule(
         1, batch, gamma, config.lr, rebuild_weight=config.rebuild_weight, lazy=config.lazy, seed=seed, ticks=10
     )
@@ -177,6 +177,14 @@ def _size(run: Run, config: TrainConfig, material: Material) -> tuple[str, str]:
     if wanted is not None:
         return wanted, "as set"
     return sizes.choose(material.grid, len(material.x) + len(material.pool_x), torch.get_default_device().type)
+
+
+def _gamma(config: TrainConfig, verifier: Judge, material: Material, batch: int) -> tuple[float, str]:
+    if config.gamma is not None:
+        return config.gamma, "as set"
+    if verifier.borrowed:
+        return 0.0, "no penalties: frozen features, hinge loss and bounded weights keep the slopes small"
+    return losses.gamma_for(material.grid.shape, batch), "0.375 x cells of the grid / batch"
 
 
 def _place(row: Mapping[str, Any]) -> tuple[int, bool]:

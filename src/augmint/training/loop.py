@@ -216,12 +216,12 @@ def one_step(state: State, data: Data, s: Schedule, recipe: Recipe) -> Figures:
     on_real, on_fake = verifier(real_seen, label), verifier(fake_seen.detach(), label)
     rebuilt = verifier.rebuild(verifier.heads.code(on_real.features))
     recon = losses.rebuild_error(real_seen, rebuilt).mean()
-    v_loss = losses.relativistic(on_real.score, on_fake.score)
+    v_loss = losses.verifier_loss(on_real, on_fake)
     total = v_loss + s.rebuild_weight * recon
     if data.has_labels:
         total = total + s.class_weight * F.cross_entropy(on_real.logits, label)
     figures = {"v_loss": v_loss.item(), "recon": recon.item(), "aug_p": state.aug_p}
-    if state.step % s.lazy == 0:
+    if s.gamma > 0 and state.step % s.lazy == 0:
         r1 = losses.gradient_penalty(lambda x: verifier.score(x, label), real_seen)
         r2 = losses.gradient_penalty(lambda x: verifier.score(x, label), fake_seen)
         total = total + 0.5 * s.gamma * s.lazy * (r1 + r2)
@@ -234,7 +234,7 @@ def one_step(state: State, data: Data, s: Schedule, recipe: Recipe) -> Figures:
     verifier.requires_grad_(False)
     with torch.no_grad():
         real_score = verifier.score(real_seen, label)
-    g_loss = losses.relativistic(verifier.score(fake_seen, label), real_score)
+    g_loss = losses.generator_loss(verifier(fake_seen, label), real_score)
     state.opt_g.zero_grad(set_to_none=True)
     torch.autograd.backward(g_loss)
     state.opt_g.step()
