@@ -412,6 +412,40 @@ def test_other_settings_or_data_are_refused_and_the_difference_named(
     assert (tmp_path / "r" / "run.json").read_bytes() == before
 
 
+def test_a_budget_may_grow_and_nothing_else_may_change(tmp_path: Path) -> None:
+    def again(**config: object) -> Run:
+        return Run.open(tmp_path / "r", verb="train", config=config, inputs={}, budgets=("time", "steps"))
+
+    again(time=60.0, steps=None, lr=1e-3).update(status="done")
+    for refused, named in (
+        ({"time": 30.0, "steps": None, "lr": 1e-3}, "time was 60.0, now 30.0"),
+        ({"time": 60.0, "steps": 500, "lr": 1e-3}, "steps was None, now 500"),
+        ({"time": 90.0, "steps": None, "lr": 2e-3}, "lr was 0.001, now 0.002"),
+    ):
+        with pytest.raises(Refused, match=named) as error:
+            again(**refused)
+        assert "time was 60.0, now 90.0" not in str(error.value), "what may differ is no fault"
+    assert again(time=60.0, steps=None, lr=1e-3).is_done
+    run = again(time=90.0, steps=None, lr=1e-3)
+    assert not run.is_done and run.state["config"]["time"] == 90.0
+    assert "time: 90.0" in (run / "config.yaml").read_text()
+    assert "time was 60.0, now 90.0" in (run / "log.txt").read_text()
+    with pytest.raises(Refused, match=r"time was 90\.0, now 60\.0"):
+        again(time=60.0, steps=None, lr=1e-3)
+
+
+def test_a_choice_stands_unless_it_is_made_anew(tmp_path: Path) -> None:
+    run = opened(tmp_path / "r")
+    run.choose("steps", 1, "a")
+    run.choose("steps", 2, "b")
+    assert (run.chosen("steps"), run.reason("steps")) == (1, "a")
+    run.choose("steps", 2, "b", anew=True)
+    assert (run.chosen("steps"), run.reason("steps")) == (2, "b")
+    Run(run.path, writes=False).choose("steps", 3, "c", anew=True)
+    Run(run.path, writes=False).update(status="done")
+    assert run.chosen("steps") == 2 and not run.is_done
+
+
 def test_a_folder_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(Refused, match="not a run"):

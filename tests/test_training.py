@@ -916,15 +916,18 @@ def material_of(*, pool: int = 0) -> Material:
 
 
 def fitted(
-    path: Path, *, pool: int = 0, crash_at: int = -1, steps: int = 11, on_tick: Any = fid_at
-) -> tuple[Run, fit.Fitted]:
-    run = Run.open(path, verb="train", config={"steps": steps}, inputs={})
+    path: Path, *, pool: int = 0, crash_at: int = -1, steps: int = 11, on_tick: Any = fid_at,
+    budgets: tuple[str, ...] = (), notes: list[str] | None = None,
+) -> tuple[Run, fit.Fitted]:  # fmt: skip
+    run = Run.open(path, verb="train", config={"steps": steps}, inputs={}, budgets=budgets)
     run.choose("threads", 1, "a test")
     events = 0
 
     def progress(event: dict[str, Any]) -> None:
         nonlocal events
         events += 1
+        if notes is not None and "note" in event:
+            notes.append(event["note"])
         if events == crash_at:
             raise Killed
 
@@ -1012,7 +1015,9 @@ def test_choices_are_written_with_their_reasons(tmp_path: Path) -> None:
     assert choices["batch"]["value"] == 6 and all(c["reason"] for c in choices.values())
 
 
-def test_time_becomes_steps_once_and_the_clock_is_not_read_again(tmp_path: Path) -> None:
+def test_time_becomes_steps_once_and_the_clock_is_not_read_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     run = Run.open(tmp_path / "run", verb="train", config={}, inputs={})
 
     def go(seconds: float) -> fit.Fitted:
@@ -1023,9 +1028,44 @@ def test_time_becomes_steps_once_and_the_clock_is_not_read_again(tmp_path: Path)
     steps, threads = run.chosen("steps"), run.chosen("threads")
     assert steps >= 20 and threads in (1, fit.cores())
     before = run_files(run)
-    go(50.0)
+    monkeypatch.setattr(time, "perf_counter", lambda: pytest.fail("the clock was read"))
+    go(0.2)
     assert (run.chosen("steps"), run.chosen("threads")) == (steps, threads)
     assert run_files(run) == before
+    go(210.5 * run.chosen("step_seconds") / 0.92)  # more time, more steps: by the step as it was timed
+    assert (run.chosen("steps"), run.chosen("threads")) == (max(steps, 210), threads)
+
+
+def test_a_longer_budget_goes_on_from_the_end_and_a_kill_on_the_way_changes_nothing(tmp_path: Path) -> None:
+    def longer(path: Path, crash_at: int = -1) -> tuple[Run, fit.Fitted]:
+        return fitted(path, steps=24, crash_at=crash_at, budgets=("steps",))
+
+    first, _ = fitted(tmp_path / "straight")
+    rows = read_jsonl(first / "metrics.jsonl")
+    run, straight = longer(tmp_path / "straight")
+    after = read_jsonl(run / "metrics.jsonl")
+    assert after[: len(rows)] == rows, "what was trained is kept"
+    assert run.chosen("steps") == 24 and checkpoint.load_state(run / "checkpoints" / "step-000024")["step"] == 24
+    rates = {r["step"]: r["lr"] for r in after}
+    for step in (12, 18, 24):  # a row's rate is that of the step that ended there
+        assert rates[step] == pytest.approx(2e-3 * (2 / 3 + math.cos(math.pi * (step - 1) / 24) / 3), rel=1e-6)
+    fitted(tmp_path / "killed")
+    for crash_at in (3, 9):
+        with pytest.raises(Killed):
+            longer(tmp_path / "killed", crash_at)
+    run, made = longer(tmp_path / "killed")
+    assert run_files(run) == run_files(Run(tmp_path / "straight"))
+    for k, v in straight.generator.state_dict().items():
+        assert torch.equal(v, made.generator.state_dict()[k])
+    assert "no longer that of 11 steps" in fitted_notes(tmp_path)
+
+
+def fitted_notes(tmp_path: Path) -> str:
+    """What is told when a run of 11 steps is taken up with 12."""
+    fitted(tmp_path / "told")
+    told: list[str] = []
+    fitted(tmp_path / "told", steps=12, budgets=("steps",), notes=told)
+    return " ".join(told)
 
 
 def test_the_start_follows_from_the_seed() -> None:

@@ -56,6 +56,7 @@ _DATA = Option(
     "DATA", Path, "Folder with the real samples: class folders, one flat folder, or files with a metadata table."
 )
 _POOL = Option("unlabelled", Path, "Folder with further real samples that have no labels.", None)
+_INIT = Option("init", Path, "Folder of another run, or of an exported GAN, whose weights to start from.", None)
 _RUN_OUT = Option("out", Path, "Folder of the run (default: beside the data).", None)
 
 VERBS: dict[str, Verb] = {
@@ -74,7 +75,7 @@ VERBS: dict[str, Verb] = {
         True,
     ),
     "train": Verb(
-        "DATA [--out RUN]", "train the generator and its verifier", (_DATA, _RUN_OUT, _POOL), "TrainVerb", True
+        "DATA [--out RUN]", "train the generator and its verifier", (_DATA, _RUN_OUT, _POOL, _INIT), "TrainVerb", True
     ),
     "generate": Verb(
         "RUN -n N --out OUT",
@@ -365,6 +366,11 @@ def duration(seconds: float) -> str:
 def _call(name: str, verb: Verb, parsed: Parsed) -> int:
     named = dict(parsed.named)
     as_json, _ = named.pop("json"), named.pop("debug")
+    if name != "train" and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError(
+            f"several processes cannot share the work of `{name}`",
+            mend="give `augmint train` to torchrun, and the run to the other commands",
+        )
     model = settings_model(verb)
     if model:  # a mistake in the settings is told before anything heavy is imported
         from augmint.core.config import settings
@@ -381,8 +387,14 @@ def _call(name: str, verb: Verb, parsed: Parsed) -> int:
     else:
         with Live(sys.stderr if as_json else sys.stdout) as live:
             result = function(*parsed.places, **named, **parsed.settings, progress=live)
-    _show(result, as_json)
+    if _speaks():
+        _show(result, as_json)
     return int(getattr(result, "exit_code", 0))
+
+
+def _speaks() -> bool:
+    """Of several processes under torchrun, one speaks."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _show(result: Any, as_json: bool) -> None:
@@ -399,6 +411,8 @@ def _plain(value: Any) -> Any:
 
 
 def _fail(args: list[str], error: UserError, cause: Exception | None = None) -> int:
+    if not _speaks() and not isinstance(error, _Fault):
+        return error.exit_code
     if "--debug" in args:
         import traceback
 

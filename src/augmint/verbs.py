@@ -19,6 +19,7 @@ from augmint.evaluation.proof import Proof
 from augmint.generation.draw import Gan
 from augmint.modalities import get
 from augmint.report import html, inspection
+from augmint.scale import ranks
 from augmint.steps import export as exporting
 from augmint.steps import output
 from augmint.steps.augmenting import augment_all
@@ -26,9 +27,10 @@ from augmint.steps.boosting import Boost
 from augmint.steps.comparing import compare
 from augmint.steps.gan import train_gan
 from augmint.steps.handwriting import DEMO_DRAW, write_digits
-from augmint.steps.prepare import FOLDS, left_out, nothing_usable, prepare, sealed_name
+from augmint.steps.prepare import FOLDS, left_out, nothing_usable, sealed_name
 from augmint.steps.results import Progress, Result, quiet
 from augmint.steps.synthesis import synthesise, told
+from augmint.steps.training import fingerprints, get_ready
 from augmint.transforms.recipe import Recipe
 
 Data = str | Path | Dataset
@@ -121,7 +123,7 @@ def augment(
         target / ".augmint",
         verb="augment",
         config={"variants": chosen.variants, "seed": chosen.seed, "recipe": recipe.to_dict()},
-        inputs=_inputs(samples, None),
+        inputs=fingerprints(samples, None),
     )
     sweep(target)
     sink = samples.modality.sink(target, layout=samples.layout)
@@ -168,6 +170,7 @@ def train(
     *,
     out: str | Path | None = None,
     unlabelled: Data | None = None,
+    init: str | Path | None = None,
     config: Path | None = None,
     dry_run: bool = False,
     progress: Progress = quiet,
@@ -175,39 +178,44 @@ def train(
 ) -> Gan | Result:
     """Train the generator and its verifier; a test part is kept from them, so that `prove` can use it.
 
+    Under torchrun every process takes its part of each batch; the first one writes and speaks.
+
     Args:
-        out: folder of the run (pictures, curves, checkpoints); with none, only the GAN is returned.
+        out: folder of the run (pictures, curves, checkpoints); with none, only the GAN is returned. The same call again goes
+            on where it was stopped; with a larger ``time`` or ``steps``, a finished run is trained further.
+        init: folder of another run on the same kind of data, or of an exported GAN, whose weights to start from; it must not
+            have seen this data's test part.
     """
     chosen = c.settings(c.TrainVerb, config=config, flags=settings)
     samples, pool = _dataset(data, chosen.strict), _pool(data, unlabelled, chosen.strict)
-    prepared = prepare(samples, pool, seed=chosen.seed, folds=FOLDS, grid=chosen.grid, strict=chosen.strict)
-    fold, lines = prepared.folds[0], list(prepared.notes)
-    if dry_run:
-        return Result(
-            [*lines, f"would train {chosen.time:.0f} s on {len(fold.fit)} samples, {len(prepared.pool_x)} of a pool"]
-        )
-    for line in lines:
-        progress({"stage": "read", "note": line})
-    with TemporaryDirectory() as scratch, stop_on_signal() as stop:
-        run = Run.open(
-            Path(out) if out is not None else Path(scratch) / "run",
-            verb="train",
-            config=chosen.model_dump(exclude={"workers", "strict"}),
-            inputs=_inputs(samples, pool),
-        )
-        prepared.split.table(prepared.data.ids, [r.label for r in prepared.data.refs]).to_csv(
-            run / "split.csv", index=False
-        )
+    source = _gan_folder(Path(init)) if init is not None else None
+    with TemporaryDirectory() as scratch, stop_on_signal() as stop, ranks.joined():
+        place, progress = _meeting_place(out, Path(scratch)), progress if ranks.is_first() else quiet
+        ready = get_ready(samples, pool, chosen, before=Run(place), source=source)
+        if dry_run:
+            return Result(ready.lines(chosen.time), {"choices": dict(ready.choices)})
+        for line in ready.notes:
+            progress({"stage": "read", "note": line})
+        ranks.by_first(lambda: ready.open(place, chosen))
+        run = Run(place, writes=ranks.is_first())
         if run.is_done:
             return Gan.load(run.path, samples.modality)
+        prepared = ready.prepared
         gan, _ = train_gan(
-            run, prepared.data, prepared.codec, prepared.material(fold), c.TrainConfig(**_only(chosen, c.TrainConfig)),
+            run, prepared.data, prepared.codec, ready.material, c.TrainConfig(**_only(chosen, c.TrainConfig)),
             seconds=chosen.time, seed=chosen.seed, sealed=sealed_name(chosen.seed, FOLDS, 0), stop=stop, progress=progress,
         )  # fmt: skip
         run.update(status="done", counts={"real": len(samples)})
-        if out is not None:
+        if out is not None and ranks.is_first():
             html.write(run.path, run / "report.html", samples.modality)
     return gan
+
+
+def _meeting_place(out: str | Path | None, scratch: Path) -> Path:
+    """The folder of a run, which all processes must be able to find."""
+    if out is None and ranks.num_ranks() > 1:
+        raise UserError("several processes need one folder to meet in", mend="give --out RUN")
+    return Path(out) if out is not None else scratch / "run"
 
 
 def generate(
@@ -366,10 +374,6 @@ def _pool(data: Data, unlabelled: Data | None, strict: bool) -> Dataset | None:
     if unlabelled is None or isinstance(unlabelled, Dataset):
         return unlabelled
     return read(unlabelled, modality=data.modality if isinstance(data, Dataset) else None, strict=strict)
-
-
-def _inputs(data: Dataset, pool: Dataset | None) -> dict[str, str]:
-    return {"data": data.fingerprint, **({"unlabelled": pool.fingerprint} if pool is not None else {})}
 
 
 def _only(chosen: c.Section, section: type[c.Section]) -> dict[str, Any]:

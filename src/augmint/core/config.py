@@ -73,7 +73,10 @@ class TrainConfig(Section):
         "pixels or more (smaller ones are enlarged).",
     )
     grid: int | None = Field(
-        None, ge=4, le=512, description="Longest side that the GAN sees, in pixels (default: from the data)."
+        None,
+        ge=4,
+        le=512,
+        description="Longest side that the GAN sees, in pixels (default: from the data and the time).",
     )
     steps: int | None = Field(None, ge=1, description="Training steps (default: from the time).")
     batch: int = Field(32, ge=2, le=4096, description="Samples a step.")

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib import metadata
@@ -158,8 +158,9 @@ class Run:
     it refuses and names the difference.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, writes: bool = True) -> None:
+        """``writes``: of several processes at one run, only one may."""
+        self.path, self.writes = path, writes
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
@@ -173,25 +174,26 @@ class Run:
         return (self / "run.json").exists() and self.state.get("status") == "done"
 
     @classmethod
-    def open(cls, path: Path, *, verb: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> Run:
+    def open(
+        cls,
+        path: Path,
+        *,
+        verb: str,
+        config: Mapping[str, Any],
+        inputs: Mapping[str, str],
+        budgets: Sequence[str] = (),
+    ) -> Run:
         """Start a run, or take up the one that is there.
 
         Args:
             config: the settings that decide the result, as plain JSON values.
             inputs: fingerprint of each input, by name.
+            budgets: settings that may have grown since: the run, finished or not, then goes on to the larger one.
         """
         run = cls(path)
         wanted = json.loads(json.dumps({"verb": verb, "config": config, "inputs": inputs}, default=_plain))
         if (run / "run.json").exists():
-            found = run.state
-            changes = _changes({k: found.get(k) for k in wanted}, wanted)
-            if changes:
-                raise Refused(
-                    "this run was made with other settings or data: " + "; ".join(changes),
-                    where=path,
-                    mend="repeat the first command to go on with it, or give another --out",
-                )
-            sweep(path)
+            run._take_up(wanted, budgets)
             return run
         # A kill before run.json was whole leaves its temporary file and nothing else.
         if path.exists() and not all(p.match("*".join(_PART)) for p in path.iterdir()):
@@ -204,18 +206,41 @@ class Run:
         write_text(run / "config.yaml", _yaml(wanted["config"]))
         return run
 
+    def _take_up(self, wanted: dict[str, Any], budgets: Sequence[str]) -> None:
+        found = {k: self.state.get(k) for k in wanted}
+        settings: dict[str, Any] = found["config"] or {}
+        grown = {k: wanted["config"].get(k) for k in budgets if _is_more(wanted["config"].get(k), settings.get(k))}
+        changes = _changes({**found, "config": settings | grown}, wanted)
+        if changes:
+            larger = " or ".join(f"--{k}" for k in budgets)
+            raise Refused(
+                "this run was made with other settings or data: " + "; ".join(changes),
+                where=self.path,
+                mend="repeat the first command to go on with it"
+                + (f" (a larger {larger} trains it further)" if larger else "")
+                + ", or give another --out",
+            )
+        sweep(self.path)
+        if grown:
+            self.log("a longer budget: " + ", ".join(f"{k} was {settings[k]}, now {v}" for k, v in grown.items()))
+            write_text(self / "config.yaml", _yaml(wanted["config"]))
+            self.update(config=wanted["config"], status="running")
+
     def update(self, **fields: Any) -> None:
         """Change fields of ``run.json``; ``timings`` add up, for a run may be taken up again."""
+        if not self.writes:
+            return
         state = self.state
         timings = state.get("timings", {})
         timings |= {k: round(timings.get(k, 0.0) + v, 1) for k, v in fields.pop("timings", {}).items()}
         write_json(self / "run.json", {**state, **fields, "timings": timings})
 
-    def choose(self, name: str, value: Any, reason: str) -> None:
-        """Write an inferred value and its reason to ``choices.json``; the first choice of a name stands."""
+    def choose(self, name: str, value: Any, reason: str, *, anew: bool = False) -> None:
+        """Write an inferred value and its reason to ``choices.json``; the first choice of a name stands, unless ``anew``."""
         choices = read_json(self / "choices.json") if (self / "choices.json").exists() else {}
-        if name not in choices:
-            write_json(self / "choices.json", {**choices, name: {"value": value, "reason": reason}})
+        choice = {"value": value, "reason": reason}
+        if (name not in choices or (anew and choices[name] != choice)) and self.writes:
+            write_json(self / "choices.json", {**choices, name: choice})
 
     def chosen(self, name: str) -> Any:
         """A value that was chosen before, or ``None``."""
@@ -228,6 +253,8 @@ class Run:
 
     def log(self, text: str) -> None:
         """Append a line to ``log.txt``."""
+        if not self.writes:
+            return
         with (self / "log.txt").open("a", encoding="utf-8") as f:
             f.write(f"{datetime.now(UTC).isoformat(timespec='seconds')}  {text}\n")
 
@@ -236,6 +263,10 @@ def _yaml(value: Any) -> str:
     import yaml
 
     return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True))
+
+
+def _is_more(new: Any, old: Any) -> bool:
+    return all(isinstance(v, int | float) and not isinstance(v, bool) for v in (new, old)) and new > old
 
 
 def _changes(old: Any, new: Any, at: str = "") -> list[str]:

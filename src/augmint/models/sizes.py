@@ -66,18 +66,23 @@ def stage_widths(shape: Sequence[int], size: str) -> list[int]:
     return [max(_NARROWEST, int(first * f)) for f in _TAPER]
 
 
-def choose(grid: Grid, num_samples: int, device: str) -> tuple[str, str]:
-    """The size that suits a grid, so many training samples and a ``device`` (``cpu``, ``cuda``, ...), and why.
+def device() -> str:
+    """Kind of the device that new networks are made on."""
+    return torch.get_default_device().type
+
+
+def choose(grid: Grid, num_samples: int, kind: str) -> tuple[str, str]:
+    """The size that suits a grid, so many training samples and a ``kind`` of device (``cpu``, ``cuda``, ...), and why.
 
     On a CPU more steps of a small net beat fewer of a large one. The steps for GPUs follow what published nets of such grids
     have (20 to 30 million weights for 128 to 256 pixels); they were not measured here.
     """
     longest = max(grid.shape)
-    if device == "cpu":
+    if kind == "cpu":
         return "nano", "a CPU: many steps of a small net beat few of a large one"
     sizes = list(TOP_WIDTH)
     at = 1 if longest <= 32 else 2 if longest <= 128 or num_samples < MANY else 3
-    why = f"a GPU ({device}), a grid of {longest}"
+    why = f"a GPU ({kind}), a grid of {longest}"
     if num_samples < FEW:
         return sizes[at - 1], f"{why}, one size less for fewer than {FEW} samples"
     return sizes[at], f"{why} and {num_samples:,} samples"

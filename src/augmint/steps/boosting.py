@@ -26,7 +26,9 @@ from augmint.steps.mapping import look_closer
 from augmint.steps.prepare import Prepared, enough_to_train, prepare, sealed_name
 from augmint.steps.results import Progress, Result, table_of
 from augmint.steps.shares import share
+from augmint.steps.sizing import fitting
 from augmint.steps.synthesis import Synthetic, synthesise
+from augmint.steps.training import fingerprints
 from augmint.transforms.recipe import Recipe
 
 OVERHEAD_S = 20.0
@@ -53,7 +55,17 @@ class Boost:
     def prepared(self) -> Prepared:
         if self._prepared is None:
             c = self.config
-            self._prepared = prepare(self.data, self.pool, seed=c.seed, folds=c.folds, grid=c.grid, strict=c.strict)
+
+            def on(side: int | None) -> Prepared:
+                return prepare(self.data, self.pool, seed=c.seed, folds=c.folds, grid=side, strict=c.strict)
+
+            if c.grid is not None:
+                self._prepared = on(c.grid)
+                self.run.choose("grid", list(self._prepared.codec.grid.size), "as set")
+            else:
+                self._prepared, side, why = fitting(on, c, self._guessed_seconds, chosen=self.run.chosen("grid_side"))
+                self.run.choose("grid_side", side, why)
+                self.run.choose("grid", list(self._prepared.codec.grid.size), self.run.reason("grid_side"))
         return self._prepared
 
     @property
@@ -86,7 +98,7 @@ class Boost:
     def open(self) -> None:
         """Start the run, or find it and check that nothing has changed."""
         kept = self.config.model_dump(exclude={"workers", "strict"})
-        inputs = {"data": self.data.fingerprint, **({"unlabelled": self.pool.fingerprint} if self.pool else {})}
+        inputs = fingerprints(self.data, self.pool)
         fresh = not (self.run / "run.json").exists()
         if fresh:
             check_output(self.out)
@@ -106,7 +118,6 @@ class Boost:
             write_text(self.run / "split.csv", p.split.table(p.data.ids, labels).to_csv(index=False))
         self.run.update(skipped=[{"where": s.where, "reason": s.reason, "mend": s.mend} for s in p.data.skipped])
         self.run.choose("layout", p.data.layout, f"{len(p.data)} samples, {len(p.data.classes)} classes")
-        self.run.choose("grid", list(p.codec.grid.size), "from the data" if self.config.grid is None else "as set")
         self.run.choose("regime", p.regime, p.notes[-1])
         self.run.choose("share", *share(self.config, p.regime))
         self.run.choose(
@@ -200,6 +211,10 @@ class Boost:
             home = self._inner(f"method/fold-{number}-gan-{s}", fold=number, gan=s)
             made = self._made(home, number, fold, rng.key(self.config.seed, "gan", number, s) % 2**31, stop)
             yield (made.x[made.kept], made.y[made.kept]), made.gan
+
+    def _guessed_seconds(self, prepared: Prepared) -> float | None:
+        """For one GAN, before the grid is chosen: what the experiment will take depends on it, so half of the time is a guess."""
+        return 0.5 * self.config.time / len(prepared.folds) if enough_to_train(prepared)[0] else None
 
     def _gan_seconds(self) -> float:
         proof = float(self.run.chosen("proof_seconds") or 0.0)

@@ -110,6 +110,7 @@ def card(run: Path, gan: Gan, *, onnx: bool) -> str:
         f"- data fingerprint: `{state['inputs'].get('data', 'unknown')}`",
         *([f"- unlabelled pool: `{state['inputs']['unlabelled']}`"] if "unlabelled" in state["inputs"] else []),
         f"- classes: {', '.join(classes) or 'none'}",
+        *([f"- started from another GAN: {choices['init']['reason']}"] if "init" in choices else []),
         "- the training samples are not part of this folder", "",
         "## Measured", "", *_measured(run), "",
         "## Use", "", *_usage(onnx), "",

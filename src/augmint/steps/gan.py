@@ -18,6 +18,7 @@ from augmint.evaluation.distances import frechet, prdc
 from augmint.evaluation.features import TrainedCnn, trained_cnn_features
 from augmint.generation.dials import Dials
 from augmint.generation.draw import Gan, Known
+from augmint.scale import ranks
 from augmint.training.fit import Fitted, Material, fit
 from augmint.training.loop import Figures, State
 from augmint.training.watch import diversity_by_class, remarks
@@ -51,8 +52,9 @@ def train_gan(
         data.modality, codec, data.classes, fitted.generator, fitted.verifier,
         known=known, name=run.path.name, sealed=sealed,
     )  # fmt: skip
-    gan.save(run.path, size=run.chosen("size"))
-    _show_dials(gan, run)
+    if ranks.is_first():
+        gan.save(run.path, size=run.chosen("size"))
+        _show_dials(gan, run)
     run.update(timings={"train_s": round(time.perf_counter() - started, 1)})
     return gan, fitted
 

@@ -25,9 +25,11 @@ from augmint.models.blocks import count_weights
 from augmint.models.generator import Maker
 from augmint.models.sizes import networks
 from augmint.models.verifier import Judge
+from augmint.scale import ranks
 from augmint.scale.pool import cores
 from augmint.training import checkpoint, losses, semi
 from augmint.training.loop import Data, Figures, Schedule, State, one_step, train
+from augmint.training.transfer import Start, adopt
 from augmint.transforms.local import Cutout
 from augmint.transforms.recipe import Recipe
 from augmint.transforms.run_torch import gan_recipe
@@ -40,6 +42,8 @@ FEW_STEPS = 600
 """With fewer, pictures are still blots on most data: told, with what would help."""
 PROBED_CELLS = 2**18
 """What the number of threads is tried on: 32 samples of up to 90 x 90 cells, fewer of larger ones."""
+POOL_PART = 0.3
+"""Of the time, for stage 1 where there is a pool."""
 SURE = 0.5
 """Pool samples that the verifier is less sure of than this do not train the generator."""
 
@@ -51,6 +55,8 @@ class Material:
     Attributes:
         pool_x: unlabelled training samples, ``[M, ...]``; may be empty.
         held_out_x: reals that nothing trains on, ``[H, ...]``; ``held_out_y`` may hold -1.
+        classes: names of the classes, where weights to start from are matched by them.
+        start: weights of another GAN, to start from instead of chance.
     """
 
     x: F32
@@ -59,6 +65,8 @@ class Material:
     held_out_x: F32
     held_out_y: I64
     num_classes: int
+    classes: tuple[str, ...] = ()
+    start: Start | None = None
 
     @property
     def grid(self) -> Grid:
@@ -103,12 +111,17 @@ def fit(
     """Train a GAN in the run's folder, or go on with one that was interrupted.
 
     Args:
-        seconds: time for everything here; a quarter of it goes to stage 1 where there is a pool.
+        seconds: time for everything here; `POOL_PART` of it goes to stage 1 where there is a pool.
         on_tick: sees the state about ten times a run, returns held-out figures; ``fid`` chooses the best checkpoint.
     """
     ops = modality.ops
     size, why = _size(run, config, material)
     generator, verifier = networks(modality, size, material.grid, material.num_classes, seed=seed, tier=config.tier)
+    if material.start is not None:
+        given, classes = material.start, material.classes
+        adopt(generator, given.generator, given.classes, classes)
+        adopt(verifier, given.verifier, given.classes, classes)
+        run.choose("init", given.name, given.told(classes))
     _threads(run, verifier, material)
     run.choose("size", size, f"{why}; {count_weights(generator):,} + {count_weights(verifier):,} weights")
 
@@ -122,10 +135,11 @@ def fit(
     pool_y, pool_sure, held_y = np.zeros(0, np.int64), np.zeros(0, np.float32), material.held_out_y
     if material.has_pool:
         labelled = Data(material.x, material.y, material.num_classes, material.held_out_x[:0], material.held_out_y[:0])
-        _teach(run, labelled, material.pool_x, verifier, ops, 0.3 * seconds, seed, config, told)
+        _teach(run, labelled, material.pool_x, verifier, ops, POOL_PART * seconds, seed, config, told)
+        ranks.equalise(verifier)
         pool_y, pool_sure = semi.label_pool(verifier, labelled, material.pool_x)
         held_y = np.where(held_y < 0, semi.label(verifier, material.held_out_x)[0], held_y)
-        seconds *= 0.7
+        seconds *= 1 - POOL_PART
     sure = pool_sure >= SURE
     x = np.concatenate([material.x, material.pool_x[sure]]) if sure.any() else material.x
     y = np.concatenate([material.y, pool_y[sure]]) if sure.any() else material.y
@@ -159,7 +173,7 @@ def fit(
         gan_recipe(ops),
         folder=run / "checkpoints",
         stop=stop,
-        on_row=row,
+        on_row=row if ranks.is_first() else lambda figures: None,
         on_tick=lambda s, f: on_tick(s, f, known),
     )
     for note in state.notes:
@@ -176,7 +190,7 @@ def _size(run: Run, config: TrainConfig, material: Material) -> tuple[str, str]:
     wanted = run.chosen("size") or config.size
     if wanted is not None:
         return wanted, "as set"
-    return sizes.choose(material.grid, len(material.x) + len(material.pool_x), torch.get_default_device().type)
+    return sizes.choose(material.grid, len(material.x) + len(material.pool_x), sizes.device())
 
 
 def _gamma(config: TrainConfig, verifier: Judge, material: Material, batch: int) -> tuple[float, str]:
@@ -195,17 +209,27 @@ def _place(row: Mapping[str, Any]) -> tuple[int, bool]:
 def _threads(run: Run, verifier: Judge, material: Material) -> None:
     """As many threads as pay: small convolutions on a busy machine are faster on one."""
     if run.chosen("threads") is None:
-        some = max(2, min(32, PROBED_CELLS // math.prod(material.grid.shape)))
-        x = torch.from_numpy(material.x[np.arange(some) % len(material.x)])
-        times = {}
-        for num in sorted({1, cores()}, reverse=True):
-            torch.set_num_threads(num)
-            times[num] = min(_seconds_of(lambda: torch.autograd.backward(verifier.score(x).sum())) for _ in range(5))
-        verifier.zero_grad(set_to_none=True)
-        best = min(times, key=lambda num: times[num] * (1.0 if num == 1 else 1.3))
-        told = ", ".join(f"{1000 * t:.1f} ms with {num}" for num, t in times.items())
-        run.choose("threads", best, f"a pass of the verifier took {told}; more must pay")
-    torch.set_num_threads(int(run.chosen("threads")))
+        run.choose("threads", *_best_threads(verifier, material.x))
+    torch.set_num_threads(int(_chosen(run, "threads")))
+
+
+def _best_threads(verifier: Judge, samples: F32) -> tuple[int, str]:
+    some = max(2, min(32, PROBED_CELLS // math.prod(samples.shape[2:])))
+    x = torch.from_numpy(samples[np.arange(some) % len(samples)])
+    times = {}
+    for num in sorted({1, cores()}, reverse=True):
+        torch.set_num_threads(num)
+        times[num] = min(_seconds_of(lambda: torch.autograd.backward(verifier.score(x).sum())) for _ in range(5))
+    verifier.zero_grad(set_to_none=True)
+    told = ", ".join(f"{1000 * t:.1f} ms with {num}" for num, t in times.items())
+    best = min(times, key=lambda num: times[num] * (1.0 if num == 1 else 1.3))
+    return best, f"a pass of the verifier took {told}; more must pay"
+
+
+def _chosen(run: Run, name: str) -> Any:
+    """A choice, when the first rank has written it."""
+    ranks.wait()
+    return run.chosen(name)
 
 
 def _seconds_of(fn: Callable[[], Any]) -> float:
@@ -227,7 +251,7 @@ def _teach(
 ) -> None:
     """Stage 1, once: its weights are kept in ``checkpoints/stage-1``."""
     folder = run / "checkpoints" / "stage-1"
-    if (folder / "state.json").exists():
+    if ranks.told((folder / "state.json").exists()):
         checkpoint.load_into(verifier, folder, "verifier")
         return
     # The strong view has no flips: they change handwriting, letters and parts with a side, and with them the label.
@@ -249,33 +273,62 @@ def _teach(
             "stage_1_steps", steps, f"{seconds:.0f} s at {1000 * per_step:.0f} ms a step, {FEWEST_STEPS} to 2,000"
         )
     run.choose("stage_1_steps", config.steps, "as many as the GAN's, as set")
-    steps = int(run.chosen("stage_1_steps"))
+    steps = int(_chosen(run, "stage_1_steps"))
     weights = lesson(
         verifier, steps, lambda step: progress({"stage": "learn the pool", "done": step, "total": steps, "figures": {}})
     )
     verifier.load_state_dict(weights)
-    checkpoint.save_folder(folder, {"verifier": verifier.state_dict()}, {"steps": steps})
+    if ranks.is_first():
+        checkpoint.save_folder(folder, {"verifier": verifier.state_dict()}, {"steps": steps})
 
 
 def _steps(run: Run, state: State, data: Data, schedule: Schedule, wanted: int | None, seconds: float) -> int:
-    """The number of steps: as set, or as many as the time allows, measured on a copy."""
+    """The number of steps: as set, or as many as the time allows. A step is timed once, so more time means more steps."""
     if wanted is not None:
-        run.choose("steps", wanted, "as set")
-    elif run.chosen("steps") is None:
-        trial = copy.deepcopy(state)
-        trial_schedule = replace(schedule, steps=1000)
-        for _ in range(schedule.lazy):
-            one_step(trial, data, trial_schedule, Recipe("none", ()))
-        start = time.perf_counter()
-        for _ in range(3 * schedule.lazy):
-            one_step(trial, data, trial_schedule, Recipe("none", ()))
-        per_step = (time.perf_counter() - start) / (3 * schedule.lazy)
+        steps, why = wanted, "as set"
+    else:
+        if run.chosen("step_seconds") is None:
+            per_step = seconds_per_step(state, data, schedule)
+            run.choose("step_seconds", float(f"{per_step:.4g}"), "measured on a copy at the start")
+        per_step = float(_chosen(run, "step_seconds"))
         # The most that was of use here; past it a small set is only learned by heart.
         cap = max(500, 60 * len(data.x) // schedule.batch * 10)
         steps = int(min(cap, max(FEWEST_STEPS, 0.92 * seconds / per_step)))
-        run.choose("step_seconds", round(per_step, 4), "measured on a copy at the start")
-        run.choose("steps", steps, f"{seconds:.0f} s at {1000 * per_step:.0f} ms a step, {FEWEST_STEPS} to {cap:,}")
-    return int(run.chosen("steps"))
+        why = f"{seconds:.0f} s at {1000 * per_step:.0f} ms a step, {FEWEST_STEPS} to {cap:,}"
+    run.choose("steps", steps, why, anew=True)
+    return int(_chosen(run, "steps"))
+
+
+def machine_seconds(modality: Modality, x: F32, num_classes: int, config: TrainConfig) -> float:
+    """Seconds of a step on samples like ``x [batch, C, *shape]``, from three steps, with as many threads as pay: for choosing the grid."""
+    before = torch.get_num_threads()
+    grid = Grid(x.shape[1], tuple(x.shape[2:]))
+    size = config.size or sizes.choose(grid, sizes.FEW, sizes.device())[0]
+    generator, verifier = networks(modality, size, grid, num_classes, seed=0, tier=config.tier)
+    y = np.arange(len(x), dtype=np.int64) % max(1, num_classes)
+    data, state = Data(x, y, num_classes, x[:0], y[:0]), State.fresh(generator, verifier, config.lr)
+    schedule = Schedule(1000, len(x), losses.gamma_for(x.shape[2:], len(x)), config.lr, lazy=max(2, config.lazy))
+
+    def step(number: int) -> float:
+        state.step = number
+        return _seconds_of(lambda: one_step(state, data, schedule, Recipe("none", ())))
+
+    try:
+        torch.set_num_threads(ranks.told(_best_threads(verifier, x)[0]))
+        step(0)  # the first one is slower than all others
+        penalised, plain = step(0), step(1)
+    finally:
+        torch.set_num_threads(before)
+    return penalised / config.lazy + plain * (1 - 1 / config.lazy)
+
+
+def seconds_per_step(state: State, data: Data, schedule: Schedule) -> float:
+    """Seconds of a step on this machine as it is now, penalties with their share; measured on a copy."""
+    trial, long = copy.deepcopy(state), replace(schedule, steps=1000)
+    for _ in range(schedule.lazy):
+        one_step(trial, data, long, Recipe("none", ()))
+    num = 3 * schedule.lazy
+    return sum(_seconds_of(lambda: one_step(trial, data, long, Recipe("none", ()))) for _ in range(num)) / num
 
 
 def _short(run: Run, steps: int, config: TrainConfig) -> str:
@@ -295,11 +348,16 @@ def _short(run: Run, steps: int, config: TrainConfig) -> str:
 def _resume(run: Run, state: State, steps: int) -> str:
     """Go on from the last checkpoint, and say so; figures of steps after it are dropped, for they will come again."""
     last = checkpoint.find(run / "checkpoints", "last")
+    if last is not None:
+        state.load(last)
+    if not ranks.is_first():
+        return ""
     if last is None:
         write_jsonl(run / "metrics.jsonl", [])
         return ""
-    state.load(last)
     rows = [r for r in read_jsonl(run / "metrics.jsonl") if r["step"] <= state.step]
     write_jsonl(run / "metrics.jsonl", rows)
     run.log(f"resumed at step {state.step}")
-    return f"step {state.step} of {steps} was saved: going on from there"
+    before = checkpoint.load_state(last)["steps"]
+    grown = f"; the learning rate follows the new budget, no longer that of {before} steps" if before != steps else ""
+    return f"step {state.step} of {steps} was saved: going on from there{grown}"

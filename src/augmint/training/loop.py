@@ -22,6 +22,7 @@ from augmint.core.errors import Interrupted, UserError
 from augmint.core.types import F32, I64, Grid
 from augmint.models.generator import Z_DIM, Maker
 from augmint.models.verifier import Judge
+from augmint.scale import ranks
 from augmint.training import adapt, checkpoint, ema, losses, watch
 from augmint.transforms.recipe import Recipe
 from augmint.transforms.run_torch import augment
@@ -165,8 +166,9 @@ def train(
     """
     every = max(1, schedule.steps // 100)
     while state.step < schedule.steps:
-        figures = one_step(state, data, schedule, recipe)
-        is_saved = schedule.is_tick(state.step) or bool(stop)
+        figures = ranks.averaged({**one_step(state, data, schedule, recipe), "stop": float(bool(stop))})
+        is_stopped = figures.pop("stop") > 0  # one rank that was asked to stop stops all
+        is_saved = schedule.is_tick(state.step) or is_stopped
         if not watch.is_finite(figures) or (is_saved and not state.is_finite()):
             _roll_back(state, folder)
             continue
@@ -176,13 +178,13 @@ def train(
 
         if schedule.is_tick(state.step):
             found = {**figures, **_steer(state, data, schedule)}
-            found |= on_tick(state, found)
+            found |= ranks.told(on_tick(state, found) if ranks.is_first() else {})
             is_best = found.get("fid", state.best_fid) <= state.best_fid
             state.best_fid = min(state.best_fid, found.get("fid", float("inf")))
             on_row({"step": state.step, "samples_seen": state.samples_seen, "tick": True, **found})
             _save(state, schedule, folder, is_best)
 
-        if stop:
+        if is_stopped:
             if not schedule.is_tick(state.step):  # a tick has saved it already
                 _save(state, schedule, folder, is_best=False)
             raise Interrupted(
@@ -193,23 +195,24 @@ def train(
 
 
 def one_step(state: State, data: Data, s: Schedule, recipe: Recipe) -> Figures:
-    """One step of the verifier, then one of the generator, on one batch; returns the losses."""
+    """One step of the verifier, then one of the generator, on one batch; returns the losses (of this rank's part of it)."""
     progress = state.step / s.steps
     for group in (*state.opt_g.param_groups, *state.opt_v.param_groups):
         group["lr"] = adapt.learning_rate(s.lr, progress) * state.lr_scale
         group["betas"] = (0.0, adapt.beta2(progress))
 
     # Data: reals, fakes, and the same transforms of both with the steered probability.
-    real, y = data.draw(rng.key(s.seed, "batch", state.step), s.batch)
+    mine = ranks.part(s.batch)
+    real, y = (whole[mine] for whole in data.draw(rng.key(s.seed, "batch", state.step), s.batch))
     label = y if data.has_labels else torch.zeros_like(y)
-    fake = state.generator(latents(rng.key(s.seed, "z", state.step), s.batch), label)
-    keys = rng.bits(rng.key(s.seed, "augment", state.step), np.arange(2 * s.batch))
+    fake = state.generator(latents(rng.key(s.seed, "z", state.step), s.batch)[mine], label)
+    keys = rng.bits(rng.key(s.seed, "augment", state.step), np.arange(2 * s.batch)).reshape(2, -1)[:, mine].reshape(-1)
     seen = (
         augment(torch.cat([real, fake]), recipe, keys, p=state.aug_p, clip=False)
         if state.aug_p > 0
         else torch.cat([real, fake])
     )
-    real_seen, fake_seen = seen[: s.batch].detach(), seen[s.batch :]
+    real_seen, fake_seen = seen[: len(real)].detach(), seen[len(real) :]
 
     # Verifier: real above fake; rebuild and name the reals; lazily, flat slopes at reals (R1) and fakes (R2).
     verifier = state.verifier
@@ -228,6 +231,7 @@ def one_step(state: State, data: Data, s: Schedule, recipe: Recipe) -> Figures:
         figures |= {"r1": r1.item(), "r2": r2.item()}
     state.opt_v.zero_grad(set_to_none=True)
     torch.autograd.backward(total)
+    ranks.average_grads(verifier)
     state.opt_v.step()
 
     # Generator: fake above real, judged by the verifier as it is now.
@@ -237,6 +241,7 @@ def one_step(state: State, data: Data, s: Schedule, recipe: Recipe) -> Figures:
     g_loss = losses.generator_loss(verifier(fake_seen, label), real_score)
     state.opt_g.zero_grad(set_to_none=True)
     torch.autograd.backward(g_loss)
+    ranks.average_grads(state.generator)
     state.opt_g.step()
     verifier.requires_grad_(True)
 
@@ -257,6 +262,7 @@ def _steer(state: State, data: Data, s: Schedule) -> Figures:
     fake = state.generator(latents(rng.key(s.seed, "gap z", state.step), n), held_y)
     score = state.verifier.score
     found = adapt.gap(score(real, y), score(held, held_y), score(fake, held_y))
+    found = ranks.told(found)  # the last bits of a rank's own may differ
     state.aug_p = adapt.next_aug_p(state.aug_p, found)
     return {"gap": found}
 
@@ -264,6 +270,12 @@ def _steer(state: State, data: Data, s: Schedule) -> Figures:
 def _save(state: State, schedule: Schedule, folder: Path | None, is_best: bool) -> None:
     if folder is None:
         return
+    if ranks.is_first():
+        _write(state, schedule, folder, is_best)
+    ranks.wait()
+
+
+def _write(state: State, schedule: Schedule, folder: Path, is_best: bool) -> None:
     target = folder / f"step-{state.step:06d}"
     state.save(target, schedule)
     if is_best:  # first: a run that is killed here goes on from before this step and comes by it again
