@@ -85,6 +85,12 @@ class TrainConfig(Section):
     )
     lr: float = Field(6e-4, gt=0, description="Adam's learning rate at the start; it falls to a third.")
     rebuild_weight: float = Field(0.1, ge=0, description="Weight of the verifier's rebuild loss.")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="Numbers in the convolutions; auto takes bf16 where a step is measurably faster with it."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Where to train; auto takes a GPU where there is one."
+    )
     lazy: int = Field(4, ge=1, description="Gradient penalties every so many steps, with so many times the weight.")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from augmint.core import rng
+from augmint.core.errors import UserError
 from augmint.core.types import Grid, Modality
 from augmint.models.generator import ArticleGenerator, Generator, Maker
 from augmint.models.projected import ProjectedVerifier
@@ -66,9 +67,16 @@ def stage_widths(shape: Sequence[int], size: str) -> list[int]:
     return [max(_NARROWEST, int(first * f)) for f in _TAPER]
 
 
-def device() -> str:
-    """Kind of the device that new networks are made on."""
-    return torch.get_default_device().type
+def device(wanted: str = "auto") -> str:
+    """``cpu`` or ``cuda``: as wanted, or a GPU where there is one.
+
+    Raises:
+        UserError: if a GPU is wanted and none can be used.
+    """
+    found = torch.cuda.is_available()
+    if wanted == "cuda" and not found:
+        raise UserError("no GPU can be used here", mend="leave --device out; `augmint doctor` tells what PyTorch sees")
+    return "cuda" if found and wanted != "cpu" else "cpu"
 
 
 def choose(grid: Grid, num_samples: int, kind: str) -> tuple[str, str]:

@@ -44,6 +44,10 @@ class Verdict(NamedTuple):
     features: Tensor
     patches: Tensor | None = None
 
+    def float(self) -> Verdict:
+        """The same in single precision: losses are never formed in half."""
+        return Verdict(*(None if v is None else v.float() for v in self))  # type: ignore[arg-type]
+
 
 class Decoder(nn.Module):
     """The verifier's generative branch: a short code becomes a sample on the grid.

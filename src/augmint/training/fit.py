@@ -42,6 +42,8 @@ FEW_STEPS = 600
 """With fewer, pictures are still blots on most data: told, with what would help."""
 PROBED_CELLS = 2**18
 """What the number of threads is tried on: 32 samples of up to 90 x 90 cells, fewer of larger ones."""
+FASTER = 1.25
+"""So many times as fast must a step in bfloat16 be, for it rounds to three digits."""
 POOL_PART = 0.3
 """Of the time, for stage 1 where there is a pool."""
 SURE = 0.5
@@ -116,6 +118,7 @@ def fit(
     """
     ops = modality.ops
     size, why = _size(run, config, material)
+    device = sizes.device(config.device)
     generator, verifier = networks(modality, size, material.grid, material.num_classes, seed=seed, tier=config.tier)
     if material.start is not None:
         given, classes = material.start, material.classes
@@ -123,6 +126,8 @@ def fit(
         adopt(verifier, given.verifier, given.classes, classes)
         run.choose("init", given.name, given.told(classes))
     _threads(run, verifier, material)
+    generator, verifier = generator.to(device), verifier.to(device)
+    run.choose("device", device, "as set" if config.device != "auto" else "a GPU where there is one")
     run.choose("size", size, f"{why}; {count_weights(generator):,} + {count_weights(verifier):,} weights")
 
     def told(event: dict[str, Any]) -> None:
@@ -134,7 +139,8 @@ def fit(
 
     pool_y, pool_sure, held_y = np.zeros(0, np.int64), np.zeros(0, np.float32), material.held_out_y
     if material.has_pool:
-        labelled = Data(material.x, material.y, material.num_classes, material.held_out_x[:0], material.held_out_y[:0])
+        none = material.held_out_x[:0], material.held_out_y[:0]
+        labelled = Data(material.x, material.y, material.num_classes, *none, device)
         _teach(run, labelled, material.pool_x, verifier, ops, POOL_PART * seconds, seed, config, told)
         ranks.equalise(verifier)
         pool_y, pool_sure = semi.label_pool(verifier, labelled, material.pool_x)
@@ -144,7 +150,7 @@ def fit(
     x = np.concatenate([material.x, material.pool_x[sure]]) if sure.any() else material.x
     y = np.concatenate([material.y, pool_y[sure]]) if sure.any() else material.y
     known = replace(material, x=x, y=y, held_out_y=held_y)
-    data = Data(x, y, material.num_classes, material.held_out_x, held_y)
+    data = Data(x, y, material.num_classes, material.held_out_x, held_y, device)
 
     batch = min(config.batch, max(2, len(x)))
     gamma, why = _gamma(config, verifier, material, batch)
@@ -154,6 +160,8 @@ def fit(
         1, batch, gamma, config.lr, rebuild_weight=config.rebuild_weight, lazy=config.lazy, seed=seed, ticks=10
     )
     state = State.fresh(generator, verifier, config.lr)
+    schedule = replace(schedule, precision=_precision(run, config, state, data, schedule))
+    _lay_out(state, schedule.precision)
     schedule = replace(schedule, steps=_steps(run, state, data, schedule, config.steps, seconds))
     for text in (_short(run, schedule.steps, config), _resume(run, state, schedule.steps)):
         if text:
@@ -182,7 +190,7 @@ def fit(
     if best is not None:
         checkpoint.load_into(state.ema, best, "ema")
         checkpoint.load_into(state.verifier, best, "verifier")
-    return Fitted(state.ema, state.verifier, x, y, pool_y, pool_sure, held_y)
+    return Fitted(state.ema.cpu(), state.verifier.cpu(), x, y, pool_y, pool_sure, held_y)
 
 
 def _size(run: Run, config: TrainConfig, material: Material) -> tuple[str, str]:
@@ -190,7 +198,7 @@ def _size(run: Run, config: TrainConfig, material: Material) -> tuple[str, str]:
     wanted = run.chosen("size") or config.size
     if wanted is not None:
         return wanted, "as set"
-    return sizes.choose(material.grid, len(material.x) + len(material.pool_x), sizes.device())
+    return sizes.choose(material.grid, len(material.x) + len(material.pool_x), sizes.device(config.device))
 
 
 def _gamma(config: TrainConfig, verifier: Judge, material: Material, batch: int) -> tuple[float, str]:
@@ -224,6 +232,33 @@ def _best_threads(verifier: Judge, samples: F32) -> tuple[int, str]:
     told = ", ".join(f"{1000 * t:.1f} ms with {num}" for num, t in times.items())
     best = min(times, key=lambda num: times[num] * (1.0 if num == 1 else 1.3))
     return best, f"a pass of the verifier took {told}; more must pay"
+
+
+def _precision(run: Run, config: TrainConfig, state: State, data: Data, schedule: Schedule) -> str:
+    """As set, or bfloat16 where a step is a good deal faster with it (a CPU without products of its own for it is slower)."""
+    if config.precision != "auto":
+        run.choose("precision", config.precision, "as set")
+    elif run.chosen("precision") is None:
+        times = {name: _seconds_in(name, state, data, schedule) for name in ("fp32", "bf16")}
+        told = ", ".join(f"{1000 * t:.0f} ms in {name}" for name, t in times.items())
+        best = "bf16" if FASTER * times["bf16"] < times["fp32"] else "fp32"
+        run.choose("precision", best, f"a step without penalties took {told}; bf16 must be {FASTER} times as fast")
+    return str(_chosen(run, "precision"))
+
+
+def _seconds_in(precision: str, state: State, data: Data, schedule: Schedule) -> float:
+    trial, long = copy.deepcopy(state), replace(schedule, steps=1000, gamma=0.0, precision=precision)
+    _lay_out(trial, precision)
+    return min(_seconds_of(lambda: one_step(trial, data, long, Recipe("none", ()))) for _ in range(3))
+
+
+def _lay_out(state: State, precision: str) -> None:
+    """Channels last, where bfloat16 pays for pictures, too: what convolutions in it are quickest with."""
+    if precision == "bf16":
+        for net in (state.generator, state.verifier, state.ema):
+            for weight in net.parameters():
+                if weight.dim() == 4:
+                    weight.data = weight.data.contiguous(memory_format=torch.channels_last)
 
 
 def _chosen(run: Run, name: str) -> Any:
@@ -303,7 +338,7 @@ def machine_seconds(modality: Modality, x: F32, num_classes: int, config: TrainC
     """Seconds of a step on samples like ``x [batch, C, *shape]``, from three steps, with as many threads as pay: for choosing the grid."""
     before = torch.get_num_threads()
     grid = Grid(x.shape[1], tuple(x.shape[2:]))
-    size = config.size or sizes.choose(grid, sizes.FEW, sizes.device())[0]
+    size = config.size or sizes.choose(grid, sizes.FEW, sizes.device(config.device))[0]
     generator, verifier = networks(modality, size, grid, num_classes, seed=0, tier=config.tier)
     y = np.arange(len(x), dtype=np.int64) % max(1, num_classes)
     data, state = Data(x, y, num_classes, x[:0], y[:0]), State.fresh(generator, verifier, config.lr)

@@ -43,10 +43,15 @@ class Schedule:
     lazy: int = 4
     ticks: int = 10
     seed: int = 0
+    precision: str = "fp32"
 
     def is_tick(self, step: int) -> bool:
         """Whether a tick (figures, snapshot, checkpoint) follows this many finished steps."""
         return step == self.steps or step % max(1, self.steps // self.ticks) == 0
+
+    def half(self, x: Tensor) -> torch.autocast:
+        """What the networks run under on ``x``'s device: bfloat16 in convolutions and products where it is chosen."""
+        return torch.autocast(x.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
 
 @dataclass(slots=True)
@@ -115,13 +120,15 @@ class Data:
     Args:
         x: ``[N, C, *shape]`` in [-1, 1].
         y: ``[N]`` class indices; all -1 (or ``num_classes`` 0) for data without labels.
+        device: where the samples lie and are drawn.
     """
 
-    def __init__(self, x: F32, y: I64, num_classes: int, held_out_x: F32, held_out_y: I64) -> None:
+    def __init__(self, x: F32, y: I64, num_classes: int, held_out_x: F32, held_out_y: I64, device: str = "cpu") -> None:
         if not len(x):
             raise UserError("there is nothing to train on", mend="give at least one usable sample")
-        self.x, self.num_classes = torch.from_numpy(x), num_classes
-        self.held_out_x, self.held_out_y = torch.from_numpy(held_out_x), torch.from_numpy(np.maximum(held_out_y, 0))
+        self.x, self.num_classes, self.device = torch.from_numpy(x).to(device), num_classes, device
+        self.held_out_x = torch.from_numpy(held_out_x).to(device)
+        self.held_out_y = torch.from_numpy(np.maximum(held_out_y, 0)).to(device)
         self.y = np.maximum(y, 0)
         self.has_labels = num_classes > 0
         groups = [np.flatnonzero(self.y == c) for c in range(max(num_classes, 1))]
@@ -136,7 +143,7 @@ class Data:
         u = rng.uniform(key, np.arange(2 * n)).reshape(2, n)
         group = (u[0] * len(self.groups)).astype(int)
         index = np.array([self.groups[g][int(v * len(self.groups[g]))] for g, v in zip(group, u[1], strict=True)])
-        return self.x[torch.from_numpy(index)], torch.from_numpy(self.y[index])
+        return self.x[torch.from_numpy(index).to(self.device)], torch.from_numpy(self.y[index]).to(self.device)
 
 
 def latents(key: int, n: int) -> Tensor:
@@ -205,7 +212,10 @@ def one_step(state: State, data: Data, s: Schedule, recipe: Recipe) -> Figures:
     mine = ranks.part(s.batch)
     real, y = (whole[mine] for whole in data.draw(rng.key(s.seed, "batch", state.step), s.batch))
     label = y if data.has_labels else torch.zeros_like(y)
-    fake = state.generator(latents(rng.key(s.seed, "z", state.step), s.batch)[mine], label)
+    z = latents(rng.key(s.seed, "z", state.step), s.batch)[mine].to(real.device)
+    with s.half(real):
+        fake = state.generator(z, label)
+    fake = fake.float()
     keys = rng.bits(rng.key(s.seed, "augment", state.step), np.arange(2 * s.batch)).reshape(2, -1)[:, mine].reshape(-1)
     seen = (
         augment(torch.cat([real, fake]), recipe, keys, p=state.aug_p, clip=False)
@@ -216,15 +226,16 @@ def one_step(state: State, data: Data, s: Schedule, recipe: Recipe) -> Figures:
 
     # Verifier: real above fake; rebuild and name the reals; lazily, flat slopes at reals (R1) and fakes (R2).
     verifier = state.verifier
-    on_real, on_fake = verifier(real_seen, label), verifier(fake_seen.detach(), label)
-    rebuilt = verifier.rebuild(verifier.heads.code(on_real.features))
-    recon = losses.rebuild_error(real_seen, rebuilt).mean()
+    with s.half(real):
+        on_real, on_fake = verifier(real_seen, label).float(), verifier(fake_seen.detach(), label).float()
+        rebuilt = verifier.rebuild(verifier.heads.code(on_real.features))
+    recon = losses.rebuild_error(real_seen, rebuilt.float()).mean()
     v_loss = losses.verifier_loss(on_real, on_fake)
     total = v_loss + s.rebuild_weight * recon
     if data.has_labels:
         total = total + s.class_weight * F.cross_entropy(on_real.logits, label)
     figures = {"v_loss": v_loss.item(), "recon": recon.item(), "aug_p": state.aug_p}
-    if s.gamma > 0 and state.step % s.lazy == 0:
+    if s.gamma > 0 and state.step % s.lazy == 0:  # in full precision always: they are slopes of slopes
         r1 = losses.gradient_penalty(lambda x: verifier.score(x, label), real_seen)
         r2 = losses.gradient_penalty(lambda x: verifier.score(x, label), fake_seen)
         total = total + 0.5 * s.gamma * s.lazy * (r1 + r2)
@@ -236,9 +247,11 @@ def one_step(state: State, data: Data, s: Schedule, recipe: Recipe) -> Figures:
 
     # Generator: fake above real, judged by the verifier as it is now.
     verifier.requires_grad_(False)
-    with torch.no_grad():
-        real_score = verifier.score(real_seen, label)
-    g_loss = losses.generator_loss(verifier(fake_seen, label), real_score)
+    with s.half(real):
+        with torch.no_grad():
+            real_score = verifier.score(real_seen, label)
+        judged = verifier(fake_seen, label).float()
+    g_loss = losses.generator_loss(judged, real_score.float())
     state.opt_g.zero_grad(set_to_none=True)
     torch.autograd.backward(g_loss)
     ranks.average_grads(state.generator)
@@ -259,7 +272,7 @@ def _steer(state: State, data: Data, s: Schedule) -> Figures:
     n = min(256, len(data.held_out_x))
     held, held_y = data.held_out_x[:n], data.held_out_y[:n]
     real, y = data.draw(rng.key(s.seed, "gap", state.step), n)
-    fake = state.generator(latents(rng.key(s.seed, "gap z", state.step), n), held_y)
+    fake = state.generator(latents(rng.key(s.seed, "gap z", state.step), n).to(held.device), held_y)
     score = state.verifier.score
     found = adapt.gap(score(real, y), score(held, held_y), score(fake, held_y))
     found = ranks.told(found)  # the last bits of a rank's own may differ
