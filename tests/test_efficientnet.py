@@ -144,6 +144,8 @@ def test_a_run_of_large_grids_is_measured_through_the_judge_too() -> None:
     x, none = rng.uniform(-1, 1, (30, 1, 32, 32)).astype(np.float32), np.zeros(0, np.int64)
     known = Known(x[:10], none, x[10:20], none)
     for modality, wanted in ((ImageModality(), {"efficientnet-lite0"}), (object(), set())):
-        gan: Any = SimpleNamespace(modality=modality, codec=ImageCodec(1, 32, 32, (0,)))
+        gan: Any = SimpleNamespace(
+            verifier=SimpleNamespace(borrowed=()), modality=modality, codec=ImageCodec(1, 32, 32, (0,))
+        )
         found = _judged(gan, x[20:], known, seed=0)
         assert {m.extractor.split("@")[0] for m in found} == wanted
