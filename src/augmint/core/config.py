@@ -66,7 +66,10 @@ class TrainConfig(Section):
         "nano", description="Network size; article is the literal small net of the article: the teaching baseline."
     )
     grid: int | None = Field(
-        None, ge=4, le=512, description="Longest side that the GAN sees, in pixels (default: from the data and the time)."
+        None,
+        ge=4,
+        le=512,
+        description="Longest side that the GAN sees, in pixels (default: from the data and the time).",
     )
     steps: int | None = Field(None, ge=1, description="Training steps (default: from the time).")
     batch: int = Field(32, ge=2, le=4096, description="Samples a step.")

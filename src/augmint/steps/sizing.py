@@ -11,7 +11,8 @@ from augmint.core.config import TrainConfig
 from augmint.core.types import F32, Grid, Modality
 from augmint.scale import ranks
 from augmint.steps.prepare import Prepared
-from augmint.training.fit import FEW_STEPS, POOL_PART, machine_seconds
+from augmint.training.choose import FEW_STEPS
+from augmint.training.fit import POOL_PART, machine_seconds
 
 SIDES = (32, 48, 64, 96, 128, 192, 256, 384)
 """Longest sides to choose from, below the data's own. No fewer than 32 cells: on those the frozen features that judge pictures see
