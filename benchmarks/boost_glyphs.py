@@ -9,7 +9,7 @@ mean, for test pictures of one font err together, which a draw's own interval do
 consistency training, label spreading and classifiers trained on the labelled pool use the pool directly, and may well be better.
 
 The steps are fixed (700 a stage, 400 a probe: about three minutes a draw on an idle core), for a time would make the figures hang on what else the
-machine does. Draws 100 and above were for exploring. Not run to its end yet (4 of 8 draws, docs/log.md): there is no stored table. Needs the fonts of benchmarks/fonts.sh.
+machine does. Draws 100 and above were for exploring. Needs the fonts of benchmarks/fonts.sh.
 
 Run: python benchmarks/boost_glyphs.py [--draws 0,1,2,3,4,5,6,7] [--steps 700 | --time 150]; about 25 minutes. Stored at the full setting
 only. Exit code 1: a bar is missed.

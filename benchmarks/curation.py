@@ -12,8 +12,7 @@ fitted with the verifier's rebuild score and without. A GAN of a quarter of the 
 samples more easily, and there is more for a filter to do. It is held to the same bars but that on the AUC, which is for the full GAN.
 
 Run: python benchmarks/curation.py [--seeds 5] [--steps 800] [--home FOLDER]; about 25 minutes on one core (800 steps take a CPU minute). Needs the
-fonts of benchmarks/fonts.sh. Stored with the full setting only. Not run to its end yet; the
-part that was, missed the bar on the calibration error, before calibration got its bend (docs/log.md). Exit code 1: a bar is missed.
+fonts of benchmarks/fonts.sh. Stored with the full setting only. Exit code 1: a bar is missed.
 """
 
 from __future__ import annotations
@@ -38,14 +37,14 @@ from augmint.core.run import Run
 from augmint.core.types import F32, I64, Dataset, Sample
 from augmint.evaluation.copies import check
 from augmint.evaluation.distances import frechet
-from augmint.evaluation.features import FeatureExtractor, trained_cnn_features
+from augmint.evaluation.features import trained_cnn_features
 from augmint.evaluation.metrics import curation_judge
 from augmint.generation.calibrate import Calibration, scores
 from augmint.generation.curate import Judge, curate
 from augmint.generation.draw import Gan
 from augmint.modalities import get
 from augmint.steps.gan import train_gan
-from augmint.steps.synthesis import SPARE, evidence, wanted
+from augmint.steps.synthesis import SPARE, Evidence, wanted
 from augmint.training.fit import Material
 from augmint.verbs import read
 
@@ -151,20 +150,22 @@ def trained(home: Path, case: Case, steps: int, seed: int) -> Gan:
 
 
 def calibrated(
-    case: Case, gan: Gan, extractor: FeatureExtractor, fake: Reals, *, seed: int
+    case: Case, gan: Gan, evidence: Evidence, fake: Reals, *, seed: int
 ) -> tuple[list[Row], list[Calibration]]:
     """Every calibration of one GAN, judged on unseen reals and fresh synthetic samples; and those with the rebuild score."""
     y = np.tile(case.judge.y, FRESH)
-    real = evidence(gan, extractor, case.judge.x, case.judge.y)
-    fresh = evidence(gan, extractor, gan.draw(y, seed=rng.key("fresh", seed) % 2**31), y)
-    held = evidence(gan, extractor, case.calibrate.x, case.calibrate.y)
-    made = evidence(gan, extractor, fake.x, fake.y)
+    real = evidence(case.judge.x, case.judge.y)
+    fresh = evidence(gan.draw(y, seed=rng.key("fresh", seed) % 2**31), y)
+    held = evidence(case.calibrate.x, case.calibrate.y)
+    made = evidence(fake.x, fake.y)
     raw = judged(1 / (1 + np.exp(-np.concatenate([real, fresh])[:, 0].astype(np.float64))), len(real))
     rows, found = [], []
     for num in HELD_OUT:
         for rebuild in (True, False):
             used = np.setdiff1d(np.arange(real.shape[1]), [] if rebuild else [1])
-            fitted = Calibration.fit(held[:num][:, used], made[:, used], seed=seed, num_scores=3 if rebuild else 2)
+            fitted = Calibration.fit(
+                held[:num][:, used], made[:, used], seed=seed, num_scores=evidence.num_scores - (not rebuild)
+            )
             p = fitted.probability(np.concatenate([real, fresh])[:, used])
             after = judged(p, len(real))
             told = {"raw_ece": raw["ece"], "ece": after["ece"], "floor": floor(p, len(real), seed)}
@@ -197,12 +198,11 @@ def floor(p: np.ndarray[Any, np.dtype[np.float64]], num_real: int, seed: int, ti
     return float(np.mean(errors))
 
 
-def curated(
-    case: Case, extractor: FeatureExtractor, gan: Gan, fake: Reals, fitted: Calibration, num: int, *, seed: int
-) -> Row:
+def curated(case: Case, evidence: Evidence, fake: Reals, fitted: Calibration, num: int, *, seed: int) -> Row:
     """Curation as the product does it, and what it did to the distance from reals that it never saw."""
+    extractor = evidence.extractor
     features, want = extractor(fake.x), wanted(case.fit.y, len(case.data.classes))
-    chance = fitted.probability(evidence(gan, extractor, fake.x, fake.y))
+    chance = fitted.probability(evidence(fake.x, fake.y))
     flagged = check(fake.x, case.fit.x, case.calibrate.x[:num]).flagged
     third = case.third.first(num)
 
@@ -258,10 +258,9 @@ def one_gan(home: Path, case: Case, steps: int, seed: int) -> tuple[Row, list[Ro
         "real_real": distances[1],
         "ratio": distances[0] / distances[1],
     }
-    rows, found = calibrated(case, gan, extractor, fake, seed=seed)
-    kept = [
-        curated(case, extractor, gan, fake, fitted, n, seed=seed) for n, fitted in zip(HELD_OUT, found, strict=True)
-    ]
+    evidence = Evidence.of(gan, extractor, case.fit.x, y, seed=seed)
+    rows, found = calibrated(case, gan, evidence, fake, seed=seed)
+    kept = [curated(case, evidence, fake, fitted, n, seed=seed) for n, fitted in zip(HELD_OUT, found, strict=True)]
     return (
         about,
         [{**name, **r} for r in rows],

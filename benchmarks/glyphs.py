@@ -111,7 +111,8 @@ def write_glyphs(
     root: Path, modality: Modality, found: Glyphs, *, per_class: int, num_pool: int = NUM_POOL, draw: int = 0
 ) -> tuple[Path, Path | None]:
     """``root/data/{train,test}/<letter>/*.png`` and, if wanted, ``root/pool/*.png``: labelled pictures and pool are of the
-    same fonts (never the same picture), the test part is all ten letters of fonts of its own.
+    same fonts (never the same picture), the test part is all ten letters of fonts of its own. Two fonts may share one letter to
+    the last pixel; it then stays out of the test part.
 
     Args:
         per_class: labelled training pictures a letter.
@@ -124,16 +125,19 @@ def write_glyphs(
     labelled = [[p for p in pictures if p[1] == c][:per_class] for c in range(len(LETTERS))]
     data, pool = root / "data", root / "pool"
     sink = modality.sink(data, layout="class-folders")
-    parts = {"train": [p for own in labelled for p in own], "test": [(int(f), c) for f in test for c in range(10)]}
-    for part, chosen in parts.items():
+    labelled_ones = [p for own in labelled for p in own]
+    taken = set(labelled_ones)
+    unlabelled = sorted([p for p in pictures if p not in taken][:num_pool])
+    seen = {found.pixels[p].tobytes() for p in (*labelled_ones, *unlabelled)}
+    sealed = [(int(f), c) for f in test for c in range(len(LETTERS)) if found.pixels[f, c].tobytes() not in seen]
+    for part, chosen in {"train": labelled_ones, "test": sealed}.items():
         for font, c in chosen:
             sink.write(Sample(f"{part}/{LETTERS[c]}/{font:04d}.png", found.pixels[font, c, :, :, None], LETTERS[c]))
     sink.close()
     if not num_pool:
         return data, None
-    taken = set(parts["train"])
     sink = modality.sink(pool, layout="flat")
-    for font, c in sorted([p for p in pictures if p not in taken][:num_pool]):
+    for font, c in unlabelled:
         sink.write(Sample(f"{font:04d}-{c}.png", found.pixels[font, c, :, :, None]))
     sink.close()
     return data, pool

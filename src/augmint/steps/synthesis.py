@@ -20,6 +20,7 @@ from augmint.generation.calibrate import Calibration
 from augmint.generation.curate import Curation, curate
 from augmint.generation.dials import Dials
 from augmint.generation.draw import Gan, Known, Scores
+from augmint.generation.ratio import ROWS, DensityRatio
 
 Progress = Callable[[dict[str, Any]], None]
 MOST_PER_CLASS = 500
@@ -95,11 +96,12 @@ def synthesise(
     half = rng.permutation(rng.key("third split", seed), len(held_x))
     first, third = np.sort(half[: len(half) // 2]), np.sort(half[len(half) // 2 :])
 
-    scores = gan.score(x, y)
+    scores, evidence = gan.score(x, y), Evidence.of(gan, extractor, known.x, y, seed=seed)
+    of_x = evidence(x, y)
     calibration = Calibration.fit(
-        evidence(gan, extractor, held_x[first], held_y[first]), evidence(gan, extractor, x, y), seed=seed, num_scores=3
+        evidence(held_x[first], held_y[first]), of_x, seed=seed, num_scores=evidence.num_scores
     )
-    probability = calibration.probability(evidence(gan, extractor, x, y))
+    probability = calibration.probability(of_x)
     copies = check(x, known.x, held_x)
     curation = curate(
         probability,
@@ -116,14 +118,32 @@ def synthesise(
     return Synthetic(gan, seed, x, y, scores, probability.astype(np.float32), copies, curation, known, metrics)
 
 
-def evidence(gan: Gan, extractor: FeatureExtractor, x: F32, y: I64) -> F32:
-    """``[N, 3 + D]``: raw realness, log rebuild error, log-probability of the class, and frozen features."""
-    if not len(x):
-        return np.zeros((0, 3 + extractor(x).shape[1]), np.float32)
-    raw = gan.score(x, y).evidence[:, :2]
-    named, sure = gan.classify(x)
-    agrees = np.where(named == np.maximum(y, 0), np.log(sure + 1e-6), np.log1p(-np.minimum(sure, 1 - 1e-6)))
-    return np.concatenate([raw, agrees[:, None].astype(np.float32), extractor(x)], axis=1)
+@dataclass(frozen=True)
+class Evidence:
+    """What a calibration goes by: ``num_scores`` scores of each sample, then frozen features."""
+
+    gan: Gan
+    extractor: FeatureExtractor
+    ratio: DensityRatio | None
+    num_scores = 4
+
+    @classmethod
+    def of(cls, gan: Gan, extractor: FeatureExtractor, train_x: F32, y: I64, *, seed: int) -> Evidence:
+        """The density ratio is taught by the training reals and by samples of classes ``y`` that serve for nothing else."""
+        some = y[rng.permutation(rng.key("taught by", seed), len(y))[:ROWS]]
+        fresh = gan.draw(some, seed=rng.key("taught by", seed) % 2**31)
+        return cls(gan, extractor, DensityRatio.fit(extractor(train_x), extractor(fresh), seed=seed))
+
+    def __call__(self, x: F32, y: I64) -> F32:
+        """``[N, 4 + D]``: raw realness, log rebuild error, log-probability of the class, log density ratio, and features."""
+        features = self.extractor(x)
+        if not len(x):
+            return np.zeros((0, self.num_scores + features.shape[1]), np.float32)
+        raw = self.gan.score(x, y).evidence[:, :2]
+        named, sure = self.gan.classify(x)
+        agrees = np.where(named == np.maximum(y, 0), np.log(sure + 1e-6), np.log1p(-np.minimum(sure, 1 - 1e-6)))
+        ratio = np.zeros(len(x)) if self.ratio is None else self.ratio(features)
+        return np.concatenate([raw, agrees[:, None], ratio[:, None], features], axis=1).astype(np.float32)
 
 
 def told(curation: Curation, num: int) -> str:
