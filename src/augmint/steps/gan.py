@@ -87,7 +87,8 @@ class _Watcher:
         ):
             self.run.log(f"step {state.step}: {text}")
             self.progress({"stage": "train", "note": text})
-        self._snapshot(gan, state.step, known)
+        if figures:  # a trial, of which there is nothing to keep, has none
+            self._snapshot(gan, state.step, known)
         return found
 
     def _held_out(self, fake: F32, known: Material, n: int) -> Figures:

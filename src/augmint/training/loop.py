@@ -28,11 +28,18 @@ from augmint.transforms.recipe import Recipe
 from augmint.transforms.run_torch import augment
 
 Figures = dict[str, float]
+COUNTERS = ("step", "samples_seen", "aug_p", "lr_scale", "best_recall", "improved_at", "notes")
+FAIR_SHARE = 0.5
+"""No run ends before this part of its budget, however still its figures stand."""
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """What a run is going to do; every number is settled before the first step."""
+    """What a run is going to do; every number is settled before the first step.
+
+    Attributes:
+        patience: ticks without any improvement after which the run ends, once `FAIR_SHARE` of it is done; ``None`` = never.
+    """
 
     steps: int
     batch: int
@@ -42,12 +49,18 @@ class Schedule:
     class_weight: float = 0.2
     lazy: int = 4
     ticks: int = 10
+    patience: int | None = None
     seed: int = 0
     precision: str = "fp32"
 
+    @property
+    def tick_steps(self) -> int:
+        """Steps from tick to tick."""
+        return max(1, self.steps // self.ticks)
+
     def is_tick(self, step: int) -> bool:
         """Whether a tick (figures, snapshot, checkpoint) follows this many finished steps."""
-        return step == self.steps or step % max(1, self.steps // self.ticks) == 0
+        return step == self.steps or step % self.tick_steps == 0
 
     def half(self, x: Tensor) -> torch.autocast:
         """What the networks run under on ``x``'s device: bfloat16 in convolutions and products where it is chosen."""
@@ -68,6 +81,8 @@ class State:
     aug_p: float = 0.0
     lr_scale: float = 1.0
     best_fid: float = float("inf")
+    best_recall: float = 0.0
+    improved_at: int = 0
     notes: list[str] = field(default_factory=list)
 
     @classmethod
@@ -85,11 +100,27 @@ class State:
     def save(self, folder: Path, schedule: Schedule) -> None:
         optim = {f"{n}.{k}": v for n, o in self._optims() for k, v in checkpoint.adam_state(o).items()}
         parts: dict[str, Mapping[str, Tensor]] = {n: m.state_dict() for n, m in self._modules()}
-        counters = {k: getattr(self, k) for k in ("step", "samples_seen", "aug_p", "lr_scale", "notes")}
+        counters = {k: getattr(self, k) for k in COUNTERS}
         best = None if self.best_fid == float("inf") else self.best_fid
         threads = torch.get_num_threads()
         state = {**counters, "best_fid": best, "num_threads": threads, "steps": schedule.steps}
         checkpoint.save_folder(folder, {**parts, "optim": optim}, state)
+
+    def judge(self, found: Figures) -> bool:
+        """Take note of a tick's held-out figures; true if this is the best state so far. Without figures every state is."""
+        fid, recall = found.get("fid", self.best_fid), found.get("recall", 0.0)
+        is_best = fid <= self.best_fid
+        if "fid" not in found or fid < self.best_fid or recall > self.best_recall:
+            self.improved_at = self.step
+        self.best_fid, self.best_recall = min(self.best_fid, fid), max(self.best_recall, recall)
+        return is_best
+
+    def is_stalled(self, schedule: Schedule) -> bool:
+        """Whether neither held-out distance nor recall has improved for so many ticks that going on is of no use."""
+        if schedule.patience is None or self.step < FAIR_SHARE * schedule.steps:
+            return False
+        each = schedule.tick_steps
+        return self.step // each - self.improved_at // each >= schedule.patience
 
     def is_finite(self) -> bool:
         """Whether every weight is a number: only such a state may become the last good one."""
@@ -103,7 +134,7 @@ class State:
             mine = {k.removeprefix(name + "."): v for k, v in optim.items() if k.startswith(name + ".")}
             checkpoint.load_adam(optimiser, mine)
         state = checkpoint.load_state(folder)
-        for name in ("step", "samples_seen", "aug_p", "lr_scale", "notes"):
+        for name in COUNTERS:
             setattr(self, name, state[name])
         self.best_fid = float("inf") if state["best_fid"] is None else state["best_fid"]
 
@@ -162,7 +193,7 @@ def train(
     on_row: Callable[[dict[str, Any]], None] = lambda row: None,
     on_tick: Callable[[State, Figures], Figures] = lambda state, figures: {},
 ) -> State:
-    """Train from ``state.step`` to ``schedule.steps``.
+    """Train from ``state.step`` to ``schedule.steps``, or until the held-out figures stand still.
 
     Args:
         recipe: transforms for real and fake alike, applied with the steered probability ``aug_p``.
@@ -172,7 +203,7 @@ def train(
         on_tick: called with the state and the tick's figures; returns more figures; ``fid`` decides the best checkpoint.
     """
     every = max(1, schedule.steps // 100)
-    while state.step < schedule.steps:
+    while state.step < schedule.steps and not state.is_stalled(schedule):
         figures = ranks.averaged({**one_step(state, data, schedule, recipe), "stop": float(bool(stop))})
         is_stopped = figures.pop("stop") > 0  # one rank that was asked to stop stops all
         is_saved = schedule.is_tick(state.step) or is_stopped
@@ -186,8 +217,7 @@ def train(
         if schedule.is_tick(state.step):
             found = {**figures, **_steer(state, data, schedule)}
             found |= ranks.told(on_tick(state, found) if ranks.is_first() else {})
-            is_best = found.get("fid", state.best_fid) <= state.best_fid
-            state.best_fid = min(state.best_fid, found.get("fid", float("inf")))
+            is_best = state.judge(found)
             on_row({"step": state.step, "samples_seen": state.samples_seen, "tick": True, **found})
             _save(state, schedule, folder, is_best)
 
