@@ -52,7 +52,7 @@ def test_stopped_and_taken_up_again_in_half_is_the_same_bit_for_bit(at: int, tmp
 
     def begun() -> tuple[State, Data]:
         state, data = start()
-        choose._lay_out(state, "bf16")
+        choose.lay_out(state, "bf16")
         return state, data
 
     whole, data = begun()
@@ -71,7 +71,7 @@ def test_stopped_and_taken_up_again_in_half_is_the_same_bit_for_bit(at: int, tmp
 def test_the_layout_changes_no_weight_and_reaches_pictures_only() -> None:
     state, data = start()
     before = [w.clone() for w in weights(state)]
-    choose._lay_out(state, "bf16")
+    choose.lay_out(state, "bf16")
     for a, b in zip(before, weights(state), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
     wide = next(w for w in weights(state) if w.dim() == 4 and min(w.shape) > 1)

@@ -93,6 +93,7 @@ def by_weight(state: State, figures: dict[str, float], material: Any) -> dict[st
 def started(path: Path, *, gamma: float | None = None, crash_at: int = -1, stop_at: int = -1, **how: Any) -> Any:
     run = Run.open(path, verb="train", config={}, inputs={})
     run.choose("threads", 1, "a test")
+    run.choose("precision", "fp32", "a test")
     run.choose("step_seconds", 1.0, "a test")
     events = {"all": 0}
 

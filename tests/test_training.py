@@ -922,6 +922,7 @@ def fitted(
 ) -> tuple[Run, fit.Fitted]:  # fmt: skip
     run = Run.open(path, verb="train", config={"steps": steps}, inputs={}, budgets=budgets)
     run.choose("threads", 1, "a test")
+    run.choose("precision", "fp32", "a test")
     events = 0
 
     def progress(event: dict[str, Any]) -> None:

@@ -44,9 +44,9 @@ class Verdict(NamedTuple):
     features: Tensor
     patches: Tensor | None = None
 
-    def float(self) -> Verdict:
-        """The same in single precision: losses are never formed in half."""
-        return Verdict(*(None if v is None else v.float() for v in self))  # type: ignore[arg-type]
+    def to(self, dtype: torch.dtype) -> Verdict:
+        """The same in another precision: losses are never formed in half."""
+        return Verdict(*(None if v is None else v.to(dtype) for v in self))  # type: ignore[arg-type]
 
 
 class Decoder(nn.Module):

@@ -62,22 +62,28 @@ def precision(run: Run, config: TrainConfig, state: State, data: Data, schedule:
     if config.precision != "auto":
         run.choose("precision", config.precision, "as set")
     elif run.chosen("precision") is None:
-        times = {name: _seconds_in(name, state, data, schedule) for name in ("fp32", "bf16")}
-        told = ", ".join(f"{1000 * t:.0f} ms in {name}" for name, t in times.items())
-        best = "bf16" if FASTER * times["bf16"] < times["fp32"] else "fp32"
-        run.choose("precision", best, f"a step without penalties took {told}; bf16 must be {FASTER} times as fast")
+        run.choose("precision", *best_precision(state, data, schedule))
     found = str(chosen(run, "precision"))
-    _lay_out(state, found)
+    lay_out(state, found)
     return found
+
+
+def best_precision(state: State, data: Data, schedule: Schedule) -> tuple[str, str]:
+    """The quicker one and its reason, from three steps of each on copies."""
+    times = {name: _seconds_in(name, state, data, schedule) for name in ("fp32", "bf16")}
+    told = ", ".join(f"{1000 * t:.0f} ms in {name}" for name, t in times.items())
+    best = "bf16" if FASTER * times["bf16"] < times["fp32"] else "fp32"
+    return best, f"a step without penalties took {told}; bf16 must be {FASTER} times as fast"
 
 
 def _seconds_in(name: str, state: State, data: Data, schedule: Schedule) -> float:
     trial, long = copy.deepcopy(state), replace(schedule, steps=1000, gamma=0.0, precision=name)
-    _lay_out(trial, name)
+    lay_out(trial, name)
     return min(seconds_of(lambda: one_step(trial, data, long, Recipe("none", ()))) for _ in range(3))
 
 
-def _lay_out(state: State, name: str) -> None:
+def lay_out(state: State, name: str) -> None:
+    """The weights as convolutions of this precision like them; no number changes."""
     if name == "bf16":
         for net in (state.generator, state.verifier, state.ema):
             for weight in net.parameters():

@@ -245,7 +245,7 @@ def one_step(state: State, data: Data, s: Schedule, recipe: Recipe) -> Figures:
     z = latents(rng.key(s.seed, "z", state.step), s.batch)[mine].to(real.device)
     with s.half(real):
         fake = state.generator(z, label)
-    fake = fake.float()
+    fake = fake.to(real.dtype)
     keys = rng.bits(rng.key(s.seed, "augment", state.step), np.arange(2 * s.batch)).reshape(2, -1)[:, mine].reshape(-1)
     seen = (
         augment(torch.cat([real, fake]), recipe, keys, p=state.aug_p, clip=False)
@@ -257,9 +257,9 @@ def one_step(state: State, data: Data, s: Schedule, recipe: Recipe) -> Figures:
     # Verifier: real above fake; rebuild and name the reals; lazily, flat slopes at reals (R1) and fakes (R2).
     verifier = state.verifier
     with s.half(real):
-        on_real, on_fake = verifier(real_seen, label).float(), verifier(fake_seen.detach(), label).float()
+        on_real, on_fake = (verifier(x, label).to(real.dtype) for x in (real_seen, fake_seen.detach()))
         rebuilt = verifier.rebuild(verifier.heads.code(on_real.features))
-    recon = losses.rebuild_error(real_seen, rebuilt.float()).mean()
+    recon = losses.rebuild_error(real_seen, rebuilt.to(real.dtype)).mean()
     v_loss = losses.verifier_loss(on_real, on_fake)
     total = v_loss + s.rebuild_weight * recon
     if data.has_labels:
@@ -280,8 +280,8 @@ def one_step(state: State, data: Data, s: Schedule, recipe: Recipe) -> Figures:
     with s.half(real):
         with torch.no_grad():
             real_score = verifier.score(real_seen, label)
-        judged = verifier(fake_seen, label).float()
-    g_loss = losses.generator_loss(judged, real_score.float())
+        judged = verifier(fake_seen, label).to(real.dtype)
+    g_loss = losses.generator_loss(judged, real_score.to(real.dtype))
     state.opt_g.zero_grad(set_to_none=True)
     torch.autograd.backward(g_loss)
     ranks.average_grads(state.generator)
