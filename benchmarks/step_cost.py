@@ -24,7 +24,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import torch
 from gans import Row, digits, options, start
 from rivals import adams, as_large, dcgan, dcgan_step, fastgan, fastgan_step
 from tables import Bar, publish
