@@ -36,8 +36,9 @@ from augmint.evaluation.metrics import cas, prototypes
 from augmint.modalities import get
 from augmint.models.blocks import count_weights
 from augmint.models.generator import Maker
+from augmint.models.sizes import networks
 from augmint.models.verifier import Judge
-from augmint.training.fit import networks
+from augmint.training.choose import best_precision, lay_out
 from augmint.training.loop import Data, Schedule, State, latents, one_step, train
 from augmint.training.losses import gamma_for
 from augmint.transforms.recipe import Recipe
@@ -170,7 +171,7 @@ class Ours(Trained):
 def start(data: Data, seed: int, *, steps: int = 10**6) -> tuple[State, Schedule]:
     """The product's networks, losses and defaults at step 0."""
     chosen = TrainConfig()
-    generator, verifier = networks(get("image"), chosen.size, data.grid, data.num_classes, seed=seed)
+    generator, verifier = networks(get("image"), "nano", data.grid, data.num_classes, seed=seed)
     batch = min(chosen.batch, max(2, len(data.x)))
     gamma = gamma_for(data.grid.shape, batch)
     schedule = Schedule(steps, batch, gamma, chosen.lr, chosen.rebuild_weight, lazy=chosen.lazy, seed=seed)
@@ -187,6 +188,9 @@ def train_ours(data: Data, seconds: float, seed: int, *, recipe: Recipe | None =
     budget = Budget(seconds - 0.2)  # a step that is under way will be finished
     state, schedule = start(data, seed)
     recipe = gan_recipe(get("image").ops) if recipe is None else recipe
+    precision = best_precision(state, data, schedule)[0]
+    lay_out(state, precision)
+    schedule = replace(schedule, precision=precision)
     steps = max(1, int(0.98 * (seconds - budget.used) / _step_seconds(state, data, schedule, recipe)))
     probed = steps
     with suppress(Interrupted):  # where the machine became slower than the probe, the budget holds
@@ -198,7 +202,7 @@ def train_ours(data: Data, seconds: float, seed: int, *, recipe: Recipe | None =
 
     weights = count_weights(state.generator) + count_weights(state.verifier)
     facts = {"weights": weights, "cpu_s": used, "steps": state.step, "samples_seen": state.samples_seen}
-    facts |= {"planned": probed, "aug_p": state.aug_p}
+    facts |= {"in": precision, "planned": probed, "aug_p": state.aug_p}
     return Ours("augmint", draw, facts, state.ema, state.verifier)
 
 

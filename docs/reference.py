@@ -70,11 +70,16 @@ def _rows(fields: dict[str, Any]) -> list[tuple[str, ...]]:
     rows = []
     for name, info in fields.items():
         default = cli.duration(info.default) if name == "time" else info.default
-        choices = [str(a) for a in getattr(info.annotation, "__args__", ()) if isinstance(a, str)]
+        choices = [a for kind in _kinds(info.annotation) for a in getattr(kind, "__args__", ()) if isinstance(a, str)]
         span = ", ".join(choices) or cli.limits(info)
         shown = "" if default is None else f"{default}".lower()
         rows.append((f"`{cli.flag(name)}`", shown, span, str(info.description)))
     return rows
+
+
+def _kinds(annotation: Any) -> tuple[Any, ...]:
+    """A type and, if it is a union, its members."""
+    return (annotation, *getattr(annotation, "__args__", ()))
 
 
 def _presets() -> str:

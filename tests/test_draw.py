@@ -21,6 +21,7 @@ from torch import nn
 from augmint.core import rng
 from augmint.core.errors import UserError
 from augmint.core.types import Grid, Sample
+from augmint.generation.codes import Codes
 from augmint.generation.dials import Dials
 from augmint.generation.draw import CHUNK, Gan, Known
 from augmint.models.generator import Generator
@@ -312,21 +313,39 @@ def test_the_verifier_makes_samples_too(shape: tuple[int, ...]) -> None:
     assert np.array_equal(x[:9], gan.verifier_draw(y[:9], seed=2))
 
 
-def test_the_verifier_mixes_the_codes_of_two_reals_of_the_class(gan: Gan) -> None:
-    """With one real in a class there is nothing to mix: its reconstruction comes out."""
+def test_where_codes_do_not_vary_the_verifier_makes_reconstructions(gan: Gan) -> None:
+    """With one real in every class that is all there is."""
     x, y = reals(6, (8, 8), 2, 0)
     lonely = Gan(MODALITY, gan.codec, CLASSES, gan.generator, gan.verifier, known=Known(x[:3], y[:3], x, y))
     out = lonely.verifier_draw(labels(2, 0, 1))
     assert np.allclose(out, lonely.reconstruct(x[[2, 0, 1]]), atol=1e-5)
-    two = Gan(MODALITY, gan.codec, CLASSES, gan.generator, gan.verifier, known=Known(x, y, x, y))
-    assert y.tolist() == [0, 1, 2, 0, 1, 2]
-    with torch.no_grad():
-        a, b = gan.verifier.encode(torch.from_numpy(x[[0, 3]])).numpy()
-        for made_x in two.verifier_draw(np.zeros(8, np.int64), seed=1):
-            # Somewhere on the line between the two codes: found by trying.
-            tries = torch.from_numpy(a + np.linspace(0, 1, 401, dtype=np.float32)[:, None] * (b - a))
-            line = gan.verifier.rebuild(tries).clamp(-1, 1).numpy()
-            assert np.abs(line - made_x).max((1, 2, 3)).min() < 0.01
+
+
+def test_codes_have_the_mean_and_covariance_that_are_written_down() -> None:
+    """Two classes in three dimensions, one of them with two codes only; against the formula by hand and NumPy's own moments."""
+    g = np.random.default_rng(0)
+    many, few = g.normal(size=(40, 3)) * [1, 2, 0.5] + 3, np.array([[0.0, 0, 0], [2, 0, 0]])
+    y = np.array([0] * 40 + [1] * 2)
+    found = Codes.fit(np.concatenate([many, few]).astype(np.float32), y, 3)
+    within = (40 * np.cov(many.T, ddof=0) + 2 * np.cov(few.T, ddof=0)) / 42
+    for c, group, n in ((0, many, 40), (1, few, 2)):
+        wanted = (n * np.cov(group.T, ddof=0) + 3 * within) / (n + 3)
+        drawn = found.draw(np.full(20_000, c), seed=1)
+        assert np.allclose(drawn.mean(0), group.mean(0), atol=0.06)
+        assert np.allclose(np.cov(drawn.T), wanted, atol=0.06 * np.abs(wanted).max())
+        assert np.allclose(found.root[c] @ found.root[c].T, wanted, atol=1e-5)
+    assert np.allclose(found.mean[2], np.concatenate([many, few]).mean(0), atol=1e-5)  # of a class that has none: all
+
+
+def test_quality_brings_what_the_verifier_makes_nearer_to_the_class_mean(gan: Gan) -> None:
+    y = np.zeros(64, np.int64)
+    spreads = [gan.draw(y, dials=Dials(quality=q), source="verifier").std(0).mean() for q in (0.0, 0.5, 1.0)]
+    assert spreads[0] > 1.2 * spreads[1] > 1.2 * 1.2 * spreads[2] > 0
+
+
+def test_style_and_likeness_are_the_generators(gan: Gan) -> None:
+    with pytest.raises(UserError, match="dials of the generator"):
+        gan.draw(labels(0), dials=Dials(style=1), source="verifier")
 
 
 def test_a_class_without_reals_borrows_from_all(gan: Gan) -> None:

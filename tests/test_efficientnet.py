@@ -63,14 +63,18 @@ def test_features_of_every_kind_of_grid(shape: tuple[int, ...]) -> None:
     assert judge(x[:0]).shape == (0, 1280)
 
 
-def test_gray_is_colour_without_colour_and_alpha_lies_over_black() -> None:
+def test_gray_is_colour_without_colour_and_alpha_lies_over_grey() -> None:
     judge, x = efficientnet_features(), photo("flower.jpg", 64)
     gray = x.mean(1, keepdims=True)
     np.testing.assert_allclose(judge(gray), judge(np.repeat(gray, 3, 1)), atol=1e-5)
     half = np.where(np.arange(64) < 32, 1.0, -1.0).astype(np.float32)
     alpha = np.broadcast_to(half, (1, 1, 64, 64))
     premultiplied = np.where(alpha > 0, x, -1.0)
-    np.testing.assert_allclose(judge(np.concatenate([premultiplied, alpha], 1)), judge(premultiplied), atol=1e-5)
+    over_grey = np.where(alpha > 0, x, 0.0)
+    np.testing.assert_allclose(judge(np.concatenate([premultiplied, alpha], 1)), judge(over_grey), atol=1e-5)
+    shape = np.concatenate([np.full((1, 3, 64, 64), -1.0, np.float32), alpha], 1)
+    nothing = np.full((1, 4, 64, 64), -1.0, np.float32)
+    assert np.abs(judge(shape) - judge(nothing)).max() > 0.1, "a black shape cannot be told from nothing"
 
 
 def test_small_grids_are_enlarged_to_64() -> None:
@@ -140,6 +144,8 @@ def test_a_run_of_large_grids_is_measured_through_the_judge_too() -> None:
     x, none = rng.uniform(-1, 1, (30, 1, 32, 32)).astype(np.float32), np.zeros(0, np.int64)
     known = Known(x[:10], none, x[10:20], none)
     for modality, wanted in ((ImageModality(), {"efficientnet-lite0"}), (object(), set())):
-        gan: Any = SimpleNamespace(modality=modality, codec=ImageCodec(1, 32, 32, (0,)))
+        gan: Any = SimpleNamespace(
+            verifier=SimpleNamespace(borrowed=()), modality=modality, codec=ImageCodec(1, 32, 32, (0,))
+        )
         found = _judged(gan, x[20:], known, seed=0)
         assert {m.extractor.split("@")[0] for m in found} == wanted

@@ -39,7 +39,7 @@ PUBLIC = [
 
 _RUN = "--seed --time --preset --workers --strict --no-strict"
 _AUGMENT = "--recipe --variants"
-_TRAIN = "--size --grid --steps --batch --gamma --lr --rebuild-weight --lazy"
+_TRAIN = "--size --tier --grid --steps --batch --gamma --lr --rebuild-weight --precision --device --lazy"
 _GENERATE = "--quality --keep"
 _PROVE = "--seeds --margin --share --probe-steps --probe"
 _SETTINGS = "--config --dry-run"
@@ -49,7 +49,7 @@ OPTIONS = {
     f" --folds --scope --include-synthetic --no-include-synthetic {_SETTINGS} {_EVERY}",
     "augment": f"--out {_RUN} {_AUGMENT} {_SETTINGS} {_EVERY}",
     "train": f"--out --unlabelled --init {_RUN} {_TRAIN} {_SETTINGS} {_EVERY}",
-    "generate": f"--num --out --label {_RUN} {_GENERATE} --style --like --strength --walk --no-walk {_SETTINGS} {_EVERY}",
+    "generate": f"--num --out --label {_RUN} {_GENERATE} --style --like --strength --source --walk --no-walk {_SETTINGS} {_EVERY}",
     "prove": f"--out {_RUN} {_AUGMENT} {_PROVE} --grid --audit --no-audit {_SETTINGS} {_EVERY}",
     "report": _EVERY,
     "export": f"--out --onnx {_EVERY}",

@@ -16,8 +16,8 @@ from augmint.core.config import TrainConfig
 from augmint.core.run import Run, read_json
 from augmint.core.types import F32, Grid
 from augmint.steps import sizing
-from augmint.training import fit
-from augmint.training.fit import FEW_STEPS
+from augmint.training import choose, fit
+from augmint.training.choose import FEW_STEPS
 from test_contract import write_images
 
 PLAIN: Any = SimpleNamespace(name="toy")
@@ -81,7 +81,7 @@ SHORT: dict[str, Any] = {"workers": 1, "seed": 3, "batch": 8, "size": "article"}
 
 def test_train_chooses_once_and_tells_why(data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sizing, "machine_seconds", cells_cost)
-    monkeypatch.setattr(fit, "FEWEST_STEPS", 3)
+    monkeypatch.setattr(choose, "FEWEST_STEPS", 3)
     run = tmp_path / "run"
     gan = am.train(data, out=run, time=0.5, **SHORT)
     assert isinstance(gan, am.Gan) and gan.codec.grid.shape == (32, 32)

@@ -33,6 +33,7 @@ from augmint.core.errors import Interrupted, UserError
 from augmint.core.run import Run, read_jsonl
 from augmint.models.generator import Generator
 from augmint.models.verifier import Verifier
+from augmint.scale.pool import cores
 from augmint.training import adapt, checkpoint, ema, fit, loop, losses, semi, watch
 from augmint.training.fit import Material
 from augmint.training.loop import Data, Schedule, State, one_step, train
@@ -91,7 +92,7 @@ def contents(state: State) -> dict[str, Any]:
         out |= {f"{name}.{k}": v.numpy().tobytes() for k, v in module.state_dict().items()}
     for name, optimiser in (("opt_g", state.opt_g), ("opt_v", state.opt_v)):
         out |= {f"{name}.{k}": v.numpy().tobytes() for k, v in checkpoint.adam_state(optimiser).items()}
-    counters = ("step", "samples_seen", "aug_p", "lr_scale", "best_fid", "notes")
+    counters = ("step", "samples_seen", "aug_p", "lr_scale", "best_fid", "best_recall", "improved_at", "notes")
     return {**out, **{k: getattr(state, k) for k in counters}}
 
 
@@ -847,7 +848,7 @@ def test_grids_of_any_axes_train(shape: tuple[int, ...], channels: int) -> None:
     assert all(math.isfinite(v) for row in rows for v in row.values())
     same = {k for k, v in contents(state).items() if v == before.get(k)}
     # Only differences of realness mean something: its offset has no slope.
-    assert same == {"lr_scale", "best_fid", "notes", "verifier.heads.realness.bias"}
+    assert same == {"lr_scale", "best_fid", "best_recall", "notes", "verifier.heads.realness.bias"}
 
 
 def test_data_without_labels_trains() -> None:
@@ -921,6 +922,7 @@ def fitted(
 ) -> tuple[Run, fit.Fitted]:  # fmt: skip
     run = Run.open(path, verb="train", config={"steps": steps}, inputs={}, budgets=budgets)
     run.choose("threads", 1, "a test")
+    run.choose("precision", "fp32", "a test")
     events = 0
 
     def progress(event: dict[str, Any]) -> None:
@@ -1026,7 +1028,7 @@ def test_time_becomes_steps_once_and_the_clock_is_not_read_again(
 
     go(0.2)
     steps, threads = run.chosen("steps"), run.chosen("threads")
-    assert steps >= 20 and threads in (1, fit.cores())
+    assert steps >= 20 and threads in (1, cores())
     before = run_files(run)
     monkeypatch.setattr(time, "perf_counter", lambda: pytest.fail("the clock was read"))
     go(0.2)

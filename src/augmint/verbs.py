@@ -241,13 +241,15 @@ def generate(
     if dry_run:
         return Result([f"would make {num} samples of {len(classes)} classes and write them to {target}"], {"num": num})
     check_output(target)
+    if chosen.walk and chosen.source != "generator":
+        raise UserError("a walk leads through the generator's space", mend="leave --source verifier out")
     if chosen.walk:
         frames = gan.walk(num, label=label or own, dials=dials, seed=chosen.seed)
         rows = output.write_walk(frames, gan.modality, target)
         return Result([f"wrote a walk of {len(rows)} frames to {target}"], {"num": len(rows)}, target)
     made = synthesise(
         gan, c.GenerateConfig(**_only(chosen, c.GenerateConfig)), seed=chosen.seed, progress=progress,
-        want={k: n for k, n in want.items() if n}, dials=dials,
+        want={k: n for k, n in want.items() if n}, dials=dials, source=chosen.source,
     )  # fmt: skip
     sink = gan.modality.sink(target, layout="class-folders" if gan.classes else "flat")
     rows = output.write_synthetic([made], sink)

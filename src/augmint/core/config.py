@@ -65,8 +65,15 @@ class AugmentConfig(Section):
 class TrainConfig(Section):
     """The GAN. What is left empty is worked out from the data and the time, and written to choices.json."""
 
-    size: Literal["nano", "small", "article"] = Field(
-        "nano", description="Network size; article is the literal small net of the article: the teaching baseline."
+    size: Literal["nano", "small", "base", "large", "article"] | None = Field(
+        None,
+        description="Network size (default: nano on a CPU, by grid and samples on a GPU); article is the literal small net of "
+        "the article: the teaching baseline.",
+    )
+    tier: Literal["own", "projected"] = Field(
+        "own",
+        description="own: the verifier learns from the data alone; projected: on frozen ImageNet features, for pictures of 128 "
+        "pixels or more (smaller ones are enlarged).",
     )
     grid: int | None = Field(
         None,
@@ -81,6 +88,12 @@ class TrainConfig(Section):
     )
     lr: float = Field(6e-4, gt=0, description="Adam's learning rate at the start; it falls to a third.")
     rebuild_weight: float = Field(0.1, ge=0, description="Weight of the verifier's rebuild loss.")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="Numbers in the convolutions; auto takes bf16 where a step is measurably faster with it."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Where to train; auto takes a GPU where there is one."
+    )
     lazy: int = Field(4, ge=1, description="Gradient penalties every so many steps, with so many times the weight.")
 
 
@@ -141,6 +154,9 @@ class GenerateVerb(RunConfig, GenerateConfig):
         ge=0,
         le=1,
         description="How far from --like: 0 = as near as the generator comes, 1 = anything of the class.",
+    )
+    source: Literal["generator", "verifier"] = Field(
+        "generator", description="Which of the two makes the samples; the verifier's own are blurred and less varied."
     )
     walk: bool = Field(
         False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +16,19 @@ from augmint.core import rng
 from augmint.core.errors import UserError, did_you_mean
 from augmint.core.run import read_json, write_json
 from augmint.core.types import F32, I64, Codec, Modality, Ref, Sample
-from augmint.generation.dials import Dials, invert, walk
+from augmint.generation.codes import Codes, nth_keys
+from augmint.generation.dials import PULL, Dials, invert, walk
 from augmint.models.generator import Z_DIM, Maker
+from augmint.models.sizes import networks
 from augmint.models.verifier import Judge
 from augmint.training import checkpoint
-from augmint.training.fit import networks
 
 NEUTRAL = Dials()
 Source = str | Path | Sample
 """A class (for ``style``), the path of a file, or a sample."""
 CHUNK = 64
-"""Samples go through the networks in padded chunks of this one size, since the size of a batch changes bits."""
+"""Samples go through the networks in padded chunks of one size, since the size of a batch changes bits: 64 of up to 64 x 64 cells,
+fewer of larger grids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,7 @@ class Gan:
         self.modality, self.codec, self.classes, self.name = modality, codec, tuple(classes), name
         self.generator, self.verifier = generator.eval(), verifier.eval()
         self.known, self.sealed = known, sealed
+        self._codes: Codes | None = None
         self._held_scores: F32 | None = None
         self._held_errors: F32 | None = None
         if known is not None:
@@ -125,8 +129,7 @@ class Gan:
         """
         dials, own = self.dials(quality=quality, style=style, like=like, strength=strength)
         y = self._labels(num, label or own)
-        x = self.draw(y, seed=seed, dials=dials) if source == "generator" else self.verifier_draw(y, seed=seed)
-        return self._told(x, y, seed)
+        return self._told(self.draw(y, seed=seed, dials=dials, source=source), y, seed)
 
     def walk(self, num: int, *, label: str | None = None, dials: Dials = NEUTRAL, seed: int = 0) -> list[Sample]:
         """``num`` samples at even steps on a closed walk: through four samples of a class, or one of every class."""
@@ -136,7 +139,7 @@ class Gan:
         with torch.no_grad():
             keys = dials.steer(self.generator, z, y, self._class_means())
         at = torch.from_numpy(stops[np.arange(num) * len(stops) // num])
-        x = _in_chunks(lambda w, _: self.generator.synthesise(w).clamp(-1, 1), walk(keys, num), at)
+        x = self._in_chunks(lambda w, _: self.generator.synthesise(w).clamp(-1, 1), walk(keys, num), at)
         return self._told(x, at.numpy(), seed)
 
     def dials(
@@ -193,36 +196,42 @@ class Gan:
         name = f"synthetic-{seed}-{index:06d}"
         return Sample(name, self.codec.decode(np.clip(x, -1, 1)), label, meta=meta, origin="synthetic")
 
-    def draw(self, y: I64, *, seed: int = 0, dials: Dials = NEUTRAL) -> F32:
+    def draw(self, y: I64, *, seed: int = 0, dials: Dials = NEUTRAL, source: str = "generator") -> F32:
         """Grid tensors ``[N, C, *shape]`` in [-1, 1] of these classes.
 
-        The latent of the ``i``-th sample of a class is a function of (seed, class, i) alone.
+        The latent of the ``i``-th sample of a class is a function of (seed, class, i) alone. For ``source`` see `generate`.
         """
         y = np.maximum(y, 0)
+        if source == "verifier":
+            return self.verifier_draw(y, seed=seed, dials=dials)
         means = None if dials.is_neutral else self._class_means()
 
         def make(z: Tensor, y_part: Tensor) -> Tensor:
             w = self.generator.to_w(z, y_part) if means is None else dials.steer(self.generator, z, y_part, means)
             return self.generator.synthesise(w).clamp(-1, 1)
 
-        return _in_chunks(make, torch.from_numpy(_latents(y, seed)), torch.from_numpy(y))
+        return self._in_chunks(make, torch.from_numpy(_latents(y, seed)), torch.from_numpy(y))
 
-    def verifier_draw(self, y: I64, *, seed: int = 0) -> F32:
-        """Samples of the verifier's own generative branch: mixed codes of two training reals of the class, decoded."""
+    def verifier_draw(self, y: I64, *, seed: int = 0, dials: Dials = NEUTRAL) -> F32:
+        """Samples of the verifier's own generative branch: codes drawn from what its training reals have (`Codes`), decoded.
+
+        Of the dials, quality brings the codes nearer to their class's mean.
+
+        Raises:
+            UserError: if the training samples are not known, or a style or likeness is asked for.
+        """
         if self.known is None:
             raise UserError("this GAN does not know its training samples", mend="load it from its run")
-        y, known_y = np.maximum(y, 0), np.maximum(self.known.y, 0)
-        pairs, weights = np.empty((len(y), 2), np.int64), np.empty((len(y), 1), np.float32)
-        for i, c in enumerate(y):
-            own = np.flatnonzero(known_y == c)
-            own = own if len(own) else np.arange(len(known_y))
-            u = rng.uniform(rng.key(seed, "mix codes", int(c), i), np.arange(3))
-            pairs[i], weights[i] = own[(u[:2] * len(own)).astype(int)], 0.5 * u[2]
-        zeros = torch.zeros(2 * len(y), dtype=torch.long)
-        codes = _in_chunks(lambda x, _: self.verifier.encode(x), torch.from_numpy(self.known.x[pairs.ravel()]), zeros)
-        a, b = codes.reshape(len(y), 2, codes.shape[1]).transpose(1, 0, 2)
-        mixed = torch.from_numpy(a + weights * (b - a))
-        return _in_chunks(lambda c, _: self.verifier.rebuild(c).clamp(-1, 1), mixed, torch.from_numpy(y))
+        if dials.like is not None or dials.style is not None:
+            raise UserError("style and likeness are dials of the generator", mend="leave --source verifier out")
+        if self._codes is None:
+            zeros = torch.zeros(len(self.known.x), dtype=torch.long)
+            found = self._in_chunks(lambda x, _: self.verifier.encode(x), torch.from_numpy(self.known.x), zeros)
+            self._codes = Codes.fit(found, np.maximum(self.known.y, 0), max(1, len(self.classes)))
+        codes = self._codes.draw(np.maximum(y, 0), seed, spread=1.0 - PULL * dials.quality)
+        return self._in_chunks(
+            lambda c, _: self.verifier.rebuild(c).clamp(-1, 1), torch.from_numpy(codes), torch.from_numpy(y)
+        )
 
     # -- judging samples -----------------------------------------------------------------------------------------
 
@@ -239,12 +248,12 @@ class Gan:
             error = (x_part - rebuilt).square().flatten(1).mean(1).add(1e-8).log()
             return torch.cat([verdict.score[:, None], error[:, None], verdict.features], 1)
 
-        return _in_chunks(judge, torch.from_numpy(np.ascontiguousarray(x)), torch.from_numpy(np.maximum(y, 0)))
+        return self._in_chunks(judge, torch.from_numpy(np.ascontiguousarray(x)), torch.from_numpy(np.maximum(y, 0)))
 
     def classify(self, x: F32) -> tuple[I64, F32]:
         """Class indices ``[N]`` and how sure the verifier is of each, in [0, 1]."""
         zeros = torch.zeros(len(x), dtype=torch.long)
-        p = _in_chunks(
+        p = self._in_chunks(
             lambda part, _: self.verifier.classify(part).softmax(1), torch.from_numpy(np.ascontiguousarray(x)), zeros
         )
         return p.argmax(1).astype(np.int64), p.max(1)
@@ -252,7 +261,7 @@ class Gan:
     def reconstruct(self, x: F32) -> F32:
         """``[N, C, *shape]`` as the verifier's generative branch rebuilds it."""
         zeros = torch.zeros(len(x), dtype=torch.long)
-        return _in_chunks(
+        return self._in_chunks(
             lambda part, _: self.verifier.reconstruct(part).clamp(-1, 1),
             torch.from_numpy(np.ascontiguousarray(x)),
             zeros,
@@ -274,6 +283,7 @@ class Gan:
         about = {
             "modality": self.modality.name,
             "size": size,
+            "tier": self.verifier.tier,
             "classes": list(self.classes),
             "codec": self.codec.to_dict(),
         }
@@ -291,7 +301,9 @@ class Gan:
                 mend="train it again",
             )
         codec = modality.codec(about["codec"])
-        generator, verifier = networks(modality, about["size"], codec.grid, len(about["classes"]), seed=0)
+        generator, verifier = networks(
+            modality, about["size"], codec.grid, len(about["classes"]), seed=0, tier=about.get("tier", "own")
+        )
         checkpoint.load_into(generator, run / "gan", "generator")
         checkpoint.load_into(verifier, run / "gan", "verifier")
         known = None
@@ -329,28 +341,23 @@ class Gan:
             means.append(self.generator.to_w(torch.from_numpy(_latents(y, 0)), torch.from_numpy(y)).mean(0))
         return torch.stack(means)
 
+    @torch.no_grad()
+    def _in_chunks(self, fn: Any, x: Tensor, y: Tensor) -> F32:
+        """``fn(x, y)`` in chunks of one fixed size, the last one padded with zeros; of nothing, an empty batch."""
+        size = max(4, min(CHUNK, CHUNK * 64 * 64 // math.prod(self.codec.grid.shape)))
+        parts = []
+        for i in range(0, max(1, len(x)), size):
+            a, b = x[i : i + size], y[i : i + size]
+            n = len(a)
+            if n < size:
+                a, b = (torch.cat([part, part.new_zeros(size - n, *part.shape[1:])]) for part in (a, b))
+            parts.append(fn(a, b)[:n].float())
+        return torch.cat(parts).numpy()
+
 
 def _latents(y: I64, seed: int) -> F32:
     """``[N, 64]``: the row of the i-th sample of class c is a function of (seed, c, i)."""
-    seen: dict[int, int] = {}
-    keys = np.empty(len(y), dtype=np.uint64)
-    for n, c in enumerate(y.tolist()):
-        keys[n] = rng.key(seed, "latent", c, seen.get(c, 0))
-        seen[c] = seen.get(c, 0) + 1
-    return rng.normal(keys[:, None], np.arange(Z_DIM)[None]).astype(np.float32)
-
-
-@torch.no_grad()
-def _in_chunks(fn: Any, x: Tensor, y: Tensor) -> F32:
-    """``fn(x, y)`` in chunks of one fixed size, the last one padded with zeros; of nothing, an empty batch."""
-    parts = []
-    for i in range(0, max(1, len(x)), CHUNK):
-        a, b = x[i : i + CHUNK], y[i : i + CHUNK]
-        n = len(a)
-        if n < CHUNK:
-            a, b = (torch.cat([part, part.new_zeros(CHUNK - n, *part.shape[1:])]) for part in (a, b))
-        parts.append(fn(a, b)[:n].float())
-    return torch.cat(parts).numpy()
+    return rng.normal(nth_keys(y, seed, "latent")[:, None], np.arange(Z_DIM)[None]).astype(np.float32)
 
 
 def _percentile(sorted_reference: F32 | None, values: F32) -> F32:

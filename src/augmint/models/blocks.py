@@ -12,18 +12,47 @@ from torch import Tensor, nn
 _CONVS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 _LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 _POOLS = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
+_AFTER_LEAKY = nn.init.calculate_gain(
+    "leaky_relu", 0.2
+)  # keeps the variance where a leaky rectifier comes before (He 2015)
 
 
-def conv(axes: int, c_in: int, c_out: int, kernel: int = 3, *, zero: bool = False, stride: int = 1) -> nn.Module:
-    """Same-size convolution over ``axes`` axes; ``zero`` starts it at nothing, so that a residual block starts as identity."""
+def conv(
+    axes: int,
+    c_in: int,
+    c_out: int,
+    kernel: int = 3,
+    *,
+    gain: float = _AFTER_LEAKY,
+    zero: bool = False,
+    stride: int = 1,
+) -> nn.Module:
+    """Same-size convolution over ``axes`` axes, its weights scaled so that values keep their variance, times ``gain`` squared.
+
+    ``gain`` is 1 where nothing nonlinear comes before; ``zero`` starts it at nothing, so that a residual block starts as identity.
+    """
     layer: nn.Module = _CONVS[axes](c_in, c_out, kernel, stride=stride, padding=kernel // 2)
     weight, bias = layer.weight, layer.bias
     assert isinstance(weight, Tensor) and isinstance(bias, Tensor)
+    nn.init.zeros_(bias)
     if zero:
         nn.init.zeros_(weight)
     else:
-        nn.init.kaiming_normal_(weight, a=0.2)
-    nn.init.zeros_(bias)
+        nn.init.normal_(weight, std=gain / math.sqrt(c_in * kernel**axes))
+    return layer
+
+
+def to_cells(axes: int, c_in: int, channels: int) -> nn.Module:
+    """The 1x1 convolution before a `shuffle`: at the start all cells of a block get the same values.
+
+    With weights of its own for each cell, a net that has not learned much yet weaves a checker of the cells into every sample
+    (Aitken et al. 2017, "Checkerboard artifact free sub-pixel convolution"; measured in docs/log.md).
+    """
+    layer = conv(axes, c_in, channels * 2**axes, 1)
+    weight = layer.weight
+    assert isinstance(weight, Tensor)
+    with torch.no_grad():
+        weight.copy_(weight[:: 2**axes].repeat_interleave(2**axes, 0))
     return layer
 
 

@@ -31,6 +31,9 @@ _STAGES = (  # (repeats, kernel, stride, expansion, channels), Tan & Le 2019, ta
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
+_TAPPED = (2, 4, 10, 15)
+TAP_CHANNELS = (24, 40, 112, 320)
+"""Channels of what `Lite0.taps` gives, at a quarter, an eighth, a sixteenth and a thirty-second of the picture's side."""
 _CHUNK = 64
 
 
@@ -93,6 +96,16 @@ class Lite0(nn.Module):
         self._conv_head, self._bn1 = _Conv(channels, 1280), _norm(1280)
         self._fc = nn.Linear(1280, 1000)
 
+    def taps(self, x: Tensor) -> list[Tensor]:
+        """What the last block of each of four resolutions gives, finest first."""
+        x = F.relu6(self._bn0(self._conv_stem(x)))
+        out: list[Tensor] = []
+        for i, block in enumerate(self._blocks):
+            x = block(x)
+            if i in _TAPPED:
+                out.append(x)
+        return out
+
     def features(self, x: Tensor) -> Tensor:
         """``[N, 1280]``: the last layer before the classes, averaged over the picture."""
         x = F.relu6(self._bn0(self._conv_stem(x)))
@@ -139,14 +152,31 @@ class EfficientNetFeatures:
 
 
 def _seen(x: F32) -> Tensor:
-    """On three channels with the net's levels, transparent parts over black, and at least 64 pixels a side."""
-    levels = (torch.from_numpy(np.ascontiguousarray(x[:, :3], dtype=np.float32)) + 1.0) * 127.5
-    seen = ((levels - 127.0) / 128.0).expand(-1, 3, -1, -1)
-    times = _SMALLEST / min(seen.shape[2:])
+    """At least 64 pixels a side, as `shown` has it, transparent parts over mid-grey.
+
+    Over grey, for over black a black shape on nothing would be nothing.
+    """
+    return at_least(shown(torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)), ground=0.5), _SMALLEST)
+
+
+def shown(x: Tensor, *, ground: float) -> Tensor:
+    """``[N, C, H, W]`` in [-1, 1], C in {1, 3, 4}, on three channels with the net's levels.
+
+    Args:
+        ground: what lies behind transparent parts, from black (0) to white (1).
+    """
+    levels = (x + 1.0) * 127.5
+    if levels.shape[1] == 4:
+        levels = levels[:, :3] + ground * (255.0 - levels[:, 3:])
+    return ((levels - 127.0) / 128.0).expand(-1, 3, -1, -1)
+
+
+def at_least(x: Tensor, side: int) -> Tensor:
+    """Enlarged, if the shorter side has fewer pixels than that."""
+    times = side / min(x.shape[2:])
     if times <= 1:
-        return seen
-    size = [round(s * times) for s in seen.shape[2:]]
-    return F.interpolate(seen, size=size, mode="bilinear", align_corners=False)
+        return x
+    return F.interpolate(x, size=[round(s * times) for s in x.shape[2:]], mode="bilinear", align_corners=False)
 
 
 @lru_cache(maxsize=1)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from augmint.models.blocks import Plan, Residual, conv, crop_to, linear, shuffle, upsample
+from augmint.models.blocks import Plan, Residual, conv, crop_to, linear, shuffle, to_cells, upsample
 
 Z_DIM = 64
 
@@ -73,10 +73,10 @@ class Generator(Maker):
         self.mapping = Mapping(num_classes, w_dim)
         self.basis = nn.Parameter(torch.randn(1, widths[0], *self.plan.base))
         self.weigh = linear(w_dim, widths[0])
-        self.change = nn.ModuleList(conv(axes, a, b, 1) for a, b in pairwise(widths))
+        self.change = nn.ModuleList(conv(axes, a, b, 1, gain=1.0) for a, b in pairwise(widths))
         self.blocks = nn.ModuleList(Residual(axes, w) for w in widths)
         self.style = nn.ModuleList(linear(w_dim, w, gain=0.1) for w in widths)
-        self.out = conv(axes, widths[-1], channels * 2**axes, 1)
+        self.out = to_cells(axes, widths[-1], channels)
 
     @property
     def num_stages(self) -> int:

@@ -15,28 +15,53 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from augmint.models.blocks import Plan, Residual, conv, crop_to, halve, linear, pad_to, shuffle, unshuffle, upsample
+from augmint.models.blocks import (
+    Plan,
+    Residual,
+    conv,
+    crop_to,
+    halve,
+    linear,
+    pad_to,
+    shuffle,
+    to_cells,
+    unshuffle,
+    upsample,
+)
 
 FEATURES = 128
+_NARROWEST = 16
 
 
 class Verdict(NamedTuple):
-    """What one pass over ``[N, C, *shape]`` gives: realness ``[N]``, class logits ``[N, K]``, features ``[N, 128]``."""
+    """What one pass over ``[N, C, *shape]`` gives: realness ``[N]``, class logits ``[N, K]``, features ``[N, 128]``.
+
+    ``patches [N, P]``, where the realness is a mean of scores of parts that play the game each for itself.
+    """
 
     score: Tensor
     logits: Tensor
     features: Tensor
+    patches: Tensor | None = None
+
+    def to(self, dtype: torch.dtype) -> Verdict:
+        """The same in another precision: losses are never formed in half."""
+        return Verdict(*(None if v is None else v.to(dtype) for v in self))  # type: ignore[arg-type]
 
 
 class Decoder(nn.Module):
-    """The verifier's generative branch: a short code becomes a sample on the grid. Light on purpose."""
+    """The verifier's generative branch: a short code becomes a sample on the grid.
+
+    Light on purpose: from the fourth stage on each has half the channels of the one before.
+    """
 
     def __init__(self, channels: int, shape: Sequence[int], code_dim: int, width: int) -> None:
         super().__init__()
         axes, self.shape, self.plan = len(shape), tuple(shape), Plan(shape)
+        widths = [max(_NARROWEST, width >> max(0, level - 2)) for level in range(self.plan.levels + 1)]
         self.start = linear(code_dim, width * math.prod(self.plan.base), gain=1.4)
-        self.convs = nn.ModuleList(conv(axes, width, width) for _ in range(self.plan.levels + 1))
-        self.out = conv(axes, width, channels * 2**axes, 1)
+        self.convs = nn.ModuleList(conv(axes, a, b) for a, b in pairwise([width, *widths]))
+        self.out = to_cells(axes, widths[-1], channels)
 
     def forward(self, code: Tensor) -> Tensor:
         x = self.start(code).unflatten(1, (-1, *self.plan.base))
@@ -76,8 +101,15 @@ class Heads(nn.Module):
 
 
 class Judge(nn.Module):
-    """What every verifier can do; subclasses say how the convolutions see a sample (``see``)."""
+    """What every verifier can do; subclasses say how the convolutions see a sample (``see``).
 
+    Attributes:
+        tier: ``own``, or the name of what else it is built on.
+        borrowed: names of the feature extractors that it sees through; none of them may judge what it has taught.
+    """
+
+    tier = "own"
+    borrowed: tuple[str, ...] = ()
     heads: Heads
 
     def see(self, x: Tensor) -> Tensor:
@@ -112,6 +144,9 @@ class Judge(nn.Module):
         """The sample as the verifier's generative branch rebuilds it."""
         return self.rebuild(self.encode(x))
 
+    def forget_game(self) -> None:
+        """Drop what only the game needs and `see` does not."""
+
     def as_backbone(self) -> Backbone:
         """The trunk as a module of its own, to fine-tune a model from; a copy, so that this verifier stays as it is."""
         return Backbone(self)
@@ -125,6 +160,7 @@ class Backbone(nn.Module):
         self.trunk = copy.deepcopy(verifier).requires_grad_(True)
         for name in ("realness", "project", "classes", "code", "decoder"):
             delattr(self.trunk.heads, name)
+        self.trunk.forget_game()
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.trunk.heads.embed(self.trunk.see(x))
@@ -146,7 +182,7 @@ class Verifier(Judge):
         cells = math.prod(self.plan.base)
         self.pool = nn.Parameter(torch.randn(1, widths[-1], *self.plan.base) / math.sqrt(cells))
         self.heads = Heads(
-            widths[-1], channels, shape, num_classes, hidden=2 * FEATURES, width=max(16, widths[-1] // 4)
+            widths[-1], channels, shape, num_classes, hidden=2 * FEATURES, width=max(_NARROWEST, widths[-1] // 4)
         )
 
     def see(self, x: Tensor) -> Tensor:

@@ -99,7 +99,7 @@ def to_onnx(module: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[s
 def card(run: Path, gan: Gan, *, onnx: bool) -> str:
     """The model card: what it was trained on, what was measured, how to use it, and what it should not be used for."""
     state, choices = read_json(run / "run.json"), read_json(run / "choices.json")
-    steps = choices.get("steps", {}).get("value")
+    steps = choices.get("last_step", {}).get("value")
     grid, classes = gan.codec.grid, gan.classes
     shape = " x ".join(str(s) for s in grid.shape)
     lines = [

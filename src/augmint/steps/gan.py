@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+from torch import nn
 
 from augmint.core import rng
 from augmint.core.config import TrainConfig
@@ -24,6 +26,7 @@ from augmint.training.loop import Figures, State
 from augmint.training.watch import diversity_by_class, remarks
 
 Progress = Callable[[dict[str, Any]], None]
+Net = TypeVar("Net", bound=nn.Module)
 SNAPSHOT_ROWS = 8
 DIAL_COLUMNS = 10
 
@@ -53,7 +56,7 @@ def train_gan(
         known=known, name=run.path.name, sealed=sealed,
     )  # fmt: skip
     if ranks.is_first():
-        gan.save(run.path, size=config.size)
+        gan.save(run.path, size=run.chosen("size"))
         _show_dials(gan, run)
     run.update(timings={"train_s": round(time.perf_counter() - started, 1)})
     return gan, fitted
@@ -70,7 +73,7 @@ class _Watcher:
         self.copies: CopyCheck | None = None
 
     def __call__(self, state: State, figures: Figures, known: Material) -> Figures:
-        gan = Gan(self.data.modality, self.codec, self.data.classes, state.ema, state.verifier)
+        gan = Gan(self.data.modality, self.codec, self.data.classes, _here(state.ema), _here(state.verifier))
         n = min(300, len(known.held_out_x)) if len(known.held_out_x) >= 20 else 0
         y = known.held_out_y[:n] if n else np.arange(64) % max(1, known.num_classes)
         fake = gan.draw(y, seed=rng.key("tick", self.seed) % 2**31)
@@ -84,7 +87,8 @@ class _Watcher:
         ):
             self.run.log(f"step {state.step}: {text}")
             self.progress({"stage": "train", "note": text})
-        self._snapshot(gan, state.step, known)
+        if figures:  # a trial, of which there is nothing to keep, has none
+            self._snapshot(gan, state.step, known)
         return found
 
     def _held_out(self, fake: F32, known: Material, n: int) -> Figures:
@@ -111,6 +115,11 @@ class _Watcher:
         samples = [[Sample("", gan.codec.decode(x)) for x in row] for row in rows]
         data, suffix = sheet(samples, titles)
         write_bytes(self.run / "samples" / f"step-{step:06d}{suffix}", data)
+
+
+def _here(net: Net) -> Net:
+    """On the CPU, where samples are drawn; a copy where it is trained elsewhere."""
+    return net if next(net.parameters()).device.type == "cpu" else copy.deepcopy(net).cpu()
 
 
 def _show_dials(gan: Gan, run: Run) -> None:

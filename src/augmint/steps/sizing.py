@@ -11,7 +11,8 @@ from augmint.core.config import TrainConfig
 from augmint.core.types import F32, Grid, Modality
 from augmint.scale import ranks
 from augmint.steps.prepare import Prepared
-from augmint.training.fit import FEW_STEPS, POOL_PART, machine_seconds
+from augmint.training.choose import FEW_STEPS
+from augmint.training.fit import POOL_PART, machine_seconds
 
 SIDES = (32, 48, 64, 96, 128, 192, 256, 384)
 """Longest sides to choose from, below the data's own. No fewer than 32 cells: on those the frozen features that judge pictures see
@@ -52,22 +53,23 @@ def largest(modality: Modality, grid: Grid, num_classes: int, config: TrainConfi
     """The longest side of the largest grid, up to the data's own, on which ``seconds`` buy `FEW_STEPS` steps; the smallest one where
     none does. Measured from the smallest up, so that no more than a few steps are spent on what is too large."""
     longest = max(grid.shape)
-    found, told = min(SIDES[0], longest), []
-    for side in [*(s for s in SIDES if s < longest), longest] if longest > SIDES[0] else []:
+    if longest <= SIDES[0]:
+        return longest, "from the data"
+    found, told = 0, []
+    for side in [*(s for s in SIDES if s < longest), longest]:
         shape = tuple(max(1, round(n * side / longest)) for n in grid.shape)
         x = _noise(Grid(grid.channels, shape), config.batch)
         each = float(ranks.told(machine_seconds(modality, x, num_classes, config)))
-        steps = seconds / each
-        told.append(f"{side}: {steps:,.0f} steps of {1000 * each:.0f} ms")
-        if steps < FEW_STEPS:
+        told.append(f"{side}: {seconds / each:,.0f} steps of {1000 * each:.0f} ms")
+        if seconds / each < FEW_STEPS:
             break
         found = side
-    if not told:
-        return longest, "from the data"
-    return (
-        found,
-        f"the largest side on which {seconds:.0f} s buy {FEW_STEPS} steps, at least {SIDES[0]} ({'; '.join(told)})",
-    )
+    measured = "; ".join(told)
+    if not found:
+        return SIDES[
+            0
+        ], f"the smallest side to choose from: {seconds:.0f} s are short of {FEW_STEPS} steps ({measured})"
+    return found, f"the largest side on which {seconds:.0f} s buy {FEW_STEPS} steps ({measured})"
 
 
 def _noise(grid: Grid, batch: int) -> F32:

@@ -17,11 +17,11 @@ from augmint.steps.prepare import Prepared
 from augmint.training.transfer import Start
 
 
-def load(folder: Path, modality: Modality, size: str) -> Gan:
-    """The GAN of a run (or of an export) to start from.
+def load(folder: Path, modality: Modality, size: str | None, tier: str) -> tuple[Gan, str]:
+    """The GAN of a run (or of an export) to start from, and its size.
 
     Raises:
-        UserError: if it is of another kind of data or another size.
+        UserError: if it is of another kind of data, another tier, or another size than the one set.
     """
     about = read_json(folder / "gan.json")
     if about["modality"] != modality.name:
@@ -30,13 +30,20 @@ def load(folder: Path, modality: Modality, size: str) -> Gan:
             where=folder,
             mend="start from a run on the same kind of data",
         )
-    if about["size"] != size:
+    if size is not None and about["size"] != size:
         raise UserError(
             f"the run to start from has networks of the size '{about['size']}', not '{size}'",
             where=folder,
             mend=f"give --size {about['size']}",
         )
-    return Gan.load(folder, modality)
+    gan = Gan.load(folder, modality)
+    if gan.verifier.tier != tier:
+        raise UserError(
+            f"the run to start from is of the tier '{gan.verifier.tier}', not '{tier}'",
+            where=folder,
+            mend=f"give --tier {gan.verifier.tier}",
+        )
+    return gan, about["size"]
 
 
 def fingerprint(folder: Path) -> str:

@@ -14,7 +14,7 @@ from augmint.core.config import GenerateConfig
 from augmint.core.errors import UserError
 from augmint.core.types import F32, I64, Sample
 from augmint.evaluation.copies import Copies, check
-from augmint.evaluation.features import FeatureExtractor, trained_cnn_features
+from augmint.evaluation.features import FeatureExtractor, Plain, trained_cnn_features
 from augmint.evaluation.metrics import Metric, curation_judge, measure, summary
 from augmint.generation.calibrate import Calibration
 from augmint.generation.curate import Curation, curate
@@ -76,6 +76,7 @@ def synthesise(
     seed: int,
     want: dict[int, int] | None = None,
     dials: Dials | None = None,
+    source: str = "generator",
     progress: Progress = lambda event: None,
 ) -> Synthetic:
     """Candidates of every class, curated against the held-out reals: one half calibrates, the other half is the third split.
@@ -83,6 +84,7 @@ def synthesise(
     Args:
         want: how many of which class; default: `wanted`.
         dials: how the candidates are steered; default: by the quality set.
+        source: ``generator``, or ``verifier`` for its own generative branch.
     """
     known, num_classes = gan.known, len(gan.classes)
     if known is None:
@@ -90,7 +92,7 @@ def synthesise(
     want = want or wanted(known.y, num_classes)
     y = np.concatenate([np.full(ceil(SPARE * n / config.keep), c, dtype=np.int64) for c, n in want.items()])
     progress({"stage": "generate", "done": 0, "total": len(y)})
-    x = gan.draw(y, seed=seed, dials=dials or Dials(quality=config.quality))
+    x = gan.draw(y, seed=seed, dials=dials or Dials(quality=config.quality), source=source)
     extractor = trained_cnn_features(known.x, known.y if num_classes > 1 else None, seed=seed)
     held_x, held_y = known.held_x, known.held_y
     half = rng.permutation(rng.key("third split", seed), len(held_x))
@@ -192,6 +194,8 @@ def _judged(gan: Gan, kept: F32, known: Known, seed: int) -> list[Metric]:
     extractor: FeatureExtractor | None = None if judge is None else judge(gan.codec.grid)
     if extractor is None:
         return []
+    if extractor.name in gan.verifier.borrowed:  # what has taught the generator cannot judge it
+        extractor = Plain("cells-and-gradients", gan.modality.features)
     fake, held, train = (
         part[np.sort(rng.permutation(rng.key("judged", seed, side), len(part))[:MOST_JUDGED])]
         for side, part in enumerate((kept, known.held_x, known.x))

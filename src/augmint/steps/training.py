@@ -66,12 +66,13 @@ def get_ready(samples: Dataset, pool: Dataset | None, config: TrainVerb, *, befo
 
     inputs = fingerprints(samples, pool)
     if source is not None:
-        old = starting.load(source, samples.modality, config.size)
+        old, size = starting.load(source, samples.modality, config.size, config.tier)
         prepared = on(config.grid or max(old.codec.grid.shape))
         start, about = starting.start(old, source, prepared, prepared.folds[0])
         material = replace(prepared.material(prepared.folds[0]), start=start)
         inputs["init"] = starting.fingerprint(source)
-        return Ready(prepared, material, inputs, {}, (*prepared.notes, about))
+        choices = {"size": (size, "that of the run to start from")}
+        return Ready(prepared, material, inputs, choices, (*prepared.notes, about))
     if config.grid is not None:
         prepared = on(config.grid)
         return Ready(prepared, prepared.material(prepared.folds[0]), inputs, {}, prepared.notes)

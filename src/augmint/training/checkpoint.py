@@ -92,7 +92,9 @@ def find(checkpoints: Path, name: str) -> Path | None:
 
 
 def tidy(checkpoints: Path, keep: int = 2) -> None:
-    """Remove all but the newest ``keep`` checkpoints and the best one."""
+    """Remove all but the newest ``keep`` checkpoints and the best one; of trials (``gamma-*``) the run has no more use."""
+    for trial in checkpoints.glob("gamma-*"):
+        shutil.rmtree(trial, ignore_errors=True)
     folders = sorted(p for p in checkpoints.glob("step-*") if p.is_dir())
     best = find(checkpoints, "best")
     for old in folders[:-keep]:

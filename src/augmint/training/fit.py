@@ -15,17 +15,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from augmint.core import rng
 from augmint.core.config import TrainConfig
 from augmint.core.errors import Interrupted
 from augmint.core.run import Run, read_jsonl, write_jsonl
 from augmint.core.types import F32, I64, Grid, Modality
+from augmint.models import sizes
 from augmint.models.blocks import count_weights
-from augmint.models.generator import ArticleGenerator, Generator, Maker
-from augmint.models.verifier import ArticleVerifier, Judge, Verifier
+from augmint.models.generator import Maker
+from augmint.models.sizes import networks
+from augmint.models.verifier import Judge
 from augmint.scale import ranks
-from augmint.scale.pool import cores
-from augmint.training import checkpoint, losses, semi
+from augmint.training import checkpoint, choose, losses, semi
 from augmint.training.loop import Data, Figures, Schedule, State, one_step, train
 from augmint.training.transfer import Start, adopt
 from augmint.transforms.local import Cutout
@@ -34,11 +34,6 @@ from augmint.transforms.run_torch import gan_recipe
 
 SHOWN = ("v_loss", "g_loss", "aug_p", "fid", "precision", "recall")
 """Figures that progress shows; all of them are in metrics.jsonl."""
-TOP_WIDTH = {"nano": 128, "small": 256}
-FEWEST_STEPS = 200
-"""With fewer, nothing is learned and no verdict would mean anything: a budget that is too short is exceeded, and told."""
-FEW_STEPS = 600
-"""With fewer, pictures are still blots on most data: told, with what would help."""
 POOL_PART = 0.3
 """Of the time, for stage 1 where there is a pool."""
 SURE = 0.5
@@ -93,32 +88,6 @@ class Fitted:
     held_out_y: I64
 
 
-def networks(modality: Modality, size: str, grid: Grid, num_classes: int, *, seed: int) -> tuple[Maker, Judge]:
-    """Generator and verifier of a named size; the weights at the start follow from the seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(rng.torch_seed(seed, "weights"))
-        own = getattr(modality, "networks", None)
-        if own is not None:
-            made: tuple[Maker, Judge] = own(size, grid, num_classes)
-            return made
-        if size == "article":
-            return (
-                ArticleGenerator(grid.channels, grid.shape, num_classes),
-                ArticleVerifier(grid.channels, grid.shape, num_classes),
-            )
-        widths = stage_widths(grid.shape, TOP_WIDTH[size])
-        return (
-            Generator(grid.channels, grid.shape, num_classes, widths),
-            Verifier(grid.channels, grid.shape, num_classes, widths),
-        )
-
-
-def stage_widths(shape: Sequence[int], top: int) -> list[int]:
-    """Channels a stage, lowest resolution first; narrower for small grids, where width only costs (docs/log.md)."""
-    first = min(top, top // 128 * (48 + 2 * max(shape)))
-    return [max(24, int(first * f)) for f in (1.0, 0.75, 0.5, 0.375, 0.25)]
-
-
 def fit(
     run: Run,
     modality: Modality,
@@ -137,49 +106,31 @@ def fit(
         seconds: time for everything here; `POOL_PART` of it goes to stage 1 where there is a pool.
         on_tick: sees the state about ten times a run, returns held-out figures; ``fid`` chooses the best checkpoint.
     """
-    ops = modality.ops
-    generator, verifier = networks(modality, config.size, material.grid, material.num_classes, seed=seed)
-    if material.start is not None:
-        given, classes = material.start, material.classes
-        adopt(generator, given.generator, given.classes, classes)
-        adopt(verifier, given.verifier, given.classes, classes)
-        run.choose("init", given.name, given.told(classes))
-    _threads(run, verifier, material)
-    run.choose("size", config.size, f"{count_weights(generator):,} + {count_weights(verifier):,} weights")
-
-    def told(event: dict[str, Any]) -> None:
-        progress(event)
-        if stop:
-            raise Interrupted(
-                "stopped while learning the pool; this stage starts over", mend="run the same command to go on"
-            )
-
-    pool_y, pool_sure, held_y = np.zeros(0, np.int64), np.zeros(0, np.float32), material.held_out_y
+    recipe = gan_recipe(modality.ops)
+    generator, verifier = _begin(run, modality, material, config, seed)
+    known, pool_y, pool_sure = material, np.zeros(0, np.int64), np.zeros(0, np.float32)
     if material.has_pool:
-        labelled = Data(material.x, material.y, material.num_classes, material.held_out_x[:0], material.held_out_y[:0])
-        _teach(run, labelled, material.pool_x, verifier, ops, POOL_PART * seconds, seed, config, told)
-        ranks.equalise(verifier)
-        pool_y, pool_sure = semi.label_pool(verifier, labelled, material.pool_x)
-        held_y = np.where(held_y < 0, semi.label(verifier, material.held_out_x)[0], held_y)
+        known, pool_y, pool_sure = _with_pool(
+            run, material, verifier, modality.ops, POOL_PART * seconds, seed, config, stop, progress
+        )
         seconds *= 1 - POOL_PART
-    sure = pool_sure >= SURE
-    x = np.concatenate([material.x, material.pool_x[sure]]) if sure.any() else material.x
-    y = np.concatenate([material.y, pool_y[sure]]) if sure.any() else material.y
-    known = replace(material, x=x, y=y, held_out_y=held_y)
-    data = Data(x, y, material.num_classes, material.held_out_x, held_y)
+    data = Data(known.x, known.y, known.num_classes, known.held_out_x, known.held_out_y, sizes.device(config.device))
 
-    batch = min(config.batch, max(2, len(x)))
-    gamma = config.gamma or losses.gamma_for(material.grid.shape, batch)
+    batch = min(config.batch, max(2, len(known.x)))
     run.choose("batch", batch, "as set" if batch == config.batch else "no more than there are samples")
-    run.choose("gamma", gamma, "as set" if config.gamma else "0.375 x cells of the grid / batch")
     schedule = Schedule(
-        1, batch, gamma, config.lr, rebuild_weight=config.rebuild_weight, lazy=config.lazy, seed=seed, ticks=10
-    )
+        1, batch, _gamma(config, verifier, material, batch), config.lr,
+        rebuild_weight=config.rebuild_weight, lazy=config.lazy, patience=choose.PATIENCE if config.steps is None else None, seed=seed,
+    )  # fmt: skip
     state = State.fresh(generator, verifier, config.lr)
-    schedule = replace(schedule, steps=_steps(run, state, data, schedule, config.steps, seconds))
-    for text in (_short(run, schedule.steps, config), _resume(run, state, schedule.steps)):
-        if text:
-            progress({"stage": "train", "note": text})
+    schedule = replace(schedule, precision=choose.precision(run, config, state, data, schedule))
+    schedule = replace(schedule, steps=choose.steps(run, state, data, schedule, config.steps, seconds))
+    gamma = choose.gamma(
+        run, state, data, schedule, recipe, config, seconds,
+        stop=stop, measure=lambda trial: on_tick(trial, {}, known), progress=progress,
+    )  # fmt: skip
+    schedule = replace(schedule, gamma=gamma)
+    _tell(progress, choose.short(run, schedule.steps, config), _resume(run, state, schedule.steps))
 
     def row(figures: dict[str, Any]) -> None:
         # After a return to a checkpoint steps come again: what they gave before is dropped.
@@ -192,7 +143,7 @@ def fit(
         state,
         data,
         schedule,
-        gan_recipe(ops),
+        recipe,
         folder=run / "checkpoints",
         stop=stop,
         on_row=row if ranks.is_first() else lambda figures: None,
@@ -200,47 +151,85 @@ def fit(
     )
     for note in state.notes:
         run.log(note)
+    _tell(progress, choose.end(run, state, schedule))
     best = checkpoint.find(run / "checkpoints", "best")
     if best is not None:
         checkpoint.load_into(state.ema, best, "ema")
         checkpoint.load_into(state.verifier, best, "verifier")
-    return Fitted(state.ema, state.verifier, x, y, pool_y, pool_sure, held_y)
+    return Fitted(state.ema.cpu(), state.verifier.cpu(), known.x, known.y, pool_y, pool_sure, known.held_out_y)
+
+
+def _tell(progress: Callable[[dict[str, Any]], None], *texts: str) -> None:
+    for text in texts:
+        if text:
+            progress({"stage": "train", "note": text})
+
+
+def _begin(run: Run, modality: Modality, material: Material, config: TrainConfig, seed: int) -> tuple[Maker, Judge]:
+    """The networks, with the weights of another run where there is one to start from; and how many threads they get."""
+    size, why = _size(run, config, material)
+    device = sizes.device(config.device)
+    generator, verifier = networks(modality, size, material.grid, material.num_classes, seed=seed, tier=config.tier)
+    if material.start is not None:
+        given, classes = material.start, material.classes
+        adopt(generator, given.generator, given.classes, classes)
+        adopt(verifier, given.verifier, given.classes, classes)
+        run.choose("init", given.name, given.told(classes))
+    choose.threads(run, verifier, material.x)
+    run.choose("device", device, "as set" if config.device != "auto" else "a GPU where there is one")
+    run.choose("size", size, f"{why}; {count_weights(generator):,} + {count_weights(verifier):,} weights")
+    return generator.to(device), verifier.to(device)
+
+
+def _size(run: Run, config: TrainConfig, material: Material) -> tuple[str, str]:
+    """The networks' size and why: as it was chosen before, as set, or by data and device."""
+    wanted = run.chosen("size") or config.size
+    if wanted is not None:
+        return wanted, "as set"
+    return sizes.choose(material.grid, len(material.x) + len(material.pool_x), sizes.device(config.device))
+
+
+def _gamma(config: TrainConfig, verifier: Judge, material: Material, batch: int) -> float:
+    """As set, none for a verifier on frozen features, or what the formula starts from."""
+    if config.gamma is not None:
+        return config.gamma
+    return 0.0 if verifier.borrowed else losses.gamma_for(material.grid.shape, batch)
+
+
+def _with_pool(
+    run: Run,
+    material: Material,
+    verifier: Judge,
+    ops: Sequence[str],
+    seconds: float,
+    seed: int,
+    config: TrainConfig,
+    stop: object,
+    progress: Callable[[dict[str, Any]], None],
+) -> tuple[Material, I64, F32]:
+    """Stage 1: the verifier learns from labels and pool, and labels the pool; what it is sure of joins the labelled samples."""
+
+    def told(event: dict[str, Any]) -> None:
+        progress(event)
+        if stop:
+            raise Interrupted(
+                "stopped while learning the pool; this stage starts over", mend="run the same command to go on"
+            )
+
+    none = material.held_out_x[:0], material.held_out_y[:0]
+    labelled = Data(material.x, material.y, material.num_classes, *none, sizes.device(config.device))
+    _teach(run, labelled, material.pool_x, verifier, ops, seconds, seed, config, told)
+    ranks.equalise(verifier)
+    pool_y, pool_sure = semi.label_pool(verifier, labelled, material.pool_x)
+    held_y = np.where(material.held_out_y < 0, semi.label(verifier, material.held_out_x)[0], material.held_out_y)
+    sure = pool_sure >= SURE
+    x, y = np.concatenate([material.x, material.pool_x[sure]]), np.concatenate([material.y, pool_y[sure]])
+    return replace(material, x=x, y=y, held_out_y=held_y), pool_y, pool_sure
 
 
 def _place(row: Mapping[str, Any]) -> tuple[int, bool]:
     """Where a row of ``metrics.jsonl`` stands: by its step, the tick's own row last."""
     return row["step"], "tick" in row
-
-
-def _threads(run: Run, verifier: Judge, material: Material) -> None:
-    """As many threads as pay: small convolutions on a busy machine are faster on one."""
-    if run.chosen("threads") is None:
-        run.choose("threads", *_best_threads(verifier, material.x))
-    torch.set_num_threads(int(_chosen(run, "threads")))
-
-
-def _best_threads(verifier: Judge, samples: F32) -> tuple[int, str]:
-    x = torch.from_numpy(samples[np.arange(32) % len(samples)])
-    times = {}
-    for num in sorted({1, cores()}, reverse=True):
-        torch.set_num_threads(num)
-        times[num] = min(_seconds_of(lambda: torch.autograd.backward(verifier.score(x).sum())) for _ in range(5))
-    verifier.zero_grad(set_to_none=True)
-    told = ", ".join(f"{1000 * t:.1f} ms with {num}" for num, t in times.items())
-    best = min(times, key=lambda num: times[num] * (1.0 if num == 1 else 1.3))
-    return best, f"a pass of the verifier took {told}; more must pay"
-
-
-def _chosen(run: Run, name: str) -> Any:
-    """A choice, when the first rank has written it."""
-    ranks.wait()
-    return run.chosen(name)
-
-
-def _seconds_of(fn: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    fn()
-    return time.perf_counter() - start
 
 
 def _teach(
@@ -273,12 +262,14 @@ def _teach(
         start = time.perf_counter()
         lesson(trial, 8, lambda step: None)
         per_step = (time.perf_counter() - start) / 8
-        steps = int(min(2000, max(FEWEST_STEPS, seconds / per_step)))
+        steps = int(min(2000, max(choose.FEWEST_STEPS, seconds / per_step)))
         run.choose(
-            "stage_1_steps", steps, f"{seconds:.0f} s at {1000 * per_step:.0f} ms a step, {FEWEST_STEPS} to 2,000"
+            "stage_1_steps",
+            steps,
+            f"{seconds:.0f} s at {1000 * per_step:.0f} ms a step, {choose.FEWEST_STEPS} to 2,000",
         )
     run.choose("stage_1_steps", config.steps, "as many as the GAN's, as set")
-    steps = int(_chosen(run, "stage_1_steps"))
+    steps = int(choose.chosen(run, "stage_1_steps"))
     weights = lesson(
         verifier, steps, lambda step: progress({"stage": "learn the pool", "done": step, "total": steps, "figures": {}})
     )
@@ -287,65 +278,27 @@ def _teach(
         checkpoint.save_folder(folder, {"verifier": verifier.state_dict()}, {"steps": steps})
 
 
-def _steps(run: Run, state: State, data: Data, schedule: Schedule, wanted: int | None, seconds: float) -> int:
-    """The number of steps: as set, or as many as the time allows. A step is timed once, so more time means more steps."""
-    if wanted is not None:
-        steps, why = wanted, "as set"
-    else:
-        if run.chosen("step_seconds") is None:
-            per_step = seconds_per_step(state, data, schedule)
-            run.choose("step_seconds", float(f"{per_step:.4g}"), "measured on a copy at the start")
-        per_step = float(_chosen(run, "step_seconds"))
-        # The most that was of use here; past it a small set is only learned by heart.
-        cap = max(500, 60 * len(data.x) // schedule.batch * 10)
-        steps = int(min(cap, max(FEWEST_STEPS, 0.92 * seconds / per_step)))
-        why = f"{seconds:.0f} s at {1000 * per_step:.0f} ms a step, {FEWEST_STEPS} to {cap:,}"
-    run.choose("steps", steps, why, anew=True)
-    return int(_chosen(run, "steps"))
-
-
 def machine_seconds(modality: Modality, x: F32, num_classes: int, config: TrainConfig) -> float:
     """Seconds of a step on samples like ``x [batch, C, *shape]``, from three steps, with as many threads as pay: for choosing the grid."""
     before = torch.get_num_threads()
-    generator, verifier = networks(modality, config.size, Grid(x.shape[1], tuple(x.shape[2:])), num_classes, seed=0)
+    grid = Grid(x.shape[1], tuple(x.shape[2:]))
+    size = config.size or sizes.choose(grid, sizes.FEW, sizes.device(config.device))[0]
+    generator, verifier = networks(modality, size, grid, num_classes, seed=0, tier=config.tier)
     y = np.arange(len(x), dtype=np.int64) % max(1, num_classes)
     data, state = Data(x, y, num_classes, x[:0], y[:0]), State.fresh(generator, verifier, config.lr)
     schedule = Schedule(1000, len(x), losses.gamma_for(x.shape[2:], len(x)), config.lr, lazy=max(2, config.lazy))
 
     def step(number: int) -> float:
         state.step = number
-        return _seconds_of(lambda: one_step(state, data, schedule, Recipe("none", ())))
+        return choose.seconds_of(lambda: one_step(state, data, schedule, Recipe("none", ())))
 
     try:
-        torch.set_num_threads(ranks.told(_best_threads(verifier, x)[0]))
+        torch.set_num_threads(ranks.told(choose.best_threads(verifier, x)[0]))
         step(0)  # the first one is slower than all others
         penalised, plain = step(0), step(1)
     finally:
         torch.set_num_threads(before)
     return penalised / config.lazy + plain * (1 - 1 / config.lazy)
-
-
-def seconds_per_step(state: State, data: Data, schedule: Schedule) -> float:
-    """Seconds of a step on this machine as it is now, penalties with their share; measured on a copy."""
-    trial, long = copy.deepcopy(state), replace(schedule, steps=1000)
-    for _ in range(schedule.lazy):
-        one_step(trial, data, long, Recipe("none", ()))
-    num = 3 * schedule.lazy
-    return sum(_seconds_of(lambda: one_step(trial, data, long, Recipe("none", ()))) for _ in range(num)) / num
-
-
-def _short(run: Run, steps: int, config: TrainConfig) -> str:
-    """A word on a budget that is too short to learn much, and what to do about it."""
-    each = run.chosen("step_seconds")
-    if config.steps is not None or steps >= FEW_STEPS or each is None:
-        return ""
-    longer = FEW_STEPS * float(each)
-    text = (
-        f"{steps} steps are few: expect rough samples. The GAN would need about {longer / 60:.1f} minutes to itself on this machine "
-        f"as busy as it is, so give more --time; a smaller --grid is cheaper, too"
-    )
-    run.log(text)
-    return text
 
 
 def _resume(run: Run, state: State, steps: int) -> str:

@@ -28,11 +28,18 @@ from augmint.transforms.recipe import Recipe
 from augmint.transforms.run_torch import augment
 
 Figures = dict[str, float]
+COUNTERS = ("step", "samples_seen", "aug_p", "lr_scale", "best_recall", "improved_at", "notes")
+FAIR_SHARE = 0.5
+"""No run ends before this part of its budget, however still its figures stand."""
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """What a run is going to do; every number is settled before the first step."""
+    """What a run is going to do; every number is settled before the first step.
+
+    Attributes:
+        patience: ticks without any improvement after which the run ends, once `FAIR_SHARE` of it is done; ``None`` = never.
+    """
 
     steps: int
     batch: int
@@ -42,11 +49,22 @@ class Schedule:
     class_weight: float = 0.2
     lazy: int = 4
     ticks: int = 10
+    patience: int | None = None
     seed: int = 0
+    precision: str = "fp32"
+
+    @property
+    def tick_steps(self) -> int:
+        """Steps from tick to tick."""
+        return max(1, self.steps // self.ticks)
 
     def is_tick(self, step: int) -> bool:
         """Whether a tick (figures, snapshot, checkpoint) follows this many finished steps."""
-        return step == self.steps or step % max(1, self.steps // self.ticks) == 0
+        return step == self.steps or step % self.tick_steps == 0
+
+    def half(self, x: Tensor) -> torch.autocast:
+        """What the networks run under on ``x``'s device: bfloat16 in convolutions and products where it is chosen."""
+        return torch.autocast(x.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
 
 @dataclass(slots=True)
@@ -63,6 +81,8 @@ class State:
     aug_p: float = 0.0
     lr_scale: float = 1.0
     best_fid: float = float("inf")
+    best_recall: float = 0.0
+    improved_at: int = 0
     notes: list[str] = field(default_factory=list)
 
     @classmethod
@@ -80,11 +100,27 @@ class State:
     def save(self, folder: Path, schedule: Schedule) -> None:
         optim = {f"{n}.{k}": v for n, o in self._optims() for k, v in checkpoint.adam_state(o).items()}
         parts: dict[str, Mapping[str, Tensor]] = {n: m.state_dict() for n, m in self._modules()}
-        counters = {k: getattr(self, k) for k in ("step", "samples_seen", "aug_p", "lr_scale", "notes")}
+        counters = {k: getattr(self, k) for k in COUNTERS}
         best = None if self.best_fid == float("inf") else self.best_fid
         threads = torch.get_num_threads()
         state = {**counters, "best_fid": best, "num_threads": threads, "steps": schedule.steps}
         checkpoint.save_folder(folder, {**parts, "optim": optim}, state)
+
+    def judge(self, found: Figures) -> bool:
+        """Take note of a tick's held-out figures; true if this is the best state so far. Without figures every state is."""
+        fid, recall = found.get("fid", self.best_fid), found.get("recall", 0.0)
+        is_best = fid <= self.best_fid
+        if "fid" not in found or fid < self.best_fid or recall > self.best_recall:
+            self.improved_at = self.step
+        self.best_fid, self.best_recall = min(self.best_fid, fid), max(self.best_recall, recall)
+        return is_best
+
+    def is_stalled(self, schedule: Schedule) -> bool:
+        """Whether neither held-out distance nor recall has improved for so many ticks that going on is of no use."""
+        if schedule.patience is None or self.step < FAIR_SHARE * schedule.steps:
+            return False
+        each = schedule.tick_steps
+        return self.step // each - self.improved_at // each >= schedule.patience
 
     def is_finite(self) -> bool:
         """Whether every weight is a number: only such a state may become the last good one."""
@@ -98,7 +134,7 @@ class State:
             mine = {k.removeprefix(name + "."): v for k, v in optim.items() if k.startswith(name + ".")}
             checkpoint.load_adam(optimiser, mine)
         state = checkpoint.load_state(folder)
-        for name in ("step", "samples_seen", "aug_p", "lr_scale", "notes"):
+        for name in COUNTERS:
             setattr(self, name, state[name])
         self.best_fid = float("inf") if state["best_fid"] is None else state["best_fid"]
 
@@ -115,13 +151,15 @@ class Data:
     Args:
         x: ``[N, C, *shape]`` in [-1, 1].
         y: ``[N]`` class indices; all -1 (or ``num_classes`` 0) for data without labels.
+        device: where the samples lie and are drawn.
     """
 
-    def __init__(self, x: F32, y: I64, num_classes: int, held_out_x: F32, held_out_y: I64) -> None:
+    def __init__(self, x: F32, y: I64, num_classes: int, held_out_x: F32, held_out_y: I64, device: str = "cpu") -> None:
         if not len(x):
             raise UserError("there is nothing to train on", mend="give at least one usable sample")
-        self.x, self.num_classes = torch.from_numpy(x), num_classes
-        self.held_out_x, self.held_out_y = torch.from_numpy(held_out_x), torch.from_numpy(np.maximum(held_out_y, 0))
+        self.x, self.num_classes, self.device = torch.from_numpy(x).to(device), num_classes, device
+        self.held_out_x = torch.from_numpy(held_out_x).to(device)
+        self.held_out_y = torch.from_numpy(np.maximum(held_out_y, 0)).to(device)
         self.y = np.maximum(y, 0)
         self.has_labels = num_classes > 0
         groups = [np.flatnonzero(self.y == c) for c in range(max(num_classes, 1))]
@@ -136,7 +174,7 @@ class Data:
         u = rng.uniform(key, np.arange(2 * n)).reshape(2, n)
         group = (u[0] * len(self.groups)).astype(int)
         index = np.array([self.groups[g][int(v * len(self.groups[g]))] for g, v in zip(group, u[1], strict=True)])
-        return self.x[torch.from_numpy(index)], torch.from_numpy(self.y[index])
+        return self.x[torch.from_numpy(index).to(self.device)], torch.from_numpy(self.y[index]).to(self.device)
 
 
 def latents(key: int, n: int) -> Tensor:
@@ -155,7 +193,7 @@ def train(
     on_row: Callable[[dict[str, Any]], None] = lambda row: None,
     on_tick: Callable[[State, Figures], Figures] = lambda state, figures: {},
 ) -> State:
-    """Train from ``state.step`` to ``schedule.steps``.
+    """Train from ``state.step`` to ``schedule.steps``, or until the held-out figures stand still.
 
     Args:
         recipe: transforms for real and fake alike, applied with the steered probability ``aug_p``.
@@ -165,7 +203,7 @@ def train(
         on_tick: called with the state and the tick's figures; returns more figures; ``fid`` decides the best checkpoint.
     """
     every = max(1, schedule.steps // 100)
-    while state.step < schedule.steps:
+    while state.step < schedule.steps and not state.is_stalled(schedule):
         figures = ranks.averaged({**one_step(state, data, schedule, recipe), "stop": float(bool(stop))})
         is_stopped = figures.pop("stop") > 0  # one rank that was asked to stop stops all
         is_saved = schedule.is_tick(state.step) or is_stopped
@@ -179,8 +217,7 @@ def train(
         if schedule.is_tick(state.step):
             found = {**figures, **_steer(state, data, schedule)}
             found |= ranks.told(on_tick(state, found) if ranks.is_first() else {})
-            is_best = found.get("fid", state.best_fid) <= state.best_fid
-            state.best_fid = min(state.best_fid, found.get("fid", float("inf")))
+            is_best = state.judge(found)
             on_row({"step": state.step, "samples_seen": state.samples_seen, "tick": True, **found})
             _save(state, schedule, folder, is_best)
 
@@ -205,7 +242,10 @@ def one_step(state: State, data: Data, s: Schedule, recipe: Recipe) -> Figures:
     mine = ranks.part(s.batch)
     real, y = (whole[mine] for whole in data.draw(rng.key(s.seed, "batch", state.step), s.batch))
     label = y if data.has_labels else torch.zeros_like(y)
-    fake = state.generator(latents(rng.key(s.seed, "z", state.step), s.batch)[mine], label)
+    z = latents(rng.key(s.seed, "z", state.step), s.batch)[mine].to(real.device)
+    with s.half(real):
+        fake = state.generator(z, label)
+    fake = fake.to(real.dtype)
     keys = rng.bits(rng.key(s.seed, "augment", state.step), np.arange(2 * s.batch)).reshape(2, -1)[:, mine].reshape(-1)
     seen = (
         augment(torch.cat([real, fake]), recipe, keys, p=state.aug_p, clip=False)
@@ -216,15 +256,16 @@ def one_step(state: State, data: Data, s: Schedule, recipe: Recipe) -> Figures:
 
     # Verifier: real above fake; rebuild and name the reals; lazily, flat slopes at reals (R1) and fakes (R2).
     verifier = state.verifier
-    on_real, on_fake = verifier(real_seen, label), verifier(fake_seen.detach(), label)
-    rebuilt = verifier.rebuild(verifier.heads.code(on_real.features))
-    recon = losses.rebuild_error(real_seen, rebuilt).mean()
-    v_loss = losses.relativistic(on_real.score, on_fake.score)
+    with s.half(real):
+        on_real, on_fake = (verifier(x, label).to(real.dtype) for x in (real_seen, fake_seen.detach()))
+        rebuilt = verifier.rebuild(verifier.heads.code(on_real.features))
+    recon = losses.rebuild_error(real_seen, rebuilt.to(real.dtype)).mean()
+    v_loss = losses.verifier_loss(on_real, on_fake)
     total = v_loss + s.rebuild_weight * recon
     if data.has_labels:
         total = total + s.class_weight * F.cross_entropy(on_real.logits, label)
     figures = {"v_loss": v_loss.item(), "recon": recon.item(), "aug_p": state.aug_p}
-    if state.step % s.lazy == 0:
+    if s.gamma > 0 and state.step % s.lazy == 0:  # in full precision always: they are slopes of slopes
         r1 = losses.gradient_penalty(lambda x: verifier.score(x, label), real_seen)
         r2 = losses.gradient_penalty(lambda x: verifier.score(x, label), fake_seen)
         total = total + 0.5 * s.gamma * s.lazy * (r1 + r2)
@@ -236,9 +277,11 @@ def one_step(state: State, data: Data, s: Schedule, recipe: Recipe) -> Figures:
 
     # Generator: fake above real, judged by the verifier as it is now.
     verifier.requires_grad_(False)
-    with torch.no_grad():
-        real_score = verifier.score(real_seen, label)
-    g_loss = losses.relativistic(verifier.score(fake_seen, label), real_score)
+    with s.half(real):
+        with torch.no_grad():
+            real_score = verifier.score(real_seen, label)
+        judged = verifier(fake_seen, label).to(real.dtype)
+    g_loss = losses.generator_loss(judged, real_score.to(real.dtype))
     state.opt_g.zero_grad(set_to_none=True)
     torch.autograd.backward(g_loss)
     ranks.average_grads(state.generator)
@@ -259,7 +302,7 @@ def _steer(state: State, data: Data, s: Schedule) -> Figures:
     n = min(256, len(data.held_out_x))
     held, held_y = data.held_out_x[:n], data.held_out_y[:n]
     real, y = data.draw(rng.key(s.seed, "gap", state.step), n)
-    fake = state.generator(latents(rng.key(s.seed, "gap z", state.step), n), held_y)
+    fake = state.generator(latents(rng.key(s.seed, "gap z", state.step), n).to(held.device), held_y)
     score = state.verifier.score
     found = adapt.gap(score(real, y), score(held, held_y), score(fake, held_y))
     found = ranks.told(found)  # the last bits of a rank's own may differ

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from augmint.models.verifier import Verdict
+
 
 def relativistic(winner: Tensor, loser: Tensor) -> Tensor:
     """``mean softplus(-(winner - loser))``: each score is compared with its partner's, never with zero.
@@ -15,6 +17,23 @@ def relativistic(winner: Tensor, loser: Tensor) -> Tensor:
     Jolicoeur-Martineau 2018, and eq. 2 of R3GAN (Huang et al. 2024). The verifier plays (real, fake), the generator (fake, real).
     """
     return F.softplus(loser - winner).mean()
+
+
+def hinge(real: Tensor, fake: Tensor) -> Tensor:
+    """``mean max(0, 1 - real) + mean max(0, 1 + fake)``, what a verifier of patches plays (Lim and Ye 2017)."""
+    return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+
+
+def verifier_loss(real: Verdict, fake: Verdict) -> Tensor:
+    """Real above fake: relativistic, or the hinge of every patch where there are patches."""
+    if real.patches is not None and fake.patches is not None:
+        return hinge(real.patches, fake.patches)
+    return relativistic(real.score, fake.score)
+
+
+def generator_loss(fake: Verdict, real_score: Tensor) -> Tensor:
+    """Fake above real: relativistic, or every patch as high as can be where there are patches."""
+    return relativistic(fake.score, real_score) if fake.patches is None else -fake.patches.mean()
 
 
 def gradient_penalty(score: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

@@ -53,13 +53,13 @@ def teach(
     """
     optimiser = torch.optim.Adam(verifier.parameters(), lr=lessons.lr, betas=(0.9, 0.99), weight_decay=0.0)
     average = {k: v.detach().clone() for k, v in verifier.state_dict().items()}
-    unlabelled = torch.from_numpy(pool)
+    unlabelled = torch.from_numpy(pool).to(labelled.device)
     num_pool = lessons.batch * lessons.pool_ratio
     for step in range(lessons.steps):
         optimiser.param_groups[0]["lr"] = adapt.learning_rate(lessons.lr, step / lessons.steps)
         x, y = labelled.draw(rng.key(lessons.seed, "teach", step), lessons.batch)
         pick = (rng.uniform(rng.key(lessons.seed, "pool", step), np.arange(num_pool)) * len(pool)).astype(int)
-        u = unlabelled[torch.from_numpy(pick)]
+        u = unlabelled[torch.from_numpy(pick).to(labelled.device)]
         keys = rng.bits(rng.key(lessons.seed, "views", step), np.arange(lessons.batch + 2 * num_pool))
         views = torch.cat(
             [augment(torch.cat([x, u]), weak, keys[: lessons.batch + num_pool]), augment(u, strong, keys[-num_pool:])]
@@ -79,7 +79,10 @@ def teach(
 @torch.no_grad()
 def label(verifier: Judge, x: F32, *, chunk: int = 256) -> tuple[I64, F32]:
     """The class head's labels ``[N]`` and how sure it is of each, in [0, 1]."""
-    parts = [verifier.classify(torch.from_numpy(x[i : i + chunk])).softmax(1) for i in range(0, len(x), chunk)]
+    at = next(verifier.parameters()).device
+    parts = [
+        verifier.classify(torch.from_numpy(x[i : i + chunk]).to(at)).softmax(1).cpu() for i in range(0, len(x), chunk)
+    ]
     p = torch.cat(parts) if parts else torch.zeros(0, 1)
     sure, best = p.max(1) if len(p) else (torch.zeros(0), torch.zeros(0, dtype=torch.long))
     return best.numpy().astype(np.int64), sure.numpy().astype(np.float32)
@@ -94,7 +97,8 @@ def label_pool(verifier: Judge, labelled: Data, pool: F32) -> tuple[I64, F32]:
     """
     known = labelled.x
     features = [
-        torch.cat([verifier.features(part) for part in torch.split(x, 256)]) for x in (known, torch.from_numpy(pool))
+        torch.cat([verifier.features(part.to(known.device)).cpu() for part in torch.split(x, 256)])
+        for x in (known, torch.from_numpy(pool))
     ]
     found, _ = spread(features[0].numpy(), labelled.y, features[1].numpy(), features[1].numpy()[:0])
     return found, label(verifier, pool)[1]

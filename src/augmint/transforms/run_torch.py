@@ -207,7 +207,8 @@ def _on_colour(v: Tensor, fn: Callable[[Tensor], Tensor], clip: bool) -> Tensor:
     alpha = v[:, 3:]
     straight = (v[:, :3] / alpha.clamp_min(1 / 255)).clamp(0, 1)
     out = fn(straight)
-    return torch.cat([(out.clamp(0, 1) if clip else out) * alpha, alpha], 1)
+    # A generator may give alphas below 0: nothing is seen there, and no gradient comes from there.
+    return torch.cat([(out.clamp(0, 1) if clip else out) * alpha.clamp_min(0), alpha], 1)
 
 
 def _recolour(parts: tuple[Part, ...], colour: Tensor) -> Tensor:
