@@ -6,12 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from augmint.core import rng
 from augmint.evaluation import arms as a
 from augmint.evaluation import controls, lift
 from augmint.evaluation.probes import Stream
+from augmint.transforms.recipe import Recipe
+from augmint.transforms.sizing import CenterCrop, RandomResizedCrop
 
 
 def blobs(num, seed, *, classes=3, spread=0.6, sizes=None):
@@ -145,3 +149,14 @@ def test_the_verifiers_features_serve_a_linear_probe_and_label_spreading():
     chosen = [arm for arm in a.arms(t, "pool", share=0.5) if arm.method in ("verifier_linear", "spread_features")]
     found = lift.run(t, chosen, seeds=2, steps=1)
     assert len(found) == 2 and all((v == t.test_y).all() for v in found.values())
+
+
+@pytest.mark.parametrize(
+    "ops", [(RandomResizedCrop(height_px=24, width_px=20),), (CenterCrop(height_px=6, width_px=6),)]
+)
+def test_a_recipe_that_changes_the_size_is_seen_on_the_grid(ops):
+    x = torch.linspace(-1, 1, 12).expand(3, 1, 12, 12).contiguous()
+    made = a._by_recipe(x, rng.bits(rng.key(1), np.arange(3)), recipe=Recipe("crops", ops))
+    assert made.shape == x.shape and made.isfinite().all()
+    # A slope stays a slope, and a crop of it shows a part of its range.
+    assert (made.diff(dim=-1) >= -1e-5).all() and made.max() - made.min() < 2.0

@@ -121,9 +121,15 @@ def unchanged(x: Tensor, keys: U64) -> Tensor:
 
 
 def _by_recipe(x: Tensor, keys: U64, *, recipe: Recipe) -> Tensor:
+    """What a recipe makes of samples on the grid, on the grid: where it crops or resizes, the result is scaled back."""
+    from torch.nn.functional import interpolate
+
     from augmint.transforms.run_torch import augment
 
-    return augment(x, recipe, keys)
+    made = augment(x, recipe, keys)
+    if made.shape == x.shape:
+        return made
+    return interpolate(made, size=tuple(x.shape[2:]), mode="bilinear", align_corners=False, antialias=True)
 
 
 def regime_of(fit_y: I64, *, num_pool: int = 0) -> Regime:

@@ -27,7 +27,7 @@ SMALLEST_SHOWN = 128
 SMALLEST_GRID = 32
 _WIDTH = 64  # channels of every scale once mixed, and of the nets that tell real from fake
 _PATCHES = 4  # cells on the shorter side of a map of patch scores
-_POWER_ITERATIONS = 12
+_SQUARINGS = 6
 
 
 class Mixed(nn.Module):
@@ -75,10 +75,11 @@ class Bounded(nn.Module):
 def spectral_norm(matrix: Tensor) -> Tensor:
     """The largest singular value of ``[R, C]``, from below; its gradient is that of ``u^T W v`` with u and v held."""
     with torch.no_grad():
-        square = matrix @ matrix.T
-        u = square.sum(1) + square.diagonal()
-        for _ in range(_POWER_ITERATIONS):
-            u = F.normalize(square @ u, dim=0)
+        square = power = matrix @ matrix.T
+        for _ in range(_SQUARINGS):  # each does the work of all power iterations before it
+            power = power / power.diagonal().sum().clamp(min=1e-30)
+            power = power @ power
+        u = F.normalize(power @ (square.sum(1) + square.diagonal()), dim=0)
         v = F.normalize(matrix.T @ u, dim=0)
     return u @ (matrix @ v)
 
