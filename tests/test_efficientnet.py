@@ -149,3 +149,10 @@ def test_a_run_of_large_grids_is_measured_through_the_judge_too() -> None:
         )
         found = _judged(gan, x[20:], known, seed=0)
         assert {m.extractor.split("@")[0] for m in found} == wanted
+
+
+def test_loading_moves_no_random_state() -> None:
+    efficientnet_features.cache_clear()
+    before = torch.random.get_rng_state()
+    efficientnet_features()
+    assert torch.equal(before, torch.random.get_rng_state())
