@@ -53,7 +53,7 @@ def launch(num: int, data: Path, out: Path, *, steps: int, restarts: int = 0) ->
     """``torchrun`` as a user would call it, on loopback."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num}"]
     command += [f"--max-restarts={restarts}", "-m", "augmint", "train", str(data), "--out", str(out)]
-    command += ["--steps", str(steps), "--batch", "8", "--seed", "3", "--workers", "1"]
+    command += ["--steps", str(steps), "--batch", "8", "--seed", "3", "--workers", "1", "--precision", "fp32"]
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
 
