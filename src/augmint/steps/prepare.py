@@ -22,6 +22,7 @@ ENOUGH_POOL = 100
 """A pool of this size gives the held-out part, and every labelled sample is left for training."""
 FEWEST_COMPARED, TOLD_APART = 20, 0.8
 """Samples of either kind that a comparison of the labelled ones with the pool takes, and the AUC from which they differ."""
+FEWEST_LABELS = 4
 MIN_PER_CLASS = 8
 """Under this many real samples a class, and without a pool, no GAN is trained."""
 
@@ -178,8 +179,13 @@ def left_out(skipped: tuple[Skipped, ...]) -> tuple[str, ...]:
 
 def _regime(data: Dataset, y: I64, split: Split, num_pool: int) -> tuple[str, str]:
     """The regime that decides the synthetic share, recognised from the data, and a sentence on it."""
-    if len(data.classes) < 2 or (y >= 0).sum() < 4:
-        return "none", "no labels to learn, or one class only: nothing can be proven, samples are scored and kept apart"
+    num_labels, spared = int((y >= 0).sum()), "nothing can be proven, samples are scored and kept apart"
+    if not num_labels:
+        return "none", f"no labels to learn: {spared}"
+    if len(data.classes) < 2:
+        return "none", f"one class only: {spared}"
+    if num_labels < FEWEST_LABELS:
+        return "none", f"{num_labels} labelled samples in all, where {FEWEST_LABELS} are the fewest to divide: {spared}"
     if num_pool:
         return (
             "pool",
