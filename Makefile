@@ -13,6 +13,7 @@ setup: .venv/.ready
 	[ -x $(PY) ] || $$found -m venv .venv
 	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
+	@echo "ready: source .venv/bin/activate, then augmint --help"
 
 demo: setup  ## the main job on real handwriting; ends with the path of the report
 	.venv/bin/augmint demo

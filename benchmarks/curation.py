@@ -258,7 +258,7 @@ def one_gan(home: Path, case: Case, steps: int, seed: int) -> tuple[Row, list[Ro
         "real_real": distances[1],
         "ratio": distances[0] / distances[1],
     }
-    evidence = Evidence.of(gan, extractor, case.fit.x, y, seed=seed)
+    evidence = Evidence.of(gan, extractor, case.fit.x, y, gan.draw, seed=seed)
     rows, found = calibrated(case, gan, evidence, fake, seed=seed)
     kept = [curated(case, evidence, fake, fitted, n, seed=seed) for n, fitted in zip(HELD_OUT, found, strict=True)]
     return (

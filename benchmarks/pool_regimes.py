@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -51,7 +52,7 @@ def bold_digits(home: Path, draw: int) -> Written:
     return data, pool
 
 
-REGIMES: dict[str, Callable[[Path, int], Written]] = {
+REGIMES: dict[str, Callable[..., Written]] = {
     "digits, 20 labels": digits_20,
     "letters, 20 labels": letters_20,
     "digits, 5 bold labels": bold_digits,
@@ -69,7 +70,7 @@ def main() -> int:
     for name, write in REGIMES.items():
         found[name] = []
         for draw in numbers:
-            proof, cost = boosted(lambda home, w=write, d=draw: w(home, d), draw=draw, **SETTINGS)  # type: ignore[misc]
+            proof, cost = boosted(partial(write, draw=draw), draw=draw, **SETTINGS)
             found[name].append(proof)
             rows += [{"regime": name, **row} for row in verdicts(draw, proof, cost)]
             print(*rows[-2:], sep="\n", flush=True)

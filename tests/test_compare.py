@@ -347,6 +347,20 @@ def test_the_command_line_takes_tables(tmp_path: Path, capsys: pytest.CaptureFix
     assert "column 'a' (60 such cells in this column)" in told and "Traceback" not in told
 
 
+def test_the_command_line_tells_the_verdicts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    real = saved(with_split(table(20, 1), table(40, 2)), tmp_path / "r.csv")
+    fake = saved(table(30, 3), tmp_path / "s.csv")
+    flags = [word for k, v in QUICK.items() for word in (f"--{k.replace('_', '-')}", str(v))]
+    assert cli.main(["prove", str(real), str(fake), "--out", str(tmp_path / "p"), *flags]) == 0
+    told = capsys.readouterr().out
+    proof = json.loads((tmp_path / "p" / "eval" / "proof.json").read_text())
+    assert all(v["sentence"] in told for v in proof["verdicts"])
+    assert all(f"{a['mean']:.1f} %" in told and a["title"] in told for a in proof["arms"])
+    assert str(tmp_path / "p" / "report.html") in told and (tmp_path / "p" / "report.html").exists()
+    assert cli.main(["prove", str(real), str(fake), "--out", str(tmp_path / "p"), "--json", *flags]) == 0
+    assert json.loads(capsys.readouterr().out)["verdicts"] == proof["verdicts"]
+
+
 def test_the_example_of_the_docs_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (Path(__file__).parent.parent / "docs" / "prove.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)

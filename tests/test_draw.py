@@ -19,6 +19,7 @@ from scipy import stats
 from torch import nn
 
 from augmint.core import rng
+from augmint.core.config import GenerateConfig
 from augmint.core.errors import UserError
 from augmint.core.types import Grid, Sample
 from augmint.generation.codes import Codes
@@ -26,6 +27,7 @@ from augmint.generation.dials import Dials
 from augmint.generation.draw import CHUNK, Gan, Known
 from augmint.models.generator import Generator
 from augmint.models.verifier import Verifier
+from augmint.steps.synthesis import synthesise
 
 torch.set_num_threads(1)
 
@@ -413,3 +415,20 @@ def test_an_empty_wish_gives_an_empty_batch(gan: Gan) -> None:
 def test_the_summary_is_for_people(gan: Gan) -> None:
     assert "8 x 8" in gan.summary[0] and "3 classes" in gan.summary[0]
     assert json.loads(json.dumps(gan.to_dict())) == {"classes": list(CLASSES), "grid": [2, 8, 8]}
+
+
+@pytest.mark.parametrize(("dials", "source"), [(Dials(quality=0.7), "generator"), (Dials(quality=0.4), "verifier")])
+def test_what_teaches_the_calibration_is_made_as_the_candidates_are(
+    dials: Dials, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gan, calls = made(), []
+    draw = gan.draw
+
+    def watched(y: Any, *, seed: int = 0, **how: Any) -> Any:
+        calls.append((seed, how))
+        return draw(y, seed=seed, **how)
+
+    monkeypatch.setattr(gan, "draw", watched)
+    synthesise(gan, GenerateConfig(), seed=3, want={0: 12, 1: 12, 2: 12}, dials=dials, source=source)
+    assert len({seed for seed, _ in calls}) == len(calls) == 2
+    assert all(how == {"dials": dials, "source": source} for _, how in calls)

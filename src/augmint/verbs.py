@@ -291,6 +291,7 @@ def prove(
         found = compare(samples, synthetic, place, chosen, dry_run=dry_run, stop=stop, progress=progress)
         if isinstance(found, Proof) and out is not None:
             html.write(place, place / "report.html", samples.modality)
+            progress({"stage": "write", "note": f"report: {place / 'report.html'}"})
     return found
 
 

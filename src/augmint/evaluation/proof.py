@@ -80,6 +80,25 @@ class Proof:
         """Each verdict in one sentence."""
         return [v["sentence"] for v in self.verdicts]
 
+    @property
+    def summary(self) -> list[str]:
+        """Lines for people: the verdicts in a sentence each, the figures behind them in a small table, and the advice."""
+        reference = next((v["b"] for v in self.verdicts if v["question"] == "synthetic"), "classic")
+        wide = max(len(a["title"]) for a in self.arms)
+        against = {c["a"]: c for c in self.comparisons}
+        against |= {v["a"]: v for v in self.verdicts if v["question"] == "synthetic"}
+        rows = [f"{'':{wide}}  {self.metric:>8}    against the best classic"]
+        for arm in self.arms:
+            told = ""
+            if arm["name"] == reference:
+                told = "(this one)"
+            if arm["name"] in against:
+                c = against[arm["name"]]
+                told = f"{c['effect']:+5.1f} [{c['ci95'][0]:+.1f}, {c['ci95'][1]:+.1f}]"
+            mark = " *" if arm["kind"] == "control" else "  "
+            rows.append(f"{arm['title']:{wide}}{mark}{arm['mean']:7.1f} %  {told}")
+        return [*self.sentences, "", *rows, "* a control", "", *self.advice]
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values: what ``eval/proof.json`` holds."""
         return asdict(self)

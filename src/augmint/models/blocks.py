@@ -12,9 +12,8 @@ from torch import Tensor, nn
 _CONVS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 _LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 _POOLS = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
-_AFTER_LEAKY = nn.init.calculate_gain(
-    "leaky_relu", 0.2
-)  # keeps the variance where a leaky rectifier comes before (He 2015)
+# Keeps the variance where a leaky rectifier comes before (He et al. 2015).
+_AFTER_LEAKY = nn.init.calculate_gain("leaky_relu", 0.2)
 
 
 def conv(

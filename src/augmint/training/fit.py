@@ -282,10 +282,11 @@ def machine_seconds(modality: Modality, x: F32, num_classes: int, config: TrainC
     """Seconds of a step on samples like ``x [batch, C, *shape]``, from three steps, with as many threads as pay: for choosing the grid."""
     before = torch.get_num_threads()
     grid = Grid(x.shape[1], tuple(x.shape[2:]))
-    size = config.size or sizes.choose(grid, sizes.FEW, sizes.device(config.device))[0]
+    device = sizes.device(config.device)
+    size = config.size or sizes.choose(grid, sizes.FEW, device)[0]
     generator, verifier = networks(modality, size, grid, num_classes, seed=0, tier=config.tier)
     y = np.arange(len(x), dtype=np.int64) % max(1, num_classes)
-    data, state = Data(x, y, num_classes, x[:0], y[:0]), State.fresh(generator, verifier, config.lr)
+    data = Data(x, y, num_classes, x[:0], y[:0], device)
     schedule = Schedule(1000, len(x), losses.gamma_for(x.shape[2:], len(x)), config.lr, lazy=max(2, config.lazy))
 
     def step(number: int) -> float:
@@ -294,6 +295,7 @@ def machine_seconds(modality: Modality, x: F32, num_classes: int, config: TrainC
 
     try:
         torch.set_num_threads(ranks.told(choose.best_threads(verifier, x)[0]))
+        state = State.fresh(generator.to(device), verifier.to(device), config.lr)
         step(0)  # the first one is slower than all others
         penalised, plain = step(0), step(1)
     finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -21,8 +21,6 @@ class Choice:
         id: name of its random stream, as of an op's.
     """
 
-    count: ClassVar[int | None] = None  # how many are chosen; None: all
-
     ops: tuple[Op, ...]
     p: float = 1.0
     id: str | None = None
@@ -37,11 +35,15 @@ class Choice:
     def name(self) -> str:
         return type(self).__name__
 
+    @property
+    def num_chosen(self) -> int:
+        """How many of the ops are chosen: all."""
+        return len(self.ops)
+
     def chosen(self, u: F64) -> Bool:
         """``[N, ops]``: which ones, from independent uniforms ``[N, 1 + ops]``. Every set of the size is equally likely."""
         rank = np.argsort(np.argsort(u[:, 1:], axis=1), axis=1)
-        num = len(self.ops) if self.count is None else self.count
-        return np.asarray((u[:, :1] < self.p) & (rank < num))
+        return np.asarray((u[:, :1] < self.p) & (rank < self.num_chosen))
 
     def only(self, allowed: tuple[str, ...]) -> Self | None:
         """Without the ops that are not allowed; ``None`` where none is left."""
@@ -59,7 +61,9 @@ class Choice:
 class OneOf(Choice):
     """One of the ops."""
 
-    count: ClassVar[int | None] = 1
+    @property
+    def num_chosen(self) -> int:
+        return 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +78,7 @@ class SomeOf(Choice):
             raise UserError(f"SomeOf: num is {self.num!r}", mend="num is a whole number from 1 on")
 
     @property
-    def count(self) -> int:  # type: ignore[override]
+    def num_chosen(self) -> int:
         return self.num
 
 

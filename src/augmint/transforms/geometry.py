@@ -59,7 +59,6 @@ class Geometry(Op):
     """An op that moves pixels: it gives a matrix, and says what becomes of the size."""
 
     family: ClassVar[Family] = "geometry"
-    resizes: ClassVar[bool] = False  # whether the picture may come out at another size
 
     @staticmethod
     @abstractmethod

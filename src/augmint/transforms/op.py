@@ -47,6 +47,7 @@ class Op:
     family: ClassVar[Family]
     num_uniforms: ClassVar[int] = 0
     any_axes: ClassVar[bool] = False  # whether it makes sense on grids of 1 and 3 axes too
+    resizes: ClassVar[bool] = False  # whether the picture may come out at another size
 
     p: float = 1.0
     id: str | None = None

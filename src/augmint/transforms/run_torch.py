@@ -50,7 +50,7 @@ def augment(x: Tensor, recipe: Recipe, keys: ArrayLike, *, p: float = 1.0, clip:
     drawn = [d for d in recipe.draw_batch(keys, p=p) if d.active.any() and (planar or OPS[d.op].any_axes)]
     if not drawn:
         return x
-    if planar and any(getattr(OPS[d.op], "resizes", False) for d in drawn):
+    if planar and any(OPS[d.op].resizes for d in drawn):
         return _alike(x, drawn, recipe, clip)
     return _program(x, drawn, recipe, clip)
 
