@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from augmint.core.config import TrainConfig
 from augmint.core.errors import Interrupted
 from augmint.core.run import Run, read_json, read_jsonl
+from augmint.core.types import Grid
+from augmint.models.sizes import networks
 from augmint.training import checkpoint, choose, fit, loop, probe
 from augmint.training.loop import Data, Schedule, State, train
 from augmint.transforms.recipe import Recipe
@@ -276,3 +278,53 @@ def test_the_records_are_those_of_the_list(ticks: list[tuple[float, float]]) -> 
     fids, recalls = np.array(ticks).T
     assert state.best_fid == fids.min() and state.best_recall == recalls.max()
     assert state.improved_at == 1 + max(int(fids.argmin()), int(recalls.argmax()) if recalls.max() > 0 else 0)
+
+
+# -- memory ----------------------------------------------------------------------------------------------------------
+
+
+def small_state(side: int, batch: int) -> tuple[State, Data, Schedule]:
+    x = np.zeros((6, 1, side, side), np.float32)
+    y = np.zeros(6, np.int64)
+    generator, verifier = networks(MODALITY, "nano", Grid(1, (side, side)), 1, seed=0)
+    return State.fresh(generator, verifier, 1e-3), Data(x, y, 1, x[:0], y[:0]), Schedule(1, batch, 1.0, 1e-3)
+
+
+def test_memory_of_a_step_grows_with_the_cells_and_is_no_less_than_its_activations() -> None:
+    small, large = (choose.bytes_per_sample(*small_state(side, 4)) for side in (16, 64))
+    assert small < large < 16 * small
+    held = 0
+
+    def count(module: object, given: object, made: torch.Tensor) -> None:
+        nonlocal held
+        held += made.numel() * 4
+
+    state, data, _ = small_state(64, 4)
+    for net in (state.generator, state.verifier):
+        for module in net.modules():
+            if isinstance(module, torch.nn.Conv2d):
+                module.register_forward_hook(count)  # type: ignore[arg-type]
+    state.generator(torch.zeros(1, 64), torch.zeros(1, dtype=torch.long))
+    state.verifier.score(data.x[:1], torch.zeros(1, dtype=torch.long))
+    assert large > held
+
+
+@pytest.mark.parametrize(("free", "expected"), [(None, 6), (2**40, 6), (0, 2)])
+def test_a_batch_is_no_larger_than_samples_and_free_memory_allow(
+    free: int | None, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choose, "free_memory", lambda: free)
+    state, data, schedule = small_state(16, 32)
+    run = Run.open(tmp_path / "run", verb="train", config={}, inputs={})
+    assert choose.batch(run, TrainConfig(), state, data, schedule) == expected
+    assert ("MiB" in run.reason("batch")) == (free == 0)
+    monkeypatch.setattr(choose, "free_memory", lambda: 2**40)
+    assert choose.batch(run, TrainConfig(), state, data, schedule) == expected, "chosen once"
+
+
+def test_half_of_the_free_memory_is_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state, data, schedule = small_state(16, 32)
+    each = choose.bytes_per_sample(state, data, schedule)
+    monkeypatch.setattr(choose, "free_memory", lambda: int(2 * 4.5 * each))
+    run = Run.open(tmp_path / "run", verb="train", config={}, inputs={})
+    assert choose.batch(run, TrainConfig(), state, data, schedule) == 4

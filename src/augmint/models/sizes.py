@@ -13,10 +13,14 @@ from augmint.models.generator import ArticleGenerator, Generator, Maker
 from augmint.models.projected import ProjectedVerifier
 from augmint.models.verifier import ArticleVerifier, Judge, Verifier
 
-TOP_WIDTH = {"nano": 128, "small": 256, "base": 512, "large": 768}
-"""Channels at the lowest resolution. Both nets together at 128 pixels: 1.5, 5.7, 22 and 50 million weights."""
+TOP_WIDTH = {"nano": 96, "small": 256, "base": 512, "large": 768}
+"""Channels at the lowest resolution. Both nets together at 128 pixels: .7, 5.6, 22 and 50 million weights."""
 _TAPER = (1.0, 0.75, 0.5, 0.375, 0.25, 0.1875, 0.125)
-_NARROWEST = 24
+_STEEP_TAPER = (1.0, 0.67, 0.34, 0.17, 0.17, 0.17, 0.17)
+"""Of nano: on a CPU the time goes into the stages with many cells, and steps count for more than width there (docs/log.md)."""
+_MULTIPLE = 16
+"""Convolutions compute channels in blocks of so many; 40 take as long as 48."""
+_NARROWEST = 16
 FEW, MANY = 500, 10_000
 """Samples below which a GPU gets one size less, and from which on a large grid gets the largest."""
 
@@ -63,8 +67,9 @@ def stage_widths(shape: Sequence[int], size: str) -> list[int]:
     a large grid costs more than about three times the one before.
     """
     top = TOP_WIDTH[size]
-    first = min(top, top * (48 + 2 * max(shape)) // 128)
-    return [max(_NARROWEST, int(first * f)) for f in _TAPER]
+    first = min(top, _MULTIPLE * round(top * (64 + 2 * max(shape)) / 128 / _MULTIPLE))
+    taper = _STEEP_TAPER if size == "nano" else _TAPER
+    return [max(_NARROWEST, _MULTIPLE * round(first * f / _MULTIPLE)) for f in taper]
 
 
 def device(wanted: str = "auto") -> str:

@@ -30,7 +30,7 @@ from augmint.models.blocks import (
 )
 
 FEATURES = 128
-_NARROWEST = 16
+_NARROWEST = 8
 
 
 class Verdict(NamedTuple):
@@ -183,7 +183,7 @@ class Verifier(Judge):
         cells = math.prod(self.plan.base)
         self.pool = nn.Parameter(torch.randn(1, widths[-1], *self.plan.base) / math.sqrt(cells))
         self.heads = Heads(
-            widths[-1], channels, shape, num_classes, hidden=2 * FEATURES, width=max(_NARROWEST, widths[-1] // 4)
+            widths[-1], channels, shape, num_classes, hidden=2 * FEATURES, width=max(16, widths[-1] // 4)
         )
 
     def see(self, x: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from augmint.core.run import Run
 from augmint.core.types import F32
 from augmint.models.verifier import Judge
 from augmint.scale import ranks
-from augmint.scale.pool import cores
+from augmint.scale.pool import cores, free_memory
 from augmint.training import checkpoint, probe
 from augmint.training.loop import Data, Figures, Schedule, State, one_step
 from augmint.transforms.recipe import Recipe
@@ -26,6 +26,7 @@ FEWEST_STEPS = 200
 """With fewer, nothing is learned and no verdict would mean anything: a budget that is too short is exceeded, and told."""
 FEW_STEPS = 600
 """With fewer, pictures are still blots on most data: told, with what would help."""
+MEMORY_SHARE = 0.5
 PROBED_CELLS = 2**18
 """What the number of threads is tried on: 32 samples of up to 90 x 90 cells, fewer of larger ones."""
 FASTER = 1.25
@@ -52,6 +53,42 @@ def best_threads(verifier: Judge, samples: F32) -> tuple[int, str]:
     told = ", ".join(f"{1000 * t:.1f} ms with {num}" for num, t in times.items())
     best = min(times, key=lambda num: times[num] * (1.0 if num == 1 else 1.3))
     return best, f"a pass of the verifier took {told}; more must pay"
+
+
+def batch(run: Run, config: TrainConfig, state: State, data: Data, schedule: Schedule) -> int:
+    """Samples a step: as set, but no more than there are, and no more than half of the free memory holds."""
+    if ranks.told(run.chosen("batch")) is None:
+        wanted = min(config.batch, max(2, len(data.x)))
+        why = "as set" if wanted == config.batch else "no more than there are samples"
+        free, each = free_bytes(data.device), bytes_per_sample(state, data, schedule)
+        most = wanted if free is None else ranks.num_ranks() * max(2, int(MEMORY_SHARE * free / each))
+        if most < wanted:
+            why = f"a sample takes about {each / 2**20:.0f} MiB in a step, and {(free or 0) / 2**30:.1f} GiB are free"
+        run.choose("batch", min(wanted, most), why)
+    return int(chosen(run, "batch"))
+
+
+def bytes_per_sample(state: State, data: Data, schedule: Schedule) -> float:
+    """What autograd keeps in a step with penalties, on a copy; counted, for a peak cannot be measured without reaching it.
+
+    Never too low where it was compared with the peak of the process (64 to 512 pixels, nano and small), and up to 2.6 times too high.
+    """
+    kept, num = 0, 2
+
+    def count(t: torch.Tensor) -> torch.Tensor:
+        nonlocal kept
+        kept += t.numel() * t.element_size()
+        return t
+
+    trial = copy.deepcopy(state)
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda t: t):
+        one_step(trial, data, replace(schedule, batch=num * ranks.num_ranks(), steps=1000, lazy=1), Recipe("none", ()))
+    return kept / num
+
+
+def free_bytes(device: str) -> int | None:
+    """Free memory where training happens; ``None`` where nothing says so."""
+    return torch.cuda.mem_get_info()[0] if device == "cuda" else free_memory()
 
 
 def precision(run: Run, config: TrainConfig, state: State, data: Data, schedule: Schedule) -> str:

@@ -116,13 +116,13 @@ def fit(
         seconds *= 1 - POOL_PART
     data = Data(known.x, known.y, known.num_classes, known.held_out_x, known.held_out_y, sizes.device(config.device))
 
-    batch = min(config.batch, max(2, len(known.x)))
-    run.choose("batch", batch, "as set" if batch == config.batch else "no more than there are samples")
     schedule = Schedule(
-        1, batch, _gamma(config, verifier, material, batch), config.lr,
+        1, config.batch, _gamma(config, verifier, material, config.batch), config.lr,
         rebuild_weight=config.rebuild_weight, lazy=config.lazy, patience=choose.PATIENCE if config.steps is None else None, seed=seed,
     )  # fmt: skip
     state = State.fresh(generator, verifier, config.lr)
+    batch = choose.batch(run, config, state, data, schedule)
+    schedule = replace(schedule, batch=batch, gamma=_gamma(config, verifier, material, batch))
     schedule = replace(schedule, precision=choose.precision(run, config, state, data, schedule))
     schedule = replace(schedule, steps=choose.steps(run, state, data, schedule, config.steps, seconds))
     gamma = choose.gamma(
