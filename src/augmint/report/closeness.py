@@ -69,7 +69,7 @@ def _pair(row: Row, threshold: float | None) -> dict[str, Any]:
         "gauge": Markup(drawn),
         "flagged": flagged,
         "fate": _fate(row["kind"], reason),
-        "why": REASONS.get(reason, ""),
+        "why": "" if reason == SPARE else REASONS.get(reason, ""),
     }
 
 

@@ -98,6 +98,8 @@ class Terms:
         out = {str(k): v for k, v in found.items() if isinstance(v, Mapping)}
         if self.probe != CNN:
             out.pop("probe_steps", None)
+        if self.is_flat:
+            out.pop("grid", None)  # as many columns as there are: nothing was settled
         if names := _value(out, "extra_arms"):
             out["extra_arms"] = {**out["extra_arms"], "value": [self.arm(n) for n in names]}
         if "proof_seconds" in out:
