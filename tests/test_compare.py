@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -243,7 +244,7 @@ def test_rows_that_repeat_test_rows_are_refused(tmp_path: Path) -> None:
     test = table(40, 2)
     real = saved(with_split(table(20, 1), test), tmp_path / "r.csv")
     spoiled = pd.concat([table(30, 3), test.iloc[[9]]])
-    with pytest.raises(Refused, match=r"1 of 61 .*1 identical.*s-000060 is r-000049"):
+    with pytest.raises(Refused, match=r"1 of 61 .*1 identical.*s-000061 is r-000050"):
         am.prove(real, saved(spoiled, tmp_path / "s.csv"), dry_run=True)
     within = with_split(pd.concat([table(20, 1), test.iloc[[9]]]), test)
     with pytest.raises(Refused, match="1 training samples"):
@@ -370,3 +371,45 @@ def test_the_example_of_the_docs_runs(tmp_path: Path, monkeypatch: pytest.Monkey
     for block in blocks:
         exec(compile(block, "docs/prove.md", "exec"), {"__name__": "docs"})
     assert (tmp_path / "proof" / "report.html").exists()
+
+
+# --- what the run keeps for its page ---------------------------------------------------------------------------------
+
+
+def test_the_run_keeps_a_command_that_a_shell_reads_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a terminal what was typed; from Python one with the same settings, which the program itself takes."""
+    place = tmp_path / "my sets"
+    place.mkdir()
+    real, fake = saved(table(30, 0), place / "real.csv"), saved(table(20, 1), place / "made up.csv")
+    am.prove(real, fake, out=place / "p", **QUICK)
+    kept = shlex.split(json.loads((place / "p" / "run.json").read_text())["command"])
+    assert kept[:4] == ["augmint", "prove", str(real), str(fake)]
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "argv", ["augmint"])
+        assert cli.main([*kept[1:4], "--config", str(place / "p" / "config.yaml"), "--out", str(tmp_path / "q")]) == 0
+    first, second = (json.loads((p / "run.json").read_text()) for p in (place / "p", tmp_path / "q"))
+    assert first["config"] == second["config"]
+
+    typed = ["/usr/bin/augmint", "prove", str(real), str(fake), "--out", str(place / "r s"), "--seeds", "3"]
+    monkeypatch.setattr(sys, "argv", typed)
+    am.prove(real, fake, out=place / "r s", **QUICK)
+    assert shlex.split(json.loads((place / "r s" / "run.json").read_text())["command"])[1:] == typed[1:]
+
+
+def test_suspected_copies_are_named_with_the_sample_that_they_copy(tmp_path: Path) -> None:
+    """Planted: the first three rows of the set are rows of the training part, moved by a hair."""
+    train = table(60, 2)
+    data = with_split(train, table(60, 3))
+    made = table(30, 4)
+    made.loc[:2, COLUMNS] = train.loc[:2, COLUMNS].to_numpy() * (1 + 1e-4)
+    am.prove(saved(data, tmp_path / "real.csv"), saved(made, tmp_path / "made.csv"), out=tmp_path / "p", **QUICK)
+    found = json.loads((tmp_path / "p" / "eval" / "metrics.json").read_text())["copies"]
+    named = {(row["id"], row["nearest_id"]) for row in found["suspects"]}
+    split = pd.read_csv(tmp_path / "p" / "split.csv", dtype=str)
+    fit = split[split["fold_0"] == "fit"]["id"]
+    planted = {(f"made-{i:06d}", f"real-{i:06d}") for i in (1, 2, 3) if f"real-{i:06d}" in set(fit)}
+    assert planted and planted <= named and len(named) == min(found["flagged"], 20)
+    ratios = [row["ratio"] for row in found["suspects"]]
+    assert ratios == sorted(ratios)
+    choices = json.loads((tmp_path / "p" / "choices.json").read_text())
+    assert choices["maker"]["value"] == "unknown" and choices["grid"]["value"] == [6, 1]

@@ -24,6 +24,7 @@ from augmint.core.errors import UserError
 from augmint.report import closeness, evidence, figures, gallery, html, plots
 from augmint.report.numbers import duration, figure, p_value
 from augmint.report.svg import Scale, nice_step, span
+from augmint.report.terms import Terms
 from augmint.report.thumbs import lighter
 from augmint.report.view import metric_rows, training_curves
 from augmint.steps import mapping
@@ -92,7 +93,7 @@ def arm(name: str, kind: str, mean: float) -> dict[str, Any]:
 def proof() -> dict[str, Any]:
     arms = [arm("real", "base", 84.6), arm("fixmatch", "control", 93.7), arm("classic", "classic", 88.63), arm("synthetic", "synthetic", 91.91)]  # fmt: skip
     first = {"question": "classic", "a": "classic", "b": "real", "verdict": "HELPS", "effect": 4.03, "ci95": [2.71, 5.32], "p": 0.00195, "sentence": "Classic augmentation helps.", "needed": None}  # fmt: skip
-    second = {"question": "synthetic", "a": "synthetic", "b": "classic", "verdict": "NOT ENOUGH EVIDENCE", "effect": -0.38, "ci95": [-1.46, 0.63], "p": 0.117, "sentence": f"Nobody knows about {EVIL}.", "needed": {"num_seeds": 24}}  # fmt: skip
+    second = {"question": "synthetic", "a": "synthetic", "b": "classic", "verdict": "NOT ENOUGH EVIDENCE", "effect": -0.38, "ci95": [-1.46, 0.63], "p": 0.117, "sentence": f"Nobody knows about {EVIL}.", "needed": {"seeds": 24, "test_items": 640, "both": None}}  # fmt: skip
     return {
         "regime": "pool", "scope": "this generator on this data", "metric": "accuracy", "margin": 1.0, "num_seeds": 11, "num_test": 897,
         "share": 0.5, "share_reason": "a pool", "smallest_provable": 1.42, "arms": arms, "verdicts": [first, second],
@@ -249,7 +250,14 @@ def test_numbers_of_the_json_appear(full: Path) -> None:
         "0.75",
     ):  # the measures
         assert number in words
-    for number in ("1234", "2.13.0", "3f" * 32, "1 min 36 s", "2 min 38 s", "24 paired seeds"):  # the run
+    for number in (
+        "1234",
+        "2.13.0",
+        "3f" * 32,
+        "1 min 36 s",
+        "2 min 38 s",
+        "about 24 paired seeds, or about 640 test samples",
+    ):  # the run
         assert number in words
     assert "a copy check, not a privacy proof" in words
     assert "NOT ENOUGH EVIDENCE" in words
@@ -405,6 +413,7 @@ def test_words_for_numbers() -> None:
     ]
     assert [p_value(p) for p in (0.00049, 0.0196, None)] == ["p < 0.001", "p = 0.020", ""]
     assert [figures.signed(v) for v in (3.276, -0.4, 0.0, -0.001)] == ["+3.28", "\N{MINUS SIGN}0.40", "0.00", "0.00"]
+    assert figures.interval((-0.001, 2.0)) == "[0.00, 2.00]" and figure(-0.0) == "0.000"
 
 
 def test_counts_of_the_first_fold(full: Path) -> None:
@@ -485,7 +494,7 @@ def test_the_order_of_events_is_checked(tamper: dict[str, Any], holds: list[bool
     files = (
         [] if "plan" in tamper else [evidence.Written("predictions-fold-0.npz", REGISTERED_AT + tamper.get("at", 5))]
     )
-    found = evidence.registration(plan, judged, files)
+    found = evidence.registration(plan, judged, files, Terms())
     assert found is not None and [c["holds"] for c in found["checks"]] == holds and found["holds"] == all(holds)
 
 
@@ -504,7 +513,7 @@ def test_the_map_draws_every_point_once(full: Path) -> None:
         "kept": 30,
         "rejected": 10,
     }
-    assert closeness.feature_map({"points": [{"x": 0, "y": None, "kind": "real"}]}) is None
+    assert closeness.feature_map({"points": [{"x": 0, "y": None, "kind": "real"}]}, Terms()) is None
 
 
 def test_the_most_copy_like_come_first() -> None:
@@ -521,14 +530,14 @@ def test_the_most_copy_like_come_first() -> None:
     ("ci95", "told"), [((0.55, 0.7), "can be told"), ((0.4, 0.7), "wide"), ((0.47, 0.55), "no promise")]
 )
 def test_the_audit_says_what_its_interval_allows(ci95: tuple[float, float], told: str) -> None:
-    found = closeness.membership({"auc": sum(ci95) / 2, "ci95": list(ci95)})
+    found = closeness.membership({"auc": sum(ci95) / 2, "ci95": list(ci95)}, Terms())
     assert found is not None and told in found["told"]
-    assert closeness.membership(None) is None
+    assert closeness.membership(None, Terms()) is None
 
 
 def test_metrics_are_kept_apart_by_extractor() -> None:
     row = measures()["rows"][0]
-    found = metric_rows({"extractor": "one", "rows": [row, {**row, "extractor": "two"}, row]})
+    found = metric_rows({"extractor": "one", "rows": [row, {**row, "extractor": "two"}, row]}, Terms())
     assert found is not None and [(g["extractor"], len(g["rows"])) for g in found["groups"]] == [("one", 2), ("two", 1)]
 
 
@@ -578,3 +587,124 @@ def test_the_map_of_a_gan_holds_all_kinds_and_is_the_same_again() -> None:
     far = np.linalg.norm(at[:, None] - at[None], axis=2) + np.eye(len(at)) * 1e9
     same = [points[i]["label"] == points[j]["label"] for i, j in enumerate(far.argmin(1))]
     assert np.mean(same) > 0.95
+
+
+# -- what a run calls by short names, in words ---------------------------------------------------------------------------
+
+
+def proving(tmp_path: Path, *, choices: dict[str, Any] | None = None, copies: Any = None, **more: Any) -> Path:
+    """A run of ``prove`` on 400 reals and 200 synthetic samples."""
+    run = tmp_path / "p one"
+    save(run / "run.json", state(verb="prove", counts={"real": 400, "synthetic": 200}))
+    save(run / "eval" / "proof.json", {**proof(), "probe": "cnn", **more})
+    extractor = {"extractor": "cnn-classes-64@d86d91fc"}
+    found = {**measures(), **extractor, "calibration": None, "curation": None}
+    found["membership"]["attack"] = "nearest synthetic sample (pixels-16)"
+    found["rows"].append({**found["rows"][0], "extractor": "logistic regression, 8 cells an axis"})
+    save(run / "eval" / "metrics.json", {**found, "copies": copies or found["copies"]})
+    save(run / "choices.json", {k: {"value": v, "reason": f"why {k}"} for k, v in (choices or {}).items()})
+    return run
+
+
+@pytest.mark.parametrize(
+    ("needed", "told"),
+    [
+        ({"seeds": None, "test_items": 2100, "both": None}, "To settle it: about 2,100 test samples "),
+        ({"seeds": 40, "test_items": None, "both": None}, "To settle it: about 40 paired seeds "),
+        ({"seeds": None, "test_items": None, "both": [20, 530]}, "about 20 paired seeds and 530 test samples together"),
+        ({"seeds": None, "test_items": None, "both": None}, ""),
+    ],
+)
+def test_what_would_settle_it_is_said_in_words(needed: dict[str, Any], told: str, tmp_path: Path) -> None:
+    found = proof()
+    found["verdicts"][1]["needed"] = needed
+    words = page(proving(tmp_path, verdicts=found["verdicts"])).text
+    assert told in words and "test_items" not in words and ("To settle it" in words) == bool(told)
+
+
+def test_the_page_of_prove_speaks_of_a_comparison_not_of_a_set(tmp_path: Path) -> None:
+    words = page(proving(tmp_path)).text
+    assert "Compared: 400 real and 200 synthetic samples" in words and "resulting set" not in words
+
+
+def test_a_set_of_unknown_origin_has_no_gan(tmp_path: Path) -> None:
+    """What its maker has seen is not known, unless the run wrote down that it was ours."""
+    words = page(proving(tmp_path)).text
+    assert "GAN" not in words and "generator" not in words and "this set on this data" in words
+    words = page(proving(tmp_path, choices={"maker": "augmint"})).text
+    assert "reals that the GAN never saw" in words
+
+
+@pytest.mark.parametrize(
+    ("grid", "net", "shapes"),
+    [
+        ([3, 32, 32], "a small convolutional net", "the samples themselves, at most 16 cells an axis"),
+        ([30, 1], "a small fully connected net", "the numbers themselves"),
+        (None, "a small net", "the samples themselves)"),
+    ],
+)
+def test_features_and_probe_are_named_for_the_data(grid: Any, net: str, shapes: str, tmp_path: Path) -> None:
+    words = page(proving(tmp_path, choices={"grid": grid} if grid else {})).text
+    assert f"Probe {net}, trained from the start" in words and f"{net} taught the classes" in words and shapes in words
+    for raw in ("cnn-classes", "pixels-16", *(["cells an axis", "convolutional"] if grid == [30, 1] else [])):
+        assert raw not in words
+
+
+def test_a_probe_without_steps_is_not_said_to_have_any(tmp_path: Path) -> None:
+    choices = {"probe_steps": 400, "proof_seconds": 61.5}
+    for probe, has_steps in (("cnn", True), ("linear", False), ("sklearn.ensemble:RandomForestClassifier", False)):
+        words = page(proving(tmp_path, probe=probe, choices=choices)).text
+        assert (("same number of steps" in words), ("probe steps" in words)) == (has_steps, has_steps)
+
+
+def test_arms_have_their_titles_everywhere(tmp_path: Path) -> None:
+    run = proving(tmp_path, choices={"extra_arms": ["reals_50%"], "proof_seconds": 9.5})
+    plan = registered()
+    plan["plan"]["arms"] = [*proof()["arms"], {"name": "reals_50%", "title": "50% of the labelled reals"}]
+    save(run / "eval" / "registered.json", plan)
+    words = page(run).text
+    assert "extra arms 50% of the labelled reals" in words and "reals_50%" not in words
+    assert "the classic arm against the real arm" in words
+    assert "the 4 arms of the table" in words and "the 1 of the curves" in words
+
+
+def test_without_a_threshold_there_is_no_count_of_copies(tmp_path: Path) -> None:
+    copies = {"rate": 0.0, "real_rate": None, "threshold": None, "flagged": 0, "n": 495}
+    words = page(proving(tmp_path, copies=copies)).text
+    assert "no count of suspected copies" in words and "0 of 495" not in words and "0.0 %" not in words
+
+
+def test_suspected_copies_are_listed_by_name(tmp_path: Path) -> None:
+    suspects = [{"id": f"{EVIL}-{i}", "nearest_id": f"cat/{i}.png", "ratio": 0.1 + i / 100} for i in range(20)]
+    found = page(proving(tmp_path, copies={**measures()["copies"], "flagged": 31, "suspects": suspects}))
+    check_sound(found)
+    assert f"{EVIL}-19 cat/19.png 0.290" in found.text and "The 20 nearest of the 31 suspected copies" in found.text
+
+
+def test_what_was_not_needed_is_not_called_rejected() -> None:
+    rows = [gallery_row(i, "rejected", reason=r) for i, r in enumerate(["surplus"] * 3 + ["verifier"] * 2)]
+    parts = {g["title"]: g for g in gallery.groups(rows)}
+    assert {k: g["total"] for k, g in parts.items()} == {"Synthetic, rejected": 2, "Synthetic, not needed": 3}
+    assert [name for name, _ in parts["Synthetic, rejected"]["reasons"]] == ["verifier"]
+    pairs = closeness.copies(measures()["copies"], [], rows)
+    assert pairs is not None and [p["fate"] for p in pairs["pairs"]] == ["not needed"] * 3 + ["rejected: verifier"] * 2
+
+
+def test_a_kept_command_is_shown_and_a_lost_one_is_not_made_up(tmp_path: Path) -> None:
+    run = proving(tmp_path)
+    lost = page(run).text
+    assert "augmint prove REAL SYNTHETIC --config 'p one/config.yaml' --out OUT" in lost and "was not kept" in lost
+    typed = "augmint prove 'my cats' synthetic --out 'p one'"
+    save(run / "run.json", {**json.loads((run / "run.json").read_text()), "command": typed})
+    assert typed in page(run).text and "REAL" not in page(run).text
+
+
+def test_on_a_phone_nothing_is_drawn_behind_the_names() -> None:
+    arms = [figures.Arm("a", "classic", 0.0, is_reference=True), figures.Arm("b", "control", 1.0, (-1.0, 3.0))]
+    drawn = figures.forest(arms, margin=1.0, metric="accuracy", reference="a", narrow=True)
+    names = [float(y) for y in re.findall(r'<text class="name[^"]*" x="[\d.]+" y="([\d.]+)"', drawn)]
+    bands = re.findall(r'<rect class="margin" x="[\d.]+" y="([\d.]+)" width="[\d.]+" height="([\d.]+)"', drawn)
+    lines = re.findall(r'<line class="(?:zero|grid)" x1="[\d.]+" y1="([\d.]+)" x2="[\d.]+" y2="([\d.]+)"', drawn)
+    spans = [(float(y), float(y) + float(h)) for y, h in bands] + [(float(a), float(b)) for a, b in lines]
+    assert len(names) == len(bands) == 2
+    assert all(b < y - 12 or a > y + 3 for y in names for a, b in spans)

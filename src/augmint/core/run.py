@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -149,6 +150,13 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return out
+
+
+def command(*words: str | Path) -> str:
+    """The command line that started this process, quoted for a shell; called from Python, ``augmint`` with these words."""
+    typed = Path(sys.argv[0])
+    by_hand = typed.stem == "augmint" or typed.parts[-2:] == ("augmint", "__main__.py")
+    return shlex.join(["augmint", *(sys.argv[1:] if by_hand else map(str, words))])
 
 
 class Run:

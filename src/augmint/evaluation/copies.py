@@ -6,7 +6,7 @@ refute membership inference ("The DCR Delusion", 2505.01524). This check finds c
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -62,6 +62,18 @@ class Copies:
             "flagged": int(self.flagged.sum()),
             "n": len(self.flagged),
         }
+
+    def suspects(self, ids: Sequence[str], train_ids: Sequence[str], most: int = 20) -> list[dict[str, Any]]:
+        """The flagged samples by name, nearest first, each beside its nearest training sample.
+
+        Args:
+            ids, train_ids: names of the samples ``[N]`` and of the training samples ``[M]``.
+        """
+        found = [int(i) for i in np.argsort(self.ratio, kind="stable") if self.flagged[i]]
+        return [
+            {"id": ids[i], "nearest_id": train_ids[int(self.nearest[i])], "ratio": round(float(self.ratio[i]), 3)}
+            for i in found[:most]
+        ]
 
 
 class CopyCheck:

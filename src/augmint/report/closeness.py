@@ -11,15 +11,18 @@ from markupsafe import Markup
 from augmint.report import figures, plots
 from augmint.report.figures import interval
 from augmint.report.numbers import Row, figure, number, pair
+from augmint.report.terms import Terms
 
 MOST_PAIRS = 10
 REASONS = {
     "verifier": "the verifier found it unconvincing for its class",
     "memorised": "too close to one training sample",
     "duplicate": "nearly equal to another candidate that was kept",
-    "surplus": "not needed, its class was already full; where the score filter is off, picked without regard to the score",
+    "surplus": "its class was already full; where the score filter is off, picked without regard to the score",
 }
-ON_MAP = (("real", "real"), ("kept", "synthetic, kept"), ("rejected", "synthetic, rejected"))
+SPARE = "surplus"
+"""The reason of what was left out though nothing is wrong with it."""
+ON_MAP = (("real", "real"), ("kept", "synthetic, kept"), ("rejected", "synthetic, rejected or not needed"))
 
 
 def copies(row: Row | None, closest: Sequence[Row], gallery: Sequence[Row]) -> dict[str, Any] | None:
@@ -37,8 +40,17 @@ def copies(row: Row | None, closest: Sequence[Row], gallery: Sequence[Row]) -> d
         "threshold": None if threshold is None else figure(threshold),
         "flagged": row.get("flagged"),
         "n": row.get("n"),
+        "suspects": [_suspect(r) for r in row.get("suspects") or ()],
         "pairs": [_pair(r, threshold) for r in found[:MOST_PAIRS]],
         "of_all": bool(closest),
+    }
+
+
+def _suspect(row: Row) -> dict[str, str]:
+    return {
+        "id": str(row.get("id", "")),
+        "nearest_id": str(row.get("nearest_id", "")),
+        "ratio": figure(number(row, "ratio")),
     }
 
 
@@ -56,12 +68,18 @@ def _pair(row: Row, threshold: float | None) -> dict[str, Any]:
         "ratio": f"{ratio:.2f}",
         "gauge": Markup(drawn),
         "flagged": flagged,
-        "fate": "kept" if row["kind"] == "kept" else "rejected" + (f": {reason}" if reason else ""),
-        "why": REASONS.get(reason, ""),
+        "fate": _fate(row["kind"], reason),
+        "why": "" if reason == SPARE else REASONS.get(reason, ""),
     }
 
 
-def membership(row: Row | None) -> dict[str, Any] | None:
+def _fate(kind: str, reason: str) -> str:
+    if kind == "kept":
+        return "kept"
+    return "not needed" if reason == SPARE else "rejected" + (f": {reason}" if reason else "")
+
+
+def membership(row: Row | None, terms: Terms) -> dict[str, Any] | None:
     """The opt-in audit: how well an attack tells training samples from unseen reals of the same kind."""
     auc = number(row or {}, "auc")
     if row is None or auc is None:
@@ -79,13 +97,13 @@ def membership(row: Row | None) -> dict[str, Any] | None:
         "ci95": interval(ci95),
         "hits": None if hits is None else f"{100 * hits:.1f} %",
         "n": row.get("n"),
-        "attack": str(row.get("attack") or ""),
+        "attack": terms.features(str(row.get("attack") or "")),
         "told": told,
         "gauge": Markup(figures.gauge(auc, ci95, 0.5, title=f"membership attack AUC {auc:.2f}; 0.5 is guessing")),
     }
 
 
-def feature_map(found: Row | None) -> dict[str, Any] | None:
+def feature_map(found: Row | None, terms: Terms) -> dict[str, Any] | None:
     """Real, kept and rejected samples as points, and the sentence on how to read them."""
     rows = [r for r in (found or {}).get("points") or () if number(r, "x") is not None and number(r, "y") is not None]
     counts = Counter(str(r.get("kind")) for r in rows)
@@ -98,7 +116,7 @@ def feature_map(found: Row | None) -> dict[str, Any] | None:
     return {
         "figure": Markup(plots.chart(spots, title=f"Map of features: {told}")),
         "kinds": kinds,
-        "method": method,
+        "method": terms.features(method),
         "reals": str(found.get("reals") or ""),
         "is_tsne": "t-sne" in method.lower(),
     }

@@ -14,14 +14,15 @@ from markupsafe import Markup
 from augmint.report import plots
 from augmint.report.figures import interval, signed
 from augmint.report.numbers import NOTHING, Row, duration, moment, number, pair, sentence
+from augmint.report.terms import Terms
 
 MAX_CLASSES = 60
 FEW_TESTED = 30
 QUESTIONS = {"classic": "Classic augmentation, seed by seed", "synthetic": "Synthetic samples, seed by seed"}
 
 
-def slopes(row: Row, arms: Sequence[Row]) -> list[dict[str, Any]]:
-    """One figure a verdict whose two arms have results of the same seeds."""
+def slopes(row: Row, arms: Sequence[Row], *, same: str) -> list[dict[str, Any]]:
+    """One figure a verdict whose two arms have results of the same seeds; ``same``: what those of a seed have in common."""
     by_name = {a["name"]: a for a in arms}
     out = []
     for verdict in row.get("verdicts") or ():
@@ -36,7 +37,7 @@ def slopes(row: Row, arms: Sequence[Row]) -> list[dict[str, Any]]:
             {
                 "title": QUESTIONS.get(question, question),
                 "figure": Markup(drawn),
-                "note": f"{rising} of {len(ours)} seeds rise. A line is one seed: the same start and order of batches in both arms.",
+                "note": f"{rising} of {len(ours)} seeds rise. A line is one seed: {same}.",
             }
         )
     return out
@@ -192,13 +193,15 @@ class Written:
     at: float
 
 
-def registration(plan: Row | None, proof: Row | None, predictions: Sequence[Written]) -> dict[str, Any] | None:
+def registration(
+    plan: Row | None, proof: Row | None, predictions: Sequence[Written], terms: Terms
+) -> dict[str, Any] | None:
     """The order of events, and what shows that the primary comparisons were fixed before the test part was opened."""
     at = _seconds((plan or {}).get("at"))
     if plan is None or at is None:
         return None
     content: Row = plan.get("plan") or {}
-    asked = [f"{q[1]} against {q[2]}" for q in content.get("primary") or () if len(q) == 3]
+    asked = [f"{terms.arm(q[1])} against {terms.arm(q[2])}" for q in content.get("primary") or () if len(q) == 3]
     events = [
         {
             "at": moment(plan["at"]),

@@ -30,13 +30,19 @@ MAX_POINTS = 160  # a curve of 340 pixels shows no more
 
 def signed(value: float, digits: int = 2) -> str:
     """``+3.28``, with a true minus sign where it is negative; 0 has no sign."""
-    words = minus(f"{value:+.{digits}f}")
-    return words[1:] if float(f"{value:.{digits}f}") == 0 else words
+    words = plain(value, digits)
+    return f"+{words}" if value > 0 and float(f"{value:.{digits}f}") else words
+
+
+def plain(value: float, digits: int) -> str:
+    """``3.28`` or ``−3.28``; what rounds to 0 has no sign."""
+    words = f"{value:.{digits}f}"
+    return minus(words if float(words) else words.removeprefix("-"))
 
 
 def interval(pair: Pair | None, digits: int = 2) -> str:
     """``[2.05, 4.58]``, or nothing."""
-    return "" if pair is None else minus(f"[{pair[0]:.{digits}f}, {pair[1]:.{digits}f}]")
+    return "" if pair is None else f"[{', '.join(plain(v, digits) for v in pair)}]"
 
 
 @dataclass(frozen=True)
@@ -75,12 +81,14 @@ def forest(arms: Sequence[Arm], *, margin: float, metric: str, reference: str, n
     """
     row, head = (44, 30) if narrow else (30, 32)
     width = 340 if narrow else 860
-    x = _forest_scale(arms, margin, (10, 212) if narrow else (318, 690))
+    x = _forest_scale(arms, margin, (10, 202) if narrow else (318, 690))
     tops, heading = _forest_tops(arms, head, row)
     bottom = tops[-1] + row
-    parts = [rect(x(-margin), head - 8, x(margin) - x(-margin), bottom - head + 8, "margin")]
-    parts += [line(x(v), head - 8, x(v), bottom, "grid") for v in x.ticks(6)]
-    parts.append(line(x(0), head - 8, x(0), bottom, "zero"))
+    # On a phone the names stand above the marks: there, band and lines are drawn where no words are.
+    bands = [(top + 20, top + row) for top in tops] if narrow else [(head - 8, bottom)]
+    parts = [rect(x(-margin), a, x(margin) - x(-margin), b - a, "margin") for a, b in bands]
+    parts += [line(x(v), a, x(v), b, "grid") for v in x.ticks(6) for a, b in bands]
+    parts += [line(x(0), a, x(0), b, "zero") for a, b in bands]
     better = min(max(x(0), x.start + 62), x.end - 62)
     parts.append(text(better - 8, head - 14, "← worse", "tick", anchor="end"))
     parts.append(text(better + 8, head - 14, "better →", "tick"))

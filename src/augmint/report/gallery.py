@@ -6,28 +6,31 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from augmint.report.closeness import REASONS
+from augmint.report.closeness import REASONS, SPARE
 from augmint.report.numbers import Row, figure, number
 from augmint.report.thumbs import lighter, snapshot
 
 BUDGET = {
     "kept": 700_000,
-    "rejected": 400_000,
+    "rejected": 300_000,
+    "spare": 150_000,
     "augmented": 300_000,
     "real": 150_000,
     "snapshots": 600_000,
     "pairs": 250_000,
 }  # bytes of markup
-MOST = {"kept": 42, "rejected": 28, "augmented": 21, "real": 22}
+MOST = {"kept": 42, "rejected": 28, "spare": 14, "augmented": 21, "real": 22}
 TITLES = {
     "kept": "Synthetic, kept",
     "rejected": "Synthetic, rejected",
+    "spare": "Synthetic, not needed",
     "augmented": "Augmented by classic transforms",
     "real": "Real",
 }
 NOTES = {
     "kept": "From the most to the least convincing. Left the synthetic sample, right its nearest training sample.",
     "rejected": "With the reason of each one, in the order of reason and score. Left the synthetic sample, right its nearest training sample.",
+    "spare": f"Nothing is wrong with these: {REASONS[SPARE]}. Left the synthetic sample, right its nearest training sample.",
     "augmented": "Left the augmented sample, right the real one that it was made from, where that is known.",
     "real": "For comparison: what the generator learnt from.",
 }
@@ -36,16 +39,21 @@ PICTURES = ("html", "nearest_html")
 
 
 def groups(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """The gallery's parts in order: kept, rejected, augmented, real; a part without samples is left out."""
+    """The gallery's parts in order: kept, rejected, not needed, augmented, real; a part without samples is left out."""
     out = []
     for kind, title in TITLES.items():
-        found = sorted((r for r in rows if r.get("kind") == kind and r.get("html")), key=_order)
+        found = sorted((r for r in rows if _part(r) == kind and r.get("html")), key=_order)
         if found:
             shown = fitting([_light(r) for r in spread(found, MOST[kind])], BUDGET[kind])
-            reasons = [(name, REASONS[name]) for name in REASONS if any(r.get("reason") == name for r in shown)]
+            named = {str(r.get("reason")) for r in shown} if kind == "rejected" else set[str]()
+            reasons = [(name, why) for name, why in REASONS.items() if name in named]
             part = {"kind": kind, "title": title, "note": NOTES[kind], "total": len(found), "reasons": reasons}
             out.append({**part, "shown": [_item(r) for r in shown]})
     return out
+
+
+def _part(row: Row) -> str:
+    return "spare" if row.get("kind") == "rejected" and row.get("reason") == SPARE else str(row.get("kind"))
 
 
 def _order(row: Row) -> tuple[int, str, float]:
@@ -80,7 +88,7 @@ def _item(row: Row) -> dict[str, Any]:
         "label": row.get("label"),
         "score": "" if number(row, "score") is None else f"{number(row, 'score'):.0f}",
         "rebuild": "" if number(row, "rebuild") is None else figure(number(row, "rebuild")),
-        "reason": reason,
+        "reason": "" if reason == SPARE else reason,  # the heading says it
         "why": REASONS.get(reason, reason),
         "html": row["html"],
         "nearest": row.get("nearest_html"),

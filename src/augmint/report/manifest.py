@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from augmint.report import figures
 from augmint.report.numbers import Row, duration, number
+from augmint.report.terms import Terms
 
 STEPS = {"train_s": "training the GAN", "prove_s": "the experiment", "generate_s": "making and scoring samples"}
 SETTLED = ("steps", "stage_1_steps", "probe_steps", "batch", "size", "grid", "folds", "threads")
@@ -27,7 +28,7 @@ EVIDENCE = (
 MOST_FILES = 40
 
 
-def cost(timings: Row | None, proof: Row | None = None) -> dict[str, Any] | None:
+def cost(timings: Row | None, proof: Row | None, terms: Terms) -> dict[str, Any] | None:
     """Seconds of each step of the road, and the CPU time of all arms together."""
     spent = {
         STEPS.get(str(k), str(k).removesuffix("_s").replace("_", " ")): s
@@ -48,7 +49,13 @@ def cost(timings: Row | None, proof: Row | None = None) -> dict[str, Any] | None
         for k, s in spent.items()
     ]
     arms = [s for a in (proof or {}).get("arms") or () if (s := number(a, "cost_s")) is not None]
-    return {"rows": rows, "total": duration(total), "arms": duration(sum(arms)) if arms else "", "num_arms": len(arms)}
+    return {
+        "rows": rows,
+        "total": duration(total),
+        "arms": duration(sum(arms)) if arms else "",
+        "num_arms": len(arms),
+        "num_more": len(terms.arms) - len(arms),
+    }
 
 
 def files(run_dir: Path) -> list[dict[str, Any]]:
@@ -65,18 +72,20 @@ def _file(path: Path, name: str) -> dict[str, Any]:
     return {"name": name, "bytes": path.stat().st_size, "sha256": digest.hexdigest()}
 
 
-def reproduce(name: str, state: Row, choices: Row, config_text: str, evidence: Sequence[Row]) -> dict[str, Any]:
+def reproduce(
+    name: str, state: Row, choices: Row, config_text: str, evidence: Sequence[Row], terms: Terms
+) -> dict[str, Any]:
     """Command, seed, versions, fingerprints of the input, what was settled on the way, and sums of what came out."""
-    config = state.get("config") or {}
-    composed = f"augmint {state['verb']} DATA --config {name}/config.yaml" if "verb" in state else ""
+    config, inputs = state.get("config") or {}, dict(state.get("inputs") or {})
     settled = [
         (k, choices[k]["value"]) for k in SETTLED if isinstance(choices.get(k), Mapping) and "value" in choices[k]
     ]
     return {
-        "command": str(state.get("command") or composed),
+        "command": str(state.get("command") or terms.command(name, inputs)),
+        "is_kept": bool(state.get("command")),
         "seed": config.get("seed"),
         "versions": dict(state.get("versions") or {}),
-        "inputs": dict(state.get("inputs") or {}),
+        "inputs": inputs,
         "settled": [(k.replace("_", " "), " x ".join(map(str, v)) if isinstance(v, list) else v) for k, v in settled],
         "config": config_text or "\n".join(f"{k}: {'null' if v is None else v}" for k, v in config.items()),
         "files": list(evidence),

@@ -31,6 +31,7 @@ def figure(value: float | None) -> str:
     if value is None:
         return NOTHING
     size = abs(value)
+    value = value or 0.0  # no minus zero
     if size and size < 0.001:
         return minus(f"{value:.2g}")
     digits = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3

@@ -12,6 +12,7 @@ from augmint.report import figures
 from augmint.report.evidence import more_real, per_class, shares, slopes, worth
 from augmint.report.figures import interval, signed
 from augmint.report.numbers import NOTHING, Row, duration, number, p_value, pair, sentence
+from augmint.report.terms import Terms
 
 TONES = {"HELPS": "good", "HURTS": "bad", "NO DIFFERENCE": "even", "NOT ENOUGH EVIDENCE": "open", "NO TASK": "none"}
 QUESTIONS = {
@@ -19,8 +20,7 @@ QUESTIONS = {
     "synthetic": "Synthetic samples against the best classic",
 }
 KINDS = {"base": "no augmentation", "classic": "classic", "synthetic": "synthetic", "control": "control"}
-PROBES = {"cnn": "a small convolutional net, trained from the start", "linear": "a linear layer on frozen features"}
-COUNTED = {"num_seeds": "paired seeds", "num_test": "test samples", "seeds": "paired seeds", "test": "test samples"}
+OF_SET = "this set on this data"
 
 
 def verdicts(proof: Row | None, *, verb: str = "", num_classes: int = 0) -> list[dict[str, Any]]:
@@ -52,18 +52,13 @@ def _no_verdict(*, is_no_task: bool) -> dict[str, Any]:
 def _verdict(row: Row, proof: Row) -> dict[str, Any]:
     effect, ci95, word = number(row, "effect"), pair(row.get("ci95")), str(row.get("verdict", ""))
     question = str(row.get("question", ""))
-    facts = [
-        p_value(number(row, "p")),
-        _count(proof, "num_seeds"),
-        _count(proof, "num_test"),
-    ]
     card: dict[str, Any] = {
         "question": QUESTIONS.get(question, question),
         "word": word,
         "tone": TONES.get(word, "none"),
         # The word stands above the sentence already.
         "sentence": sentence(str(row.get("sentence", "")).removeprefix(f"{row.get('verdict')}: ")),
-        "facts": [f for f in facts if f] if effect is not None else [],
+        "facts": _facts(row, proof) if effect is not None else [],
         "needed": _needed(row.get("needed")),
         "worth": sentence(worth(proof)) if question == "synthetic" and word == "HELPS" else "",
     }
@@ -75,8 +70,16 @@ def _verdict(row: Row, proof: Row) -> dict[str, Any]:
     return card
 
 
-def _count(row: Row, key: str) -> str:
-    return f"{row[key]:,} {COUNTED[key]}" if isinstance(row.get(key), int) else ""
+def _facts(row: Row, proof: Row) -> list[str]:
+    """The p, and what chance it and the interval allow for."""
+    counts = ((proof.get("num_seeds"), "paired seeds"), (proof.get("num_test"), "test samples"))
+    told = " and ".join(f"{n:,} {what}" for n, what in counts if isinstance(n, int))
+    p = p_value(number(row, "p"))
+    return [
+        f
+        for f in (p, f"over {told}: {'p and interval cover' if p else 'the interval covers'} both" if told else "")
+        if f
+    ]
 
 
 def _margin(proof: Row) -> float:
@@ -84,12 +87,17 @@ def _margin(proof: Row) -> float:
 
 
 def _needed(value: Any) -> str:
-    if isinstance(value, Mapping):
-        value = ", ".join(f"{n:,} {COUNTED.get(k, k)}" for k, n in value.items() if isinstance(n, int))
-    return f"To settle it: {value}" if value and isinstance(value, str) else ""
+    """``To settle it: about 20 paired seeds, or about 640 test samples``."""
+    if not isinstance(value, Mapping):
+        return ""
+    seeds, items, both = (value.get(k) for k in ("seeds", "test_items", "both"))
+    ways = [f"about {n:,} {what}" for n, what in ((seeds, "paired seeds"), (items, "test samples")) if n]
+    if both and not ways:
+        ways = [f"about {both[0]:,} paired seeds and {both[1]:,} test samples together"]
+    return "To settle it: " + ", or ".join(ways) if ways else ""
 
 
-def proof(row: Row | None) -> dict[str, Any] | None:
+def proof(row: Row | None, terms: Terms) -> dict[str, Any] | None:
     """Forest plot, table of arms, and the closer looks: seeds, shares, more reals, classes."""
     arms: list[Row] = list((row or {}).get("arms") or ())
     if row is None or len(arms) < 2:
@@ -112,10 +120,11 @@ def proof(row: Row | None) -> dict[str, Any] | None:
         "kinds": {a.kind for a in drawn},
         "arms": [_arm_row(a, d, _comparison(row, a["name"], base["name"])) for a, d in zip(arms, drawn, strict=True)],
         "per_class": per_class(row, arms),
-        "slopes": slopes(row, arms),
+        "pairing": terms.pairing,
+        "slopes": slopes(row, arms, same=terms.seed),
         "shares": shares(row),
         "more_real": more_real(row, arms),
-        "terms": _terms(row),
+        "terms": _terms(row, terms),
     }
 
 
@@ -175,14 +184,16 @@ def _arm_row(arm: Row, drawn: figures.Arm, found: Mapping[str, Any] | None) -> d
     }
 
 
-def _terms(row: Row) -> list[tuple[str, str]]:
+def _terms(row: Row, words: Terms) -> list[tuple[str, str]]:
     """The terms of the experiment, fixed before it ran."""
-    terms = [(name, str(row[key])) for name, key in (("Regime", "regime"), ("Scope", "scope")) if row.get(key)]
+    terms = [("Regime", str(row["regime"]))] if row.get("regime") else []
+    if row.get("scope"):
+        terms.append(("Scope", OF_SET if words.is_foreign else str(row["scope"])))
     if (smallest := number(row, "smallest_provable")) is not None:
         terms.append(("Smallest lift this data could prove", f"{smallest:.2f} points"))
     if (share := number(row, "share")) is not None:
         reason = f": {row['share_reason']}" if row.get("share_reason") else ""
         terms.append(("Synthetic share of a batch", f"{100 * share:.0f} %{reason}"))
     if row.get("probe"):
-        terms.append(("Probe", PROBES.get(str(row["probe"]), str(row["probe"]))))
+        terms.append(("Probe", words.probe_told))
     return terms

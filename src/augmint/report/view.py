@@ -13,12 +13,14 @@ from typing import Any
 from markupsafe import Markup
 
 from augmint.report import figures, plots
-from augmint.report.closeness import REASONS, copies, feature_map, membership
+from augmint.report.closeness import REASONS, SPARE, copies, feature_map, membership
 from augmint.report.evidence import Written, registration
 from augmint.report.manifest import cost, reproduce
 from augmint.report.numbers import Row, figure, moment, number, pair, sentence
+from augmint.report.terms import Terms
 from augmint.report.verdicts import proof, verdicts
 
+ORIGINS = ("real", "augmented", "synthetic")
 PARTS = ("fit", "held-out", "test")
 PANELS = (
     ("Losses", "loss (nats)", (("g_loss", "generator"), ("v_loss", "verifier")), False),
@@ -65,51 +67,67 @@ def view(files: Files) -> dict[str, Any]:
     """All sections by name, in the words of the template."""
     metrics = files.metrics or {}
     classes = {r["label"] for r in files.split if r.get("label")}
+    terms = Terms.of(files.state, files.choices, files.proof, files.registered)
+    choices = terms.choices(files.choices)
     return {
         "head": head(files),
+        "is_foreign": terms.is_foreign,
         "verdicts": verdicts(files.proof, verb=str(files.state.get("verb", "")), num_classes=len(classes)),
-        "proof": proof(files.proof),
+        "proof": proof(files.proof, terms),
         "advice": list((files.proof or {}).get("advice") or ()),
-        "metrics": metric_rows(metrics),
-        "registration": registration(files.registered, files.proof, files.predictions),
-        "map": feature_map(files.map),
+        "metrics": metric_rows(metrics, terms),
+        "registration": registration(files.registered, files.proof, files.predictions, terms),
+        "map": feature_map(files.map, terms),
         "copies": copies(metrics.get("copies"), files.closest, files.gallery),
-        "membership": membership(metrics.get("membership")),
+        "membership": membership(metrics.get("membership"), terms),
         "calibration": calibration(metrics.get("calibration")),
         "curation": curation(metrics.get("curation")),
         "curves": training_curves(files.log),
         "snapshots": list(files.snapshots),
         "dials": files.dials,
-        "data": data(files),
-        "cost": cost(files.state.get("timings"), files.proof),
-        "reproduce": reproduce(files.name, files.state, files.choices, files.config, files.evidence),
+        "data": data(files, choices),
+        "cost": cost(files.state.get("timings"), files.proof, terms),
+        "reproduce": reproduce(files.name, files.state, choices, files.config, files.evidence, terms),
     }
 
 
 def head(files: Files) -> dict[str, Any]:
     state = files.state
     counts = state.get("counts") or {}
-    made = [
-        f"{n:,} {origin}" for origin in ("real", "augmented", "synthetic") if isinstance(n := counts.get(origin), int)
-    ]
     facts = [f for f in (f"augmint {state['verb']}" if "verb" in state else "", files.modality) if f]
     if "started" in state:
         facts.append("started " + moment(state["started"]))
     return {
         "name": files.name.removesuffix(".run"),
         "facts": facts,
-        "made": ", ".join(made),
+        "made": _made(str(state.get("verb", "")), counts),
         "is_done": state.get("status") in (None, "done") or files.proof is not None,
     }
 
 
-def metric_rows(metrics: Row) -> dict[str, Any] | None:
+def _made(verb: str, counts: Row) -> str:
+    """What the run made; of one that made no set, what it was given."""
+    told = [f"{n:,} {origin}" for origin in ORIGINS if isinstance(n := counts.get(origin), int)]
+    if not told:
+        return ""
+    if verb == "prove":
+        return f"Compared: {' and '.join(told)} samples. No set was written: this run only tests."
+    if verb == "train":
+        return f"Given: {', '.join(told)} samples. No set was written: this run only trains."
+    return f"In the resulting set: {', '.join(told)} samples."
+
+
+def metric_rows(metrics: Row, terms: Terms) -> dict[str, Any] | None:
     """The rows by extractor: numbers seen through different features cannot be compared."""
     found = [r for r in metrics.get("rows") or () if number(r, "value") is not None]
     default = str(metrics.get("extractor") or "")
     names = list(dict.fromkeys(str(r.get("extractor") or default) for r in found))
     groups = [
-        {"extractor": name, "rows": [_metric(r) for r in found if str(r.get("extractor") or default) == name]}
+        {
+            "extractor": name,
+            "seen_through": terms.features(name),
+            "rows": [_metric(r) for r in found if str(r.get("extractor") or default) == name],
+        }
         for name in names
     ]
     return {"n": metrics.get("n"), "groups": groups} if groups else None
@@ -181,7 +199,12 @@ def curation(row: Row | None) -> dict[str, Any] | None:
     counts = {str(k): int(v) for k, v in (row.get("reasons") or {}).items() if isinstance(v, int)}
     most = max(counts.values(), default=0) or 1
     reasons = [
-        {"name": k, "n": f"{n:,}", "why": REASONS.get(k, ""), "bar": Markup(figures.bar(n / most, "b"))}
+        {
+            "name": "not needed" if k == SPARE else k,
+            "n": f"{n:,}",
+            "why": REASONS.get(k, ""),
+            "bar": Markup(figures.bar(n / most, "b")),
+        }
         for k, n in sorted(counts.items(), key=lambda kv: -kv[1])
     ]
     rate = number(row, "accept_rate")
@@ -224,12 +247,11 @@ def _series(rows: list[Row], x: str, y: str, label: str, look: str) -> figures.S
     return figures.Series(label, look, tuple(a for a, _ in points), tuple(b for _, b in points))
 
 
-def data(files: Files) -> dict[str, Any] | None:
+def data(files: Files, choices: Row) -> dict[str, Any] | None:
     """Samples a class and part, what was inferred and why, and what was left out."""
     inferred = [
         {"name": str(name).replace("_", " "), "value": _plain(c.get("value")), "reason": str(c.get("reason", ""))}
-        for name, c in files.choices.items()
-        if isinstance(c, Mapping)
+        for name, c in choices.items()
     ]
     skipped = list(files.state.get("skipped") or ())
     counts = _counts(files.split)
@@ -243,7 +265,7 @@ def _plain(value: Any) -> str:
         return f"{value:g}"
     if isinstance(value, Mapping):
         return ", ".join(f"{k}: {_plain(v)}" for k, v in value.items())
-    return ", ".join(map(_plain, value)) if isinstance(value, (list, tuple)) else str(value)
+    return (", ".join(map(_plain, value)) or "none") if isinstance(value, (list, tuple)) else str(value)
 
 
 def _counts(split: Sequence[Mapping[str, str]]) -> dict[str, Any] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,7 +10,7 @@ from typing import Any
 from augmint.core import rng
 from augmint.core.config import BoostConfig, GenerateConfig, TrainConfig
 from augmint.core.errors import Interrupted
-from augmint.core.run import Run, check_output, read_json, sweep, write_json, write_text
+from augmint.core.run import Run, check_output, command, read_json, sweep, write_json, write_text
 from augmint.core.types import Dataset, Ref, Sample, Skipped
 from augmint.data.split import Fold
 from augmint.evaluation.paired import smallest_provable
@@ -106,9 +105,9 @@ class Boost:
             sweep(self.out)
         self.run = Run.open(self.run.path, verb="boost", config=kept, inputs=inputs)
         if fresh:
-            where = f" --unlabelled {self.pool.root}" if self.pool else ""
-            command = f"augmint boost {self.data.root}{where} --out {self.out} --seed {self.config.seed}"
-            self.run.update(command=command if "augmint" not in sys.argv[0] else "augmint " + " ".join(sys.argv[1:]))
+            pool = ("--unlabelled", self.pool.root) if self.pool else ()
+            given = command("boost", self.data.root, *pool, "--out", self.out, "--config", self.run / "config.yaml")
+            self.run.update(command=given)
 
     def prepare(self) -> Prepared:
         """Read, find near-duplicates, split; the split is written down here."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from augmint.core.config import ProveVerb
 from augmint.core.errors import Refused, UserError
-from augmint.core.run import Run, write_json, write_text
+from augmint.core.run import Run, command, write_json, write_text
 from augmint.core.types import F32, I64, Codec, Dataset, Sample
 from augmint.data.leaks import copies
 from augmint.data.split import Fold
@@ -93,9 +93,14 @@ def compare(
     kept = config.model_dump(exclude={"workers", "strict"})
     given = {"data": real.fingerprint, "synthetic": f"{len(offer.x)} samples, {_digest(offer.x, offer.y)}"}
     run = Run.open(place, verb="prove", config=kept, inputs=given)
+    if "command" not in run.state:
+        where = synthetic.root if isinstance(synthetic, Dataset) else "SYNTHETIC"
+        run.update(command=command("prove", real.root, where, "--out", place, "--config", run / "config.yaml"))
     write_text(run / "split.csv", p.split.table(p.data.ids, [r.label for r in p.data.refs]).to_csv(index=False))
     run.choose("regime", p.regime, p.notes[-1])
     run.choose("share", amount, why)
+    run.choose("grid", list(p.codec.grid.size), "as set" if config.grid else "as the real samples are")
+    run.choose("maker", *_maker(sealed))
     gan = synthetic if isinstance(synthetic, Gan) else None
     offered = [Offered(fold, kept=(offer.x, offer.y), gan=gan) for fold in folds]
     proof = experiment(run, p, offered, recipe, config, seed=config.seed, stop=stop, progress=progress)
@@ -107,6 +112,13 @@ def compare(
     write_json(run / "eval" / "metrics.json", found)
     run.update(status="done", counts={"real": len(real), "synthetic": len(offer.x)})
     return proof
+
+
+def _maker(sealed: str | None) -> tuple[str, str]:
+    """Who made the synthetic samples, as far as that decides what is known of them, and why."""
+    if sealed is None:
+        return "unknown", "no mark of augmint on the samples: what their maker has seen is not known"
+    return "augmint", "the samples carry the split whose test part their GAN never saw"
 
 
 def _check_task(p: Prepared) -> None:
@@ -244,7 +256,9 @@ def _metrics(p: Prepared, fold: Fold, offer: Offer, seed: int) -> dict[str, Any]
         offer.x, p.x[unseen], extractor, fake_y=offer.y, real_y=p.y[unseen],
         other_x=p.x[fold.fit], other_y=p.y[fold.fit], seed=seed,
     )  # fmt: skip
-    return {**summary(rows), "copies": check(offer.x, p.x[fold.fit], p.x[unseen]).to_dict()}
+    found = check(offer.x, p.x[fold.fit], p.x[unseen])
+    suspects = found.suspects(offer.ids, [p.data.ids[i] for i in fold.fit])
+    return {**summary(rows), "copies": {**found.to_dict(), "suspects": suspects}}
 
 
 def _unseen(p: Prepared, fold: Fold, offer: Offer) -> I64:
