@@ -31,6 +31,7 @@ PUBLIC = [
     "export",
     "generate",
     "inspect",
+    "preview",
     "prove",
     "read",
     "report",
@@ -54,6 +55,7 @@ OPTIONS = {
     "report": _EVERY,
     "export": f"--out --onnx {_EVERY}",
     "inspect": f"--fix --out {_EVERY}",
+    "preview": f"--out --recipe --every-op --seed {_EVERY}",
     "doctor": _EVERY,
     "demo": f"--closed --out {_EVERY}",
 }
@@ -104,8 +106,9 @@ MANIFEST = [
     "seed",
     "index",
     "reason",
+    "soft_label",
 ]
-METADATA = ["file_name", "label", "split", "origin", "digital_source_type", "score"]
+METADATA = ["file_name", "label", "split", "origin", "digital_source_type", "score", "soft_label"]
 
 
 def test_public_names() -> None:

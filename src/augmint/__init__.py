@@ -23,12 +23,25 @@ if TYPE_CHECKING:
     from augmint.evaluation.proof import Proof
     from augmint.generation.draw import Gan
     from augmint.transforms.recipe import Recipe
-    from augmint.verbs import augment, boost, demo, doctor, export, generate, inspect, prove, read, report, train
+    from augmint.verbs import (
+        augment,
+        boost,
+        demo,
+        doctor,
+        export,
+        generate,
+        inspect,
+        preview,
+        prove,
+        read,
+        report,
+        train,
+    )
 
     __version__: str
 
 _HOMES = {
-    "augmint.verbs": "read boost augment train generate prove report export inspect doctor demo",
+    "augmint.verbs": "read boost augment train generate prove report export inspect preview doctor demo",
     "augmint.core.types": "Dataset Sample",
     "augmint.core.errors": "UserError",
     "augmint.evaluation.proof": "Proof",
@@ -52,6 +65,7 @@ __all__ = [
     "export",
     "generate",
     "inspect",
+    "preview",
     "prove",
     "read",
     "report",

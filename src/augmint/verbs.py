@@ -13,7 +13,7 @@ from typing import Any
 from augmint.core import config as c
 from augmint.core.doctor import Health, examine
 from augmint.core.errors import Interrupted, UserError
-from augmint.core.run import Run, check_apart, check_output, read_json, stop_on_signal, sweep, write_json
+from augmint.core.run import Run, check_apart, check_output, read_json, stop_on_signal, sweep, write_bytes, write_json
 from augmint.core.types import Dataset, Modality, Sample, Skipped
 from augmint.evaluation.proof import Proof
 from augmint.generation.draw import Gan
@@ -28,10 +28,12 @@ from augmint.steps.comparing import compare
 from augmint.steps.gan import train_gan
 from augmint.steps.handwriting import DEMO_DRAW, write_digits
 from augmint.steps.prepare import FOLDS, left_out, nothing_usable, sealed_name
+from augmint.steps.previewing import contact_sheet
 from augmint.steps.results import Progress, Result, quiet
 from augmint.steps.synthesis import synthesise, told
 from augmint.steps.training import fingerprints, get_ready
-from augmint.transforms.recipe import Recipe
+from augmint.transforms.explain import Explanation, explain
+from augmint.transforms.recipe import Recipe, is_recipe
 
 Data = str | Path | Dataset
 
@@ -322,13 +324,18 @@ def export(run: str | Path, *, out: str | Path, onnx: bool = False) -> Result:
 
 def inspect(
     data: Data, *, fix: str | Path | None = None, out: str | Path | None = None
-) -> inspection.Inspection | Result:
-    """Describe a data set: classes, counts, sizes, duplicates, broken files.
+) -> inspection.Inspection | Explanation | Result:
+    """Describe a data set: classes, counts, sizes, duplicates, broken files. Or a recipe: what of it is fused, and what each op costs.
 
     Args:
+        data: folder, `Dataset`, name of a preset recipe, or recipe file.
         fix: write a clean copy here (broken and duplicate files out, near-duplicates in one part, a ``split`` column).
         out: write the page with tables and pictures here.
     """
+    if isinstance(data, str | Path) and is_recipe(data):
+        if fix is not None or out is not None:
+            raise UserError("a recipe is only printed", where=data, mend="leave --fix and --out away")
+        return explain(Recipe.load(data))
     samples = _dataset(data, strict=False)
     if fix is not None:
         check_output(Path(fix))
@@ -339,6 +346,26 @@ def inspect(
         return found
     fixed = inspection.fix(samples, Path(fix))
     return Result([*found.summary, *fixed.summary], {**found.to_dict(), "fixed": fixed.to_dict()}, Path(fix))
+
+
+def preview(
+    data: Data, *, out: str | Path = "preview.png", recipe: str = "medium", every_op: bool = False, seed: int = 0
+) -> Result:
+    """Draw a contact sheet: each op of a recipe from low to high, and the recipe on samples, with their boxes and masks.
+
+    Args:
+        out: picture to write; it is written over.
+        recipe: name of a preset, or path of a recipe in YAML.
+        every_op: show all ops that the data takes, with their default ranges.
+    """
+    samples = _dataset(data, strict=False)
+    chosen, path = Recipe.load(recipe, allowed=samples.modality.ops), Path(out)
+    coded, suffix = contact_sheet(samples, chosen, seed=seed, every_op=every_op)
+    if path.suffix.lower() != suffix:
+        raise UserError(f"the sheet is a {suffix} file", where=path, mend=f"give --out NAME{suffix}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, coded)
+    return Result([f"wrote {path}"], {"recipe": chosen.name}, path)
 
 
 def doctor() -> Health:

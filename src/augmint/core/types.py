@@ -136,8 +136,10 @@ class Modality(Protocol):
     """Everything that depends on the kind of data. Structural: no base class to inherit from.
 
     Optional members, looked up with ``getattr``: ``networks(size, grid, num_classes)`` replaces the generic nets;
-    ``apply(plan, data)`` runs a plan on a sample's own data (without it, transforms run on the grid);
+    ``transform(plan, sample, load)`` runs a plan on a sample as it is, its targets too (without it, transforms run on the grid);
+    ``load(id)`` gives it the samples that a mixing op mixes in;
     ``sheet(rows, titles)`` draws samples in a grid of pictures and returns ``(bytes, suffix)``;
+    ``marked(sample, side)`` is the sample with its targets drawn onto it, for such a sheet;
     ``film(frames)`` joins samples into a moving picture, likewise;
     ``judge(grid)`` gives a feature extractor with weights from elsewhere (``name``, ``sha256``, and a call from
     ``[N, C, *shape]`` to ``[N, D]``) through which metrics are measured too, or `None` if it cannot see such a grid.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from html import escape
 from pathlib import Path, PurePosixPath
@@ -18,8 +18,11 @@ from augmint.data import images, layout
 from augmint.data.images import SOURCE_TYPES, SUFFIXES, U8
 from augmint.data.sink import FolderSink
 from augmint.data.split import box_means
-from augmint.transforms import run_cv
+from augmint.transforms import run_mix
+from augmint.transforms.marks import marked
+from augmint.transforms.mix import MIXES
 from augmint.transforms.plan import OPS, Plan
+from augmint.transforms.targets import Targets
 
 if TYPE_CHECKING:
     from augmint.models.efficientnet import EfficientNetFeatures
@@ -36,7 +39,7 @@ class ImageModality:
     """Everything about pictures: `Sample.data` is uint8 ``[H, W, C]`` with C in {1, 3, 4}."""
 
     name = "image"
-    ops = tuple(OPS)
+    ops = (*OPS, *MIXES)
 
     def scan(self, root: Path, *, strict: bool = False) -> Scan:
         """Class folders, a flat folder or metadata, as `layout.scan` has it, and each picture's header.
@@ -69,14 +72,24 @@ class ImageModality:
         origin = ref.meta.get("origin", "real")
         return Sample(ref.id, images.read(ref.path), ref.label, meta=ref.meta, origin=origin)
 
-    def apply(self, plan: Plan, data: U8) -> U8:
-        """What a plan makes of one picture, at the picture's own size.
+    def transform(self, plan: Plan, sample: Sample, load: Callable[[str], Sample]) -> Sample:
+        """What a plan makes of one picture and its targets, at the picture's own size; ``meta`` gets ``soft_label`` where classes
+        are mixed.
 
         A picture whose rim is transparent somewhere is cut out of its surroundings: beyond its edges is nothing, not its mirror image.
         """
-        if plan.border == "reflect" and data.shape[2] == 4 and _is_cut_out(data):
+        x: U8 = sample.data
+        if plan.border == "reflect" and x.shape[2] == 4 and _is_cut_out(x):
             plan = replace(plan, border="zero")
-        return run_cv.apply(plan, data)
+        scene = run_mix.apply(plan, _scene(sample, x.shape[2]), lambda i: _scene(load(i), x.shape[2]))
+        mixed = {k: round(v, 6) for k, v in scene.labels.items()} if len(scene.labels) > 1 else None
+        has_targets = bool(sample.targets) or scene.targets.is_there
+        return replace(
+            sample,
+            data=scene.picture,
+            targets=vars(scene.targets) if has_targets else {},
+            meta={**sample.meta, "soft_label": mixed} if mixed else sample.meta,
+        )
 
     def sink(self, out: Path, *, layout: str) -> FolderSink:
         """Writes pictures with the provenance mark of their origin."""
@@ -126,6 +139,10 @@ class ImageModality:
         wide = [cv2.copyMakeBorder(x, 0, 0, 0, width - x.shape[1], cv2.BORDER_CONSTANT, value=_PAPER) for x in lines]
         return images.encode(np.concatenate(wide), ".png"), ".png"
 
+    def marked(self, sample: Sample, side: int) -> Sample:
+        """The picture over paper, ``side`` pixels at most, with its masks, boxes and keypoints drawn onto it."""
+        return replace(sample, data=marked(_shown(sample.data, 1), Targets(**sample.targets), side), targets={})
+
     def film(self, frames: Sequence[Sample]) -> tuple[bytes, str]:
         """A looping GIF of pictures of one size, small ones enlarged: ``(bytes, suffix)``."""
         return images.gif([_shown(frame.data, 160) for frame in frames]), ".gif"
@@ -143,6 +160,11 @@ class ImageModality:
             f'<img src="data:image/png;base64,{coded}" width="{width}" height="{height}" '
             f'alt="{title}" title="{title}" loading="lazy"{style}>'
         )
+
+
+def _scene(sample: Sample, channels: int) -> run_mix.Scene:
+    labels = {} if sample.label is None else {sample.label: 1.0}
+    return run_mix.Scene(_promoted(sample.data, channels), Targets(**sample.targets), labels)
 
 
 def _is_cut_out(x: U8) -> bool:

@@ -19,7 +19,7 @@ from augmint.transforms.fuse import Recolour, Stage, Warp
 from augmint.transforms.geometry import Rotate, Scale, Translate, affine, inverse
 from augmint.transforms.local import Blur, Cutout, Hole, Noise, kernel, mirrored, radius
 from augmint.transforms.pixels import Picture
-from augmint.transforms.plan import OPS, Drawn
+from augmint.transforms.plan import Drawn, op_alone
 from augmint.transforms.recipe import Recipe
 
 _PADDING = {"reflect": "reflection", "edge": "border", "zero": "zeros"}
@@ -47,10 +47,10 @@ def augment(x: Tensor, recipe: Recipe, keys: ArrayLike, *, p: float = 1.0, clip:
             mend="give [N, C, *grid] with 1 to 3 axes and one key a sample",
         )
     planar = x.ndim == 4
-    drawn = [d for d in recipe.draw_batch(keys, p=p) if d.active.any() and (planar or OPS[d.op].any_axes)]
+    drawn = [d for d in recipe.draw_batch(keys, p=p) if d.active.any() and (planar or op_alone(d.op).any_axes)]
     if not drawn:
         return x
-    if planar and any(OPS[d.op].resizes for d in drawn):
+    if planar and any(op_alone(d.op).resizes for d in drawn):
         return _alike(x, drawn, recipe, clip)
     return _program(x, drawn, recipe, clip)
 
