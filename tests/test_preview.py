@@ -32,13 +32,13 @@ def test_a_sheet_has_a_line_for_each_op_and_each_sample(pictures: Path, tmp_path
     assert cli.main(["preview", str(pictures), "--recipe", str(path), "--out", str(out)]) == 0
     assert str(out) in capsys.readouterr().out
     x = images.read(out)
-    # Three ops and six samples, each under a title of 24 pixels; 40 x 30 is enlarged to 120 x 90.
-    assert x.shape == (9 * (24 + 94), 6 * 124 + 4, 3)
-    first, last = x[24 : 24 + 90, 4:124], x[24 : 24 + 90, 4 + 5 * 124 : 124 + 5 * 124]
-    shown = images.read(pictures / "a" / "0.png").repeat(3, 0).repeat(3, 1)
+    # Three ops and six samples, each under a title of 24 pixels; 40 x 30 is enlarged to 160 x 120.
+    assert x.shape == (9 * (24 + 124), 6 * 164 + 4, 3)
+    first, last = x[24:144, 4:164], x[24:144, 4 + 5 * 164 : 164 + 5 * 164]
+    shown = images.read(pictures / "a" / "0.png").repeat(4, 0).repeat(4, 1)
     np.testing.assert_array_equal(first, shown)  # the low end of its range: not turned
     assert np.abs(last.astype(int) - shown).mean() > 20
-    invert = x[24 + 118 : 24 + 118 + 90, 4:124]
+    invert = x[24 + 148 : 144 + 148, 4:164]
     np.testing.assert_array_equal(invert, 255 - shown)
     before = out.read_bytes()
     am.preview(pictures, out=out, recipe=str(path))

@@ -44,7 +44,8 @@ class Ref:
     """Where a sample lies: enough to load it later, in any process.
 
     ``path`` is absolute; ``row`` counts samples inside a file that holds many. ``part`` is set only where the data set
-    itself says so (train/val/test folders or a ``split`` column).
+    itself says so (train/val/test folders or a ``split`` column). ``targets`` is what is known of boxes, masks and the like without
+    opening the sample, as plain values; ``beside`` are further files that it needs, such as masks.
     """
 
     id: str
@@ -53,6 +54,8 @@ class Ref:
     part: Part | None = None
     row: int | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
+    targets: Mapping[str, Any] = field(default_factory=dict)
+    beside: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,9 +242,11 @@ class Dataset:
         digest = sha256()
         sums: dict[Path, bytes] = {}
         for ref in self.refs:
-            if ref.path not in sums:
-                sums[ref.path] = sha256(ref.path.read_bytes()).digest() if ref.path.is_file() else b""
-            digest.update(repr((ref.id, ref.label, ref.part, ref.row)).encode() + sums[ref.path])
+            for path in (ref.path, *ref.beside):
+                if path not in sums:
+                    sums[path] = sha256(path.read_bytes()).digest() if path.is_file() else b""
+            digest.update(repr((ref.id, ref.label, ref.part, ref.row)).encode())
+            digest.update(b"".join(sums[path] for path in (ref.path, *ref.beside)))
         return digest.hexdigest()
 
     def subset(self, indices: Sequence[int] | I64) -> Dataset:

@@ -14,8 +14,10 @@ import numpy as np
 
 from augmint.core.errors import BadSample, UserError
 from augmint.core.types import F32, Dataset, Grid, Origin, Ref, Sample, Scan, Skipped
-from augmint.data import images, layout
+from augmint.data import images, layout, objects
+from augmint.data.annotated import AnnotatedSink
 from augmint.data.images import SOURCE_TYPES, SUFFIXES, U8
+from augmint.data.objects import Point, Thing
 from augmint.data.sink import FolderSink
 from augmint.data.split import box_means
 from augmint.transforms import run_mix
@@ -31,7 +33,7 @@ LARGEST = 64  # pixels on the longer side, unless a size is asked for: what a CP
 SMALLEST = 4
 SMALLEST_JUDGED = 32
 _PAPER, _GAP = (244, 244, 241), 4
-_SCANNED = ("height", "width", "channels", "format", "bytes", "origin")
+_SCANNED = ("height", "width", "channels", "format", "bytes", "origin", "annotations")
 _ORIGINS: dict[str | None, Origin] = {SOURCE_TYPES["augmented"]: "augmented", SOURCE_TYPES["synthetic"]: "synthetic"}
 
 
@@ -42,12 +44,13 @@ class ImageModality:
     ops = (*OPS, *MIXES)
 
     def scan(self, root: Path, *, strict: bool = False) -> Scan:
-        """Class folders, a flat folder or metadata, as `layout.scan` has it, and each picture's header.
+        """Class folders, a flat folder or metadata, as `layout.scan` has it; COCO, YOLO or masks, as `objects.find` has it; and
+        each picture's header.
 
         Every ``Ref.meta`` gets ``height, width`` (upright), ``channels, format, bytes`` and ``origin``; a picture
         whose header is broken or too large is skipped and named.
         """
-        found = layout.scan(root, SUFFIXES, strict=strict)
+        found = objects.find(root, SUFFIXES, strict=strict) or layout.scan(root, SUFFIXES, strict=strict)
         refs: list[Ref] = []
         bad: list[Skipped] = []
         for ref in found.refs:
@@ -68,9 +71,10 @@ class ImageModality:
         return replace(found, refs=tuple(refs), skipped=(*found.skipped, *bad), notes=(*found.notes, *note))
 
     def load(self, ref: Ref) -> Sample:
-        """Decode one picture; see `images.read` for what may be in the file and what comes out."""
-        origin = ref.meta.get("origin", "real")
-        return Sample(ref.id, images.read(ref.path), ref.label, meta=ref.meta, origin=origin)
+        """Decode one picture; see `images.read` for what may be in the file and what comes out. With its targets, if there are any."""
+        origin, x = ref.meta.get("origin", "real"), images.read(ref.path)
+        targets = objects.load(ref, x.shape[:2]) if ref.targets else {}
+        return Sample(ref.id, x, ref.label, targets, ref.meta, origin)
 
     def transform(self, plan: Plan, sample: Sample, load: Callable[[str], Sample]) -> Sample:
         """What a plan makes of one picture and its targets, at the picture's own size; ``meta`` gets ``soft_label`` where classes
@@ -81,7 +85,7 @@ class ImageModality:
         x: U8 = sample.data
         if plan.border == "reflect" and x.shape[2] == 4 and _is_cut_out(x):
             plan = replace(plan, border="zero")
-        scene = run_mix.apply(plan, _scene(sample, x.shape[2]), lambda i: _scene(load(i), x.shape[2]))
+        scene = run_mix.apply(plan, _scene(sample, x.shape[2]), _Partners(load, x.shape[2]))
         mixed = {k: round(v, 6) for k, v in scene.labels.items()} if len(scene.labels) > 1 else None
         has_targets = bool(sample.targets) or scene.targets.is_there
         return replace(
@@ -92,8 +96,9 @@ class ImageModality:
         )
 
     def sink(self, out: Path, *, layout: str) -> FolderSink:
-        """Writes pictures with the provenance mark of their origin."""
-        return FolderSink(out, layout=layout, file_name=_file_name, encode=_coded, passing=_SCANNED)
+        """Writes pictures with the provenance mark of their origin, and their targets where the layout has some."""
+        kind = AnnotatedSink if layout in objects.LAYOUTS else FolderSink
+        return kind(out, layout=layout, file_name=_file_name, encode=_coded, passing=_SCANNED)
 
     def fit(self, dataset: Dataset, *, size: int | None = None) -> ImageCodec:
         """One grid for all pictures: their own size where it is common and at most 64, else a letterbox.
@@ -165,6 +170,22 @@ class ImageModality:
 def _scene(sample: Sample, channels: int) -> run_mix.Scene:
     labels = {} if sample.label is None else {sample.label: 1.0}
     return run_mix.Scene(_promoted(sample.data, channels), Targets(**sample.targets), labels)
+
+
+class _Partners:
+    """Partners as scenes, with as many channels as the picture; what is in one's boxes gets keys of its own each time."""
+
+    def __init__(self, load: Callable[[str], Sample], channels: int) -> None:
+        self._load, self._channels, self._count = load, channels, 0
+
+    def __call__(self, name: str) -> run_mix.Scene:
+        self._count += 1
+        scene = _scene(self._load(name), self._channels)
+        boxes, points = self._own(scene.targets.box_labels), self._own(scene.targets.keypoint_labels)
+        return replace(scene, targets=replace(scene.targets, box_labels=boxes, keypoint_labels=points))
+
+    def _own(self, labels: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(replace(x, key=f"{self._count}:{x.key}") if isinstance(x, Thing | Point) else x for x in labels)
 
 
 def _is_cut_out(x: U8) -> bool:

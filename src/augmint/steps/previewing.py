@@ -15,7 +15,7 @@ from augmint.transforms.op import Op
 from augmint.transforms.plan import OPS, Plan, sample_key
 from augmint.transforms.recipe import Recipe
 
-CELL = 128  # pixels
+CELL = 160  # pixels
 LEVELS = 6  # of an op
 VARIANTS = 5
 SHOWN = 6  # samples

@@ -62,7 +62,9 @@ def _veiled(out: U8, mask: NDArray[Any]) -> U8:
 def _framed(out: U8, box: NDArray[np.float64], label: str, colour: tuple[int, int, int]) -> None:
     left, top, right, bottom = (int(v) for v in np.rint(box - [0, 0, 1, 1]))
     cv2.rectangle(out, (left, top), (right, bottom), colour, 1)
-    if label:
-        text = label.encode("ascii", "replace").decode()[:14]
-        cv2.rectangle(out, (left, top), (left + 6 * len(text) + 2, top + 10), colour, -1)
-        cv2.putText(out, text, (left + 1, top + 8), cv2.FONT_HERSHEY_SIMPLEX, 0.32, (0, 0, 0), 1, cv2.LINE_AA)
+    text = label.encode("ascii", "replace").decode()[:14]
+    wide = 6 * len(text) + 2
+    if text and right - left >= wide:  # in a small box it would hide what is there
+        low = top if top > 10 else top + 10  # above the frame, where there is room
+        cv2.rectangle(out, (left, low - 10), (left + wide, low), colour, -1)
+        cv2.putText(out, text, (left + 1, low - 2), cv2.FONT_HERSHEY_SIMPLEX, 0.32, (0, 0, 0), 1, cv2.LINE_AA)

@@ -27,7 +27,7 @@ from augmint.transforms.geometry import inverse
 from augmint.transforms.local import Blur, Hole, Noise, kernel, normal_field, radius
 from augmint.transforms.pixels import Picture
 from augmint.transforms.plan import Border, Plan
-from augmint.transforms.targets import Targets, carry
+from augmint.transforms.targets import Targets, carry, tightened
 
 Pixels = NDArray[Any]  # uint8; uint16 at the door only; or float32 from 0 to 255
 
@@ -163,7 +163,8 @@ def apply_with(plan: Plan, image: Pixels, targets: Targets, *, min_visibility: f
     moved = carry(program, checked, min_visibility=min_visibility)
     instances = None if moved.instances is None else _mask(program, moved.instances, "zero")
     masks = tuple(_mask(program, m, plan.border) for m in checked.masks)
-    return out, replace(moved, masks=masks, instances=instances)
+    out_targets = replace(moved, masks=masks, instances=instances)
+    return out, tightened(out_targets) if any(isinstance(s, Warp) for s in program.stages) else out_targets
 
 
 def _mask(program: Program, mask: Pixels, border: Border) -> Pixels:

@@ -197,14 +197,31 @@ def hidden(targets: Targets, where: Bool, *, min_visibility: float = 0.1) -> Tar
         if seen.sum() == whole.sum():
             continue
         left[i] = seen.sum() / whole.sum()
-        rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
-        if len(rows):
-            tight = [x0 + columns[0], y0 + rows[0], x0 + columns[-1] + 1, y0 + rows[-1] + 1]
-            boxes[i] = [*np.maximum(box[:2], tight[:2]), *np.minimum(box[2:], tight[2:])]
+        boxes[i] = _around(seen, x0, y0, box)
     at = np.clip(np.rint(targets.keypoints).astype(int), 0, [width - 1, height - 1])
     alive = np.flatnonzero((left >= min_visibility) & (left > 0))
     out = replace(targets, boxes=boxes).taken(alive, np.flatnonzero(~where[at[:, 1], at[:, 0]]))
     return out if out.instances is None else replace(out, instances=np.where(where, 0, out.instances))
+
+
+def tightened(targets: Targets) -> Targets:
+    """Boxes no wider than what is seen of their objects, where ``instances`` shows it: a turned box is wider than what was in it."""
+    if targets.instances is None:
+        return targets
+    boxes = targets.boxes.copy()
+    for i, box in enumerate(boxes):
+        x0, y0, x1, y1 = touched(box, targets.instances.shape)
+        boxes[i] = _around(targets.instances[y0:y1, x0:x1] == i + 1, x0, y0, box)
+    return replace(targets, boxes=boxes)
+
+
+def _around(seen: Bool, left: int, top: int, box: F64) -> F64:
+    """The part of a box that holds what is seen, in a window that begins at ``left`` and ``top``; the whole if that is nothing."""
+    rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
+    if not len(rows):
+        return box
+    low, high = [left + columns[0], top + rows[0]], [left + columns[-1] + 1, top + rows[-1] + 1]
+    return np.concatenate([np.maximum(box[:2], low), np.minimum(box[2:], high)])
 
 
 def touched(box: F64, size: Size) -> tuple[int, int, int, int]:
