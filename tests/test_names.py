@@ -17,6 +17,7 @@ from augmint.core.run import read_json, read_jsonl
 ROOT = Path(__file__).parent.parent
 
 PUBLIC = [
+    "Augment",
     "Dataset",
     "Gan",
     "Proof",
@@ -29,6 +30,7 @@ PUBLIC = [
     "demo",
     "doctor",
     "export",
+    "from_albumentations",
     "generate",
     "inspect",
     "preview",

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from augmint.core.types import Dataset, Sample
     from augmint.evaluation.proof import Proof
     from augmint.generation.draw import Gan
+    from augmint.transforms.loops import Augment
+    from augmint.transforms.migrate import from_albumentations
     from augmint.transforms.recipe import Recipe
     from augmint.verbs import (
         augment,
@@ -46,11 +48,14 @@ _HOMES = {
     "augmint.core.errors": "UserError",
     "augmint.evaluation.proof": "Proof",
     "augmint.generation.draw": "Gan",
+    "augmint.transforms.loops": "Augment",
+    "augmint.transforms.migrate": "from_albumentations",
     "augmint.transforms.recipe": "Recipe",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
+    "Augment",
     "Dataset",
     "Gan",
     "Proof",
@@ -63,6 +68,7 @@ __all__ = [
     "demo",
     "doctor",
     "export",
+    "from_albumentations",
     "generate",
     "inspect",
     "preview",

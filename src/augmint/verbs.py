@@ -107,7 +107,7 @@ def augment(
     """Write the real samples and ``variants`` transformed ones of each to ``out``; test and val parts are only copied."""
     chosen = c.settings(c.AugmentVerb, config=config, flags=settings)
     samples = _dataset(data, chosen.strict)
-    recipe = Recipe.load(chosen.recipe, allowed=samples.modality.ops)
+    recipe = Recipe.load(chosen.recipe, allowed=samples.modality.ops, levels=True)
     check_apart(Path(out), samples.root)
     mine = samples.with_refs([r for r in samples.refs if r.part in (None, "train")])
     counts = {"real": len(samples), "augmented": chosen.variants * len(mine)}

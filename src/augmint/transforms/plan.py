@@ -13,6 +13,7 @@ from augmint.core.rng import F64
 from augmint.transforms.bending import ElasticTransform, GridDistortion, OpticalDistortion, Perspective
 from augmint.transforms.colour import (
     Brightness,
+    BrightnessContrast,
     ChannelShuffle,
     ColorJitter,
     Contrast,
@@ -69,7 +70,7 @@ OPS: dict[str, type[Op]] = {
         *(Rotate, Translate, Scale, Shear, Affine, HorizontalFlip, VerticalFlip, Crop),
         *(Resize, LongestMaxSize, LetterBox, CenterCrop, RandomCrop, RandomResizedCrop, Pad, Transpose, RandomRotate90),
         *(Perspective, ElasticTransform, GridDistortion, OpticalDistortion),
-        *(Brightness, Contrast, Saturation, Hue, ColorJitter, Gamma, RGBShift, WhiteBalance),
+        *(Brightness, Contrast, BrightnessContrast, Saturation, Hue, ColorJitter, Gamma, RGBShift, WhiteBalance),
         *(ChannelShuffle, ToGray, Invert, Solarize, Posterize),
         *(GaussianNoise, GaussianBlur, Cutout),
         *(Equalize, AutoContrast, CLAHE, MotionBlur, MedianBlur, Sharpen, ISONoise, ShotNoise, SaltAndPepper, JPEG),

@@ -26,6 +26,7 @@ from augmint.transforms.colour import Brightness, Contrast, Gamma, Posterize, Sa
 from augmint.transforms.geometry import Crop, HorizontalFlip, Rotate, Scale, Shear, Translate
 from augmint.transforms.local import Cutout, GaussianBlur, GaussianNoise
 from augmint.transforms.mix import AugMix, Mix, Pool
+from augmint.transforms.normalize import Normalize
 from augmint.transforms.op import Op
 from augmint.transforms.pixels import JPEG, AutoContrast, Binarize, Denoise, Embolden, Equalize, Sharpen
 from augmint.transforms.plan import (
@@ -52,12 +53,14 @@ class Recipe:
         ops: in the order of their effect; choices among ops stand where their ops do.
         border: what lies beyond the edge: ``reflect`` (mirrored, edge pixel repeated), ``edge`` or ``zero`` (black, or transparent).
         interp: ``linear``, or ``cubic`` (keeps more detail, three to five times the warp's time).
+        normalize: what a network gets; files cannot hold it. In a recipe file it is the last entry of ``ops``.
     """
 
     name: str
     ops: tuple[Op | Choice, ...]
     border: Border = "reflect"
     interp: Interp = "linear"
+    normalize: Normalize | None = None
 
     def __post_init__(self) -> None:
         check_ways(self.border, self.interp)
@@ -167,7 +170,7 @@ class Recipe:
             return self
         names = tuple(allowed)
         kept = (e.only(names) if isinstance(e, Choice) else e if e.name in names else None for e in self.ops)
-        return Recipe(self.name, tuple(e for e in kept if e is not None), self.border, self.interp)
+        return replace(self, ops=tuple(e for e in kept if e is not None))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, in the form of a recipe file."""
@@ -175,7 +178,7 @@ class Recipe:
             "name": self.name,
             "border": self.border,
             "interp": self.interp,
-            "ops": [op.to_dict() for op in self.ops],
+            "ops": [op.to_dict() for op in (*self.ops, *([self.normalize] if self.normalize else []))],
         }
 
     @classmethod
@@ -195,19 +198,30 @@ class Recipe:
             raise UserError(
                 "a recipe needs a list of `ops`", mend="write `ops:` and below it `- Rotate: {degrees: [-5, 5]}`"
             )
+        *ops, last = ops
+        name, settings = _named(last, str(len(ops) + 1))
+        normalize = Normalize.build(settings or {}) if name == "Normalize" else None
+        ops = ops if normalize else [*ops, last]
         built = tuple(_entry(entry, str(number)) for number, entry in enumerate(ops, 1))
-        return cls(
-            str(found.get("name", "recipe")), built, found.get("border", "reflect"), found.get("interp", "linear")
-        )
+        ways = (found.get("border", "reflect"), found.get("interp", "linear"))
+        return cls(str(found.get("name", "recipe")), built, *ways, normalize)
 
     @classmethod
-    def load(cls, name_or_path: str | Path, *, allowed: Sequence[str] | None = None, alone: bool = False) -> Recipe:
+    def load(
+        cls,
+        name_or_path: str | Path,
+        *,
+        allowed: Sequence[str] | None = None,
+        alone: bool = False,
+        levels: bool = False,
+    ) -> Recipe:
         """A preset by name, or a recipe file in YAML.
 
         Args:
             allowed: names of the ops that the data's modality takes. A preset leaves the others out; a file that names
                 one is an error.
             alone: refuse ops that mix samples: where each is changed by itself.
+            levels: refuse `Normalize`: where the results are pictures again.
 
         Raises:
             UserError: for an unknown preset, a missing file, or a fault in it, with the file's name.
@@ -230,6 +244,12 @@ class Recipe:
                 f"{mixing[0]} mixes pictures, and the experiment changes each by itself",
                 where=path,
                 mend="take it out here; `augmint augment` takes it",
+            )
+        if levels and found.normalize is not None:
+            raise UserError(
+                "Normalize gives what a network sees, and files hold pictures",
+                where=path,
+                mend="take it out here; transforms.loops.Augment takes it",
             )
         return found
 
@@ -302,6 +322,8 @@ def _named(entry: object, number: str) -> tuple[str, Any]:
 
 def _op(entry: object, number: str) -> Op:
     name, settings = _named(entry, number)
+    if name == "Normalize":
+        raise UserError(f"op {number} is Normalize", mend="write it last, and not inside a choice")
     return op_named(name).build(settings or {})
 
 
