@@ -57,7 +57,7 @@ class AugmentConfig(Section):
 
     recipe: str = Field(
         "medium",
-        description="light, medium, strong, trivial, rand, document, enhance, or the path of a recipe in YAML.",
+        description="light, medium, strong, trivial, rand, document, enhance, ada, or the path of a recipe in YAML.",
     )
     variants: int = Field(4, ge=1, le=10_000, description="Augmented variants of each real sample.")
 

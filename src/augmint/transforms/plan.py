@@ -37,7 +37,9 @@ from augmint.transforms.pixels import (
     AutoContrast,
     Binarize,
     CoarseDropout,
+    Deblock,
     Denoise,
+    Deskew,
     Downscale,
     Embolden,
     Equalize,
@@ -59,6 +61,7 @@ from augmint.transforms.sizing import (
     RandomRotate90,
     Resize,
     Transpose,
+    Upscale,
 )
 
 Border = Literal["reflect", "edge", "zero"]
@@ -68,13 +71,24 @@ OPS: dict[str, type[Op]] = {
     op.__name__: op
     for op in (
         *(Rotate, Translate, Scale, Shear, Affine, HorizontalFlip, VerticalFlip, Crop),
-        *(Resize, LongestMaxSize, LetterBox, CenterCrop, RandomCrop, RandomResizedCrop, Pad, Transpose, RandomRotate90),
+        *(
+            Upscale,
+            Resize,
+            LongestMaxSize,
+            LetterBox,
+            CenterCrop,
+            RandomCrop,
+            RandomResizedCrop,
+            Pad,
+            Transpose,
+            RandomRotate90,
+        ),
         *(Perspective, ElasticTransform, GridDistortion, OpticalDistortion),
         *(Brightness, Contrast, BrightnessContrast, Saturation, Hue, ColorJitter, Gamma, RGBShift, WhiteBalance),
         *(ChannelShuffle, ToGray, Invert, Solarize, Posterize),
         *(GaussianNoise, GaussianBlur, Cutout),
         *(Equalize, AutoContrast, CLAHE, MotionBlur, MedianBlur, Sharpen, ISONoise, ShotNoise, SaltAndPepper, JPEG),
-        *(Downscale, CoarseDropout, GridDropout, Denoise, Binarize, Embolden),
+        *(Downscale, CoarseDropout, GridDropout, Denoise, Binarize, Embolden, Deblock, Deskew),
     )
 }
 

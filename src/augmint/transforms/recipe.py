@@ -22,7 +22,7 @@ from augmint.core.errors import UserError, did_you_mean
 from augmint.core.rng import U64
 from augmint.transforms.bending import Perspective
 from augmint.transforms.choice import CHOICES, Choice, OneOf, SomeOf
-from augmint.transforms.colour import Brightness, Contrast, Gamma, Posterize, Saturation, Solarize
+from augmint.transforms.colour import Brightness, Contrast, Gamma, Hue, Invert, Posterize, Saturation, Solarize
 from augmint.transforms.geometry import Crop, HorizontalFlip, Rotate, Scale, Shear, Translate
 from augmint.transforms.local import Cutout, GaussianBlur, GaussianNoise
 from augmint.transforms.mix import AugMix, Mix, Pool
@@ -397,6 +397,22 @@ PRESETS: dict[str, Recipe] = {
                 Denoise(sigma_frac=(0.06, 0.06)),
                 AutoContrast(cut_frac=(0.005, 0.005)),
                 Sharpen(amount=(0.5, 0.5), sigma_px=(1, 1)),
+            ),
+        ),
+        # The groups of Karras et al. 2020 (arXiv 2006.06676, appendix B) that help on pictures: blitting, geometry, colour. Their normal
+        # distributions are uniform ones of the same variance here, and every op has one p, as there.
+        Recipe(
+            "ada",
+            (
+                HorizontalFlip(p=0.25),
+                Scale(factor=(0.785, 1.274), p=0.5),
+                Rotate(degrees=(-180, 180), p=0.5),
+                Translate(shift_frac=(-0.217, 0.217), p=0.5),
+                Brightness(add_frac=(-0.346, 0.346), p=0.5),
+                Contrast(factor=(0.549, 1.823), p=0.5),
+                Invert(p=0.25),
+                Hue(degrees=(-180, 180), p=0.5),
+                Saturation(factor=(0.3, 3.32), p=0.5),
             ),
         ),
         Recipe(

@@ -25,8 +25,8 @@ from augmint.transforms.colour import Affine, Part, Power, jumps, pointwise, tab
 from augmint.transforms.fuse import Move, Program, Recolour, Stage, Warp
 from augmint.transforms.geometry import inverse
 from augmint.transforms.local import Blur, Hole, Noise, kernel, normal_field, radius
-from augmint.transforms.pixels import Picture
-from augmint.transforms.plan import Border, Plan
+from augmint.transforms.pixels import Picture, PixelOp
+from augmint.transforms.plan import OPS, Border, Plan
 from augmint.transforms.targets import Targets, carry, tightened
 
 Pixels = NDArray[Any]  # uint8; uint16 at the door only; or float32 from 0 to 255
@@ -158,6 +158,7 @@ def apply_with(plan: Plan, image: Pixels, targets: Targets, *, min_visibility: f
         UserError: if the picture or a target is not of its kind.
     """
     size = _size(image) if image.ndim == 3 else (0, 0, 0)
+    _check_follows(plan, targets)
     out = apply(plan, image)
     program, checked = fuse.compile(plan, size), targets.checked(size[:2])
     moved = carry(program, checked, min_visibility=min_visibility)
@@ -165,6 +166,14 @@ def apply_with(plan: Plan, image: Pixels, targets: Targets, *, min_visibility: f
     masks = tuple(_mask(program, m, plan.border) for m in checked.masks)
     out_targets = replace(moved, masks=masks, instances=instances)
     return out, tightened(out_targets) if any(isinstance(s, Warp) for s in program.stages) else out_targets
+
+
+def _check_follows(plan: Plan, targets: Targets) -> None:
+    """Refuse ops that move pixels by what they find in the picture, where targets would have to follow."""
+    for step in plan.steps:
+        op = OPS.get(step.op)
+        if op is not None and issubclass(op, PixelOp) and op.moves and targets.is_there:
+            raise UserError(f"{step.op} moves pixels, and targets cannot follow it", mend="take it out of the recipe")
 
 
 def _mask(program: Program, mask: Pixels, border: Border) -> Pixels:
