@@ -1,4 +1,4 @@
-"""Pictures: PNG and JPEG files, gray, RGB or RGBA, of any size."""
+"""Pictures: PNG, JPEG, TIFF, WebP and BMP files, gray, RGB or RGBA, of any size."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from augmint.core.errors import BadSample, UserError
 from augmint.core.types import F32, Dataset, Grid, Origin, Ref, Sample, Scan, Skipped
@@ -38,7 +39,7 @@ _ORIGINS: dict[str | None, Origin] = {SOURCE_TYPES["augmented"]: "augmented", SO
 
 
 class ImageModality:
-    """Everything about pictures: `Sample.data` is uint8 ``[H, W, C]`` with C in {1, 3, 4}."""
+    """Everything about pictures: `Sample.data` is ``[H, W, C]`` with C in {1, 3, 4}, uint8, or uint16 where the file has 16 bits."""
 
     name = "image"
     ops = (*OPS, *MIXES)
@@ -72,7 +73,7 @@ class ImageModality:
 
     def load(self, ref: Ref) -> Sample:
         """Decode one picture; see `images.read` for what may be in the file and what comes out. With its targets, if there are any."""
-        origin, x = ref.meta.get("origin", "real"), images.read(ref.path)
+        origin, x = ref.meta.get("origin", "real"), images.read(ref.path, deep=True)
         targets = objects.load(ref, x.shape[:2]) if ref.targets else {}
         return Sample(ref.id, x, ref.label, targets, ref.meta, origin)
 
@@ -85,7 +86,7 @@ class ImageModality:
         x: U8 = sample.data
         if plan.border == "reflect" and x.shape[2] == 4 and _is_cut_out(x):
             plan = replace(plan, border="zero")
-        scene = run_mix.apply(plan, _scene(sample, x.shape[2]), _Partners(load, x.shape[2]))
+        scene = run_mix.apply(plan, _scene(sample, x), _Partners(load, x))
         mixed = {k: round(v, 6) for k, v in scene.labels.items()} if len(scene.labels) > 1 else None
         has_targets = bool(sample.targets) or scene.targets.is_there
         return replace(
@@ -154,7 +155,7 @@ class ImageModality:
 
     def preview(self, sample: Sample, *, width: int = 96) -> str:
         """An ``<img>`` with the picture inside; small pictures keep sharp pixels, large ones are shrunk first."""
-        data: U8 = sample.data
+        data = images.eight_bits(sample.data)
         height = max(1, round(width * data.shape[0] / data.shape[1]))
         if data.shape[1] > 2 * width:
             data = _resized(data, (2 * height, 2 * width))
@@ -167,20 +168,24 @@ class ImageModality:
         )
 
 
-def _scene(sample: Sample, channels: int) -> run_mix.Scene:
+def _scene(sample: Sample, like: NDArray[Any]) -> run_mix.Scene:
+    """With as many channels and bits as another picture."""
     labels = {} if sample.label is None else {sample.label: 1.0}
-    return run_mix.Scene(_promoted(sample.data, channels), Targets(**sample.targets), labels)
+    x = sample.data
+    if x.dtype != like.dtype:
+        x = images.eight_bits(x) if like.dtype == np.uint8 else x.astype(np.uint16) * 257
+    return run_mix.Scene(_promoted(x, like.shape[2]), Targets(**sample.targets), labels)
 
 
 class _Partners:
-    """Partners as scenes, with as many channels as the picture; what is in one's boxes gets keys of its own each time."""
+    """Partners as scenes, of the picture's kind; what is in one's boxes gets keys of its own each time."""
 
-    def __init__(self, load: Callable[[str], Sample], channels: int) -> None:
-        self._load, self._channels, self._count = load, channels, 0
+    def __init__(self, load: Callable[[str], Sample], like: NDArray[Any]) -> None:
+        self._load, self._like, self._count = load, like, 0
 
     def __call__(self, name: str) -> run_mix.Scene:
         self._count += 1
-        scene = _scene(self._load(name), self._channels)
+        scene = _scene(self._load(name), self._like)
         boxes, points = self._own(scene.targets.box_labels), self._own(scene.targets.keypoint_labels)
         return replace(scene, targets=replace(scene.targets, box_labels=boxes, keypoint_labels=points))
 
@@ -203,7 +208,7 @@ def _title(text: str) -> U8 | None:
 
 def _shown(x: U8, side: int) -> U8:
     """RGB over paper; a small picture is enlarged to about ``side`` pixels without smoothing."""
-    x = _promoted(x, 4)
+    x = _promoted(images.eight_bits(x), 4)
     alpha = x[:, :, 3:] / 255.0
     rgb: U8 = np.rint(x[:, :, :3] * alpha + np.array(_PAPER) * (1 - alpha)).astype(np.uint8)
     times = max(1, side // max(rgb.shape[:2]))
@@ -261,26 +266,25 @@ def _border_level(dataset: Dataset, channels: int) -> tuple[int, ...]:
     edges = []
     for i in np.unique(np.linspace(0, len(dataset) - 1, 200).astype(int)):
         try:
-            x = _promoted(dataset[int(i)].data, channels)
+            x = _promoted(images.eight_bits(dataset[int(i)].data), channels)
         except BadSample:
             continue
         edges.append(np.median(np.concatenate([x[0], x[-1], x[:, 0], x[:, -1]]), axis=0))
     return tuple(int(v) for v in np.median(edges, axis=0)) if edges else (0,) * channels
 
 
-def _promoted(x: U8, channels: int) -> U8:
-    """Gray to RGB to RGBA without loss; the other way, alpha is laid on black and colour becomes luma."""
-    have = x.shape[2]
+def _promoted(x: NDArray[Any], channels: int) -> NDArray[Any]:
+    """Gray to RGB to RGBA without loss; the other way, alpha is laid on black and colour becomes luma. The type stays."""
+    have, top = x.shape[2], np.iinfo(x.dtype).max
     if have == 4 and channels < 4:
-        x = ((x[:, :, :3].astype(np.uint16) * x[:, :, 3:] + 127) // 255).astype(np.uint8)
+        x = ((x[:, :, :3].astype(np.uint64) * x[:, :, 3:] + top // 2) // top).astype(x.dtype)
         have = 3
     if have == 3 and channels == 1:
-        gray: U8 = np.asarray(cv2.cvtColor(x, cv2.COLOR_RGB2GRAY), dtype=np.uint8)[:, :, None]
-        return gray
+        return np.asarray(cv2.cvtColor(x, cv2.COLOR_RGB2GRAY), dtype=x.dtype)[:, :, None]
     if have == 1 and channels >= 3:
         x = np.repeat(x, 3, axis=2)
     if channels == 4 and x.shape[2] == 3:
-        x = np.concatenate([x, np.full((*x.shape[:2], 1), 255, dtype=np.uint8)], axis=2)
+        x = np.concatenate([x, np.full((*x.shape[:2], 1), top, dtype=x.dtype)], axis=2)
     return x
 
 
@@ -322,7 +326,7 @@ class ImageCodec:
 
     def encode(self, sample: Sample) -> F32:
         """``[C, height, width]`` float32 in [-1, 1]."""
-        x = _promoted(sample.data, self.channels)
+        x = _promoted(images.eight_bits(sample.data), self.channels)
         if self.channels == 4:
             alpha = x[:, :, 3:].astype(np.float32) / 255.0
             x = np.concatenate([x[:, :, :3] * alpha, x[:, :, 3:]], axis=2, dtype=np.float32)
@@ -357,11 +361,14 @@ class ImageCodec:
 
 
 def _file_name(sample: Sample) -> str:
-    """The id's own name where a picture can have it, else with ``.png``: for transparency, which no JPEG holds."""
+    """The id's own name where a picture can have it, else with ``.png``: for transparency and 16 bits, which not all formats hold."""
     path = PurePosixPath(sample.id)
     if path.suffix.lower() not in SUFFIXES:
         return path.name + ".png"
-    return path.name if path.suffix.lower() == ".png" or sample.data.shape[2] < 4 else path.stem + ".png"
+    fits = (sample.data.shape[2] < 4 or path.suffix.lower() in images.CLEAR) and (
+        sample.data.dtype == np.uint8 or path.suffix.lower() in images.DEEP
+    )
+    return path.name if fits else path.stem + ".png"
 
 
 def _coded(sample: Sample, suffix: str) -> bytes:
