@@ -194,13 +194,13 @@ def test_columns_serve_hugging_face_data_sets():
     augment = pickle.loads(pickle.dumps(Augment("strong", seed=1)))
     pictures = [Image.fromarray(noise_image(9, 9, 3, seed=i)) for i in range(3)]
     rows = {"image": pictures, "label": [0, 1, 0], "name": ["a", "b", "c"]}
-    by_name = augment.columns(sample_id="name")(rows)  # with_transform gives a batch as lists
+    by_name = augment.columns("image", sample_id="name")(rows)  # with_transform gives a batch as lists
     assert by_name["label"] == rows["label"] and rows["image"] is pictures
     for x, name, out in zip(pictures, rows["name"], by_name["image"], strict=True):
         np.testing.assert_array_equal(out, augment(x, name))
-    by_index = augment.columns()(rows, [4, 5, 6])  # map(with_indices=True, batched=True)
+    by_index = augment.columns("image")(rows, [4, 5, 6])  # map(with_indices=True, batched=True)
     np.testing.assert_array_equal(by_index["image"][1], augment(pictures[1], 5))
-    one = augment.columns()({"image": pictures[0]}, 4)  # map, a row at a time
+    one = augment.columns("image")({"image": pictures[0]}, 4)  # map, a row at a time
     np.testing.assert_array_equal(one["image"], by_index["image"][0])
     with pytest.raises(UserError, match="no column 'img'"):
         augment.columns("img")(rows)

@@ -93,7 +93,7 @@ class Augment:
         """
         return _Epochs(self, data, shuffle)
 
-    def columns(self, image: str = "image", sample_id: str | None = None) -> Callable[..., dict[str, Any]]:
+    def columns(self, image: str, sample_id: str | None = None) -> Callable[..., dict[str, Any]]:
         """A function for ``with_transform`` and ``map`` of Hugging Face `datasets`.
 
         Args:
