@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import augmint as am
+from augmint import cli
 from augmint.core.errors import UserError
 from augmint.core.run import read_jsonl
 from augmint.data import images
@@ -413,6 +414,25 @@ def test_a_folder_is_mixed_alike_by_any_number_of_workers_and_replays_from_its_m
     assert soft >= 5
     told = {r["file_name"]: r.get("soft_label") for r in read_jsonl(tmp_path / "1" / "metadata.jsonl")}
     assert {r["file_name"]: r.get("soft_label") for r in rows}.items() <= told.items()
+
+
+def test_replay_makes_the_same_bytes_and_names_what_differs(tmp_path, capsys):
+    root = write_classes(tmp_path / "in")
+    (tmp_path / "mix.yaml").write_text("ops:\n  - Rotate\n  - Mosaic\n  - GaussianNoise\n")
+    am.augment(root, out=tmp_path / "out", recipe=str(tmp_path / "mix.yaml"), variants=2, workers=1)
+    manifest = tmp_path / "out" / "manifest.jsonl"
+    made = {p.name: d for p, d in ((p, sha256(p.read_bytes()).hexdigest()) for p in (tmp_path / "out").rglob("*.aug*"))}
+    (tmp_path / "out" / "cat" / "0.aug1.png").unlink()
+    assert cli.main(["replay", str(manifest), "--out", str(tmp_path / "again")]) == 0
+    assert "20 of 20 augmented files" in capsys.readouterr().out
+    assert hashes(tmp_path / "again") == made
+    images.write(tmp_path / "out" / "dog" / "0.png", noise_image(20, 24, 1, seed=99))
+    found = am.replay(manifest).to_dict()
+    assert found["same"] < 20 and {"dog/0.aug0.png", "dog/0.aug1.png"} <= set(found["other"])
+    (tmp_path / "out" / "dog" / "0.png").unlink()
+    assert cli.main(["replay", str(manifest)]) == 2
+    assert "dog/0.png" in capsys.readouterr().err
+    assert cli.main(["replay", str(tmp_path / "in")]) == 2 and "no such manifest" in capsys.readouterr().err
 
 
 def test_a_partner_that_cannot_be_read_is_left_out_of_the_plan(tmp_path):

@@ -36,6 +36,7 @@ PUBLIC = [
     "preview",
     "prove",
     "read",
+    "replay",
     "report",
     "train",
 ]
@@ -58,6 +59,7 @@ OPTIONS = {
     "export": f"--out --onnx {_EVERY}",
     "inspect": f"--fix --out {_EVERY}",
     "preview": f"--out --recipe --every-op --seed {_EVERY}",
+    "replay": f"--out {_EVERY}",
     "doctor": _EVERY,
     "demo": f"--closed --out {_EVERY}",
 }

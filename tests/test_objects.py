@@ -391,6 +391,7 @@ def test_the_same_data_has_another_fingerprint_with_other_labels(tmp_path: Path)
 
 def test_the_manifest_names_every_made_file(tmp_path: Path) -> None:
     augmented(write_masks(tmp_path / "in"), tmp_path / "out", "ops:\n  - CutMix\n")
+    assert am.replay(tmp_path / "out" / "manifest.jsonl").to_dict()["same"] == 24
     rows = read_jsonl(tmp_path / "out" / "manifest.jsonl")
     assert len(rows) == 4 + 24 and all(len(r["parents"]) == 2 for r in rows if r["origin"] == "augmented")
 

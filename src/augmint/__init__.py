@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOMES = {
-    "augmint.verbs": "read boost augment train generate prove report export inspect preview doctor demo",
+    "augmint.verbs": "read boost augment train generate prove report export inspect preview replay doctor demo",
     "augmint.core.types": "Dataset Sample",
     "augmint.core.errors": "UserError",
     "augmint.evaluation.proof": "Proof",
@@ -74,6 +74,7 @@ __all__ = [
     "preview",
     "prove",
     "read",
+    "replay",
     "report",
     "train",
 ]

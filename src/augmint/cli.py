@@ -142,6 +142,15 @@ VERBS: dict[str, Verb] = {
             Option("seed", int, "Every random number follows from this one.", 0),
         ),
     ),
+    "replay": Verb(
+        "MANIFEST [--out OUT]",
+        "make augmented files again from their manifest, and compare them byte for byte",
+        (
+            Option("MANIFEST", Path, "manifest.jsonl of an augmented data set, with the real samples beside it."),
+            Option("out", Path, "Folder to write the files to (default: they are only compared).", None),
+        ),
+        is_long=True,
+    ),
     "doctor": Verb("", "check this machine and its packages"),
     "demo": Verb(
         "[--closed]",

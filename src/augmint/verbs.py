@@ -13,7 +13,17 @@ from typing import Any
 from augmint.core import config as c
 from augmint.core.doctor import Health, examine
 from augmint.core.errors import Interrupted, UserError
-from augmint.core.run import Run, check_apart, check_output, read_json, stop_on_signal, sweep, write_bytes, write_json
+from augmint.core.run import (
+    Run,
+    check_apart,
+    check_output,
+    read_json,
+    read_jsonl,
+    stop_on_signal,
+    sweep,
+    write_bytes,
+    write_json,
+)
 from augmint.core.types import Dataset, Modality, Sample, Skipped
 from augmint.evaluation.proof import Proof
 from augmint.generation.draw import Gan
@@ -29,6 +39,7 @@ from augmint.steps.gan import train_gan
 from augmint.steps.handwriting import DEMO_DRAW, write_digits
 from augmint.steps.prepare import FOLDS, left_out, nothing_usable, sealed_name
 from augmint.steps.previewing import contact_sheet
+from augmint.steps.replaying import replay as remade
 from augmint.steps.results import Progress, Result, quiet
 from augmint.steps.synthesis import synthesise, told
 from augmint.steps.training import fingerprints, get_ready
@@ -366,6 +377,32 @@ def preview(
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, coded)
     return Result([f"wrote {path}"], {"recipe": chosen.name}, path)
+
+
+def replay(manifest: str | Path, *, out: str | Path | None = None, progress: Progress = quiet) -> Result:
+    """Make the augmented files of a manifest again, from the reals that lie beside it, and compare their bytes with its SHA-256 sums.
+
+    Args:
+        manifest: ``manifest.jsonl`` as `augment` or `boost` has written it.
+        out: folder for the files; without one they are only compared.
+    """
+    path = Path(manifest)
+    if not path.is_file():
+        raise UserError(
+            "there is no such manifest", where=path, mend="give the manifest.jsonl of an augmented data set"
+        )
+    rows = [row for row in read_jsonl(path) if "plan" in row]
+    if not rows:
+        raise UserError("no line of it has a plan", where=path, mend="give the manifest.jsonl of an augmented data set")
+    if out is not None:
+        check_output(Path(out))
+    with TemporaryDirectory() as scratch:
+        found = remade(read(path.parent), rows, Path(out) if out is not None else Path(scratch), progress)
+    lines = [f"{found.same} of {len(rows)} augmented files come out byte for byte"]
+    if found.other:
+        lines.append(f"other bytes: {', '.join(found.other[:5])}{' ...' if len(found.other) > 5 else ''}")
+        lines.append("bytes hold on one stack only: the same versions of OpenCV and numpy, and the same kind of CPU")
+    return Result(lines, {"same": found.same, "other": list(found.other)}, Path(out) if out is not None else None)
 
 
 def doctor() -> Health:
