@@ -23,6 +23,7 @@ from augmint.core.run import (
     sweep,
     write_bytes,
     write_json,
+    write_text,
 )
 from augmint.core.types import Dataset, Modality, Sample, Skipped
 from augmint.evaluation.proof import Proof
@@ -41,6 +42,7 @@ from augmint.steps.prepare import FOLDS, left_out, nothing_usable, sealed_name
 from augmint.steps.previewing import contact_sheet
 from augmint.steps.replaying import replay as remade
 from augmint.steps.results import Progress, Result, quiet
+from augmint.steps.searching import search
 from augmint.steps.synthesis import synthesise, told
 from augmint.steps.training import fingerprints, get_ready
 from augmint.transforms.explain import Explanation, explain
@@ -115,22 +117,40 @@ def augment(
     progress: Progress = quiet,
     **settings: Any,
 ) -> Result:
-    """Write the real samples and ``variants`` transformed ones of each to ``out``; test and val parts are only copied."""
+    """Write the real samples and ``variants`` transformed ones of each to ``out``; test and val parts are only copied.
+
+    With ``search=True`` the recipe is chosen by experiment on the training part and written to ``OUT/recipe.yaml``.
+    """
     chosen = c.settings(c.AugmentVerb, config=config, flags=settings)
     samples = _dataset(data, chosen.strict)
-    recipe = Recipe.load(chosen.recipe, allowed=samples.modality.ops, levels=True)
+    found_before = Path(out) / "recipe.yaml"  # by a run of this command that was stopped later
+    searches = chosen.search and not found_before.is_file()
+    recipe = Recipe.load(
+        found_before if chosen.search and not searches else chosen.recipe, allowed=samples.modality.ops, levels=True
+    )
     check_apart(Path(out), samples.root)
     mine = samples.with_refs([r for r in samples.refs if r.part in (None, "train")])
     counts = {"real": len(samples), "augmented": chosen.variants * len(mine)}
     if dry_run:
         return Result(
-            [f"would write {counts['real']} real and {counts['augmented']} augmented samples to {out}"], counts
+            [
+                *(["would first try recipes on the training part"] if searches else []),
+                f"would write {counts['real']} real and {counts['augmented']} augmented samples to {out}",
+            ],
+            counts,
         )
     target, started = Path(out), clock.perf_counter()
     check_output(target, ours=".augmint")
     samples = samples.usable(strict=True) if chosen.strict else samples
     if not any(len(samples.subset([i]).usable()) for i in range(len(samples))):  # stops at the first good one
         raise nothing_usable(samples.usable())
+    searched = None
+    if searches:
+        with stop_on_signal() as stop:
+            searched = search(
+                mine, seed=chosen.seed, seconds=chosen.time, workers=chosen.workers, stop=stop, progress=progress
+            )
+        recipe = searched.recipe
     # While this folder is there OUT is unfinished; it holds what would make another command mix two sets.
     unfinished = Run.open(
         target / ".augmint",
@@ -139,6 +159,8 @@ def augment(
         inputs=fingerprints(samples, None),
     )
     sweep(target)
+    if searched is not None:
+        write_text(found_before, searched.yaml())
     sink = samples.modality.sink(target, layout=samples.layout)
     with stop_on_signal() as stop:
         made = augment_all(
@@ -172,8 +194,9 @@ def augment(
     (unfinished / "config.yaml").unlink(missing_ok=True)
     shutil.rmtree(unfinished.path)  # run.json last: a kill in between leaves what the same command takes up
     lines = [
+        *(searched.lines if searched is not None else ()),
         f"wrote {counts['real']} real and {counts['augmented']} augmented samples ({recipe.name}) to {target} "
-        f"in {clock.perf_counter() - started:.1f} s"
+        f"in {clock.perf_counter() - started:.1f} s",
     ]
     return Result([*lines, *left_out(skipped)], counts, target)
 

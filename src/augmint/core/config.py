@@ -137,6 +137,12 @@ class BoostConfig(RunConfig, AugmentConfig, TrainConfig, GenerateConfig, ProveCo
 class AugmentVerb(RunConfig, AugmentConfig):
     """``augmint augment``."""
 
+    search: bool = Field(
+        False,
+        description="Choose the recipe by experiment, instead of --recipe: presets and strengths are tried with small probes inside the "
+        "training part, in --time; OUT/recipe.yaml has the best.",
+    )
+
 
 class TrainVerb(RunConfig, TrainConfig):
     """``augmint train``."""

@@ -348,6 +348,11 @@ def _rand_ops(strength: float) -> tuple[Op, ...]:
     )
 
 
+def rand(strength: float) -> Recipe:
+    """RandAugment: two of the ops, each drawn up to a strength within (0, 1]."""
+    return Recipe(f"rand-{strength:g}", (SomeOf(ops=_rand_ops(strength), num=2),))
+
+
 PRESETS: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
@@ -377,7 +382,7 @@ PRESETS: dict[str, Recipe] = {
         ),
         # TrivialAugment (Müller and Hutter 2021, arXiv 2103.10158): one op, its strength drawn evenly.
         Recipe("trivial", (OneOf(ops=_rand_ops(1.0), p=13 / 14),)),
-        Recipe("rand", (SomeOf(ops=_rand_ops(0.6), num=2),)),
+        replace(rand(0.6), name="rand"),
         Recipe(
             "document",
             (
