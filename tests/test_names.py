@@ -17,6 +17,7 @@ from augmint.core.run import read_json, read_jsonl
 ROOT = Path(__file__).parent.parent
 
 PUBLIC = [
+    "Augment",
     "Dataset",
     "Gan",
     "Proof",
@@ -29,10 +30,13 @@ PUBLIC = [
     "demo",
     "doctor",
     "export",
+    "from_albumentations",
     "generate",
     "inspect",
+    "preview",
     "prove",
     "read",
+    "replay",
     "report",
     "train",
 ]
@@ -47,13 +51,15 @@ _EVERY = "--json --debug"
 OPTIONS = {
     "boost": f"--out --unlabelled {_RUN} {_AUGMENT} {_TRAIN} {_GENERATE} {_PROVE}"
     f" --folds --scope --include-synthetic --no-include-synthetic {_SETTINGS} {_EVERY}",
-    "augment": f"--out {_RUN} {_AUGMENT} {_SETTINGS} {_EVERY}",
+    "augment": f"--out {_RUN} {_AUGMENT} --search --no-search {_SETTINGS} {_EVERY}",
     "train": f"--out --unlabelled --init {_RUN} {_TRAIN} {_SETTINGS} {_EVERY}",
     "generate": f"--num --out --label {_RUN} {_GENERATE} --style --like --strength --source --walk --no-walk {_SETTINGS} {_EVERY}",
     "prove": f"--out {_RUN} {_AUGMENT} {_PROVE} --grid --audit --no-audit {_SETTINGS} {_EVERY}",
     "report": _EVERY,
     "export": f"--out --onnx {_EVERY}",
     "inspect": f"--fix --out {_EVERY}",
+    "preview": f"--out --recipe --every-op --seed {_EVERY}",
+    "replay": f"--out {_EVERY}",
     "doctor": _EVERY,
     "demo": f"--closed --out {_EVERY}",
 }
@@ -104,8 +110,9 @@ MANIFEST = [
     "seed",
     "index",
     "reason",
+    "soft_label",
 ]
-METADATA = ["file_name", "label", "split", "origin", "digital_source_type", "score"]
+METADATA = ["file_name", "label", "split", "origin", "digital_source_type", "score", "soft_label"]
 
 
 def test_public_names() -> None:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import io
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy import ndimage
+from skimage import data
 
+from augmint.core.errors import UserError
 from augmint.transforms import fuse, run_cv
 from augmint.transforms.plan import OPS, Plan
 from augmint.transforms.recipe import Recipe
+from augmint.transforms.targets import Targets
 from test_transforms_run import EIGHT_BIT, compare, noise_image, photo, plan
 
 
@@ -41,7 +45,7 @@ def test_every_op_takes_every_picture_alike_in_both_executors_and_replays(name, 
     assert out.tobytes() == run_cv.apply(Plan.from_json(p.to_json()), image).tobytes()
     if channels != 4:  # RGBA: tensors hold premultiplied colour, so 8 bits are rounded elsewhere
         compare(recipe, image, key)
-    elif name not in ("MotionBlur", "MedianBlur", "Downscale", "CoarseDropout", "GridDropout"):
+    elif name not in ("MotionBlur", "MedianBlur", "Downscale", "CoarseDropout", "GridDropout", "Deskew"):
         np.testing.assert_array_equal(out[..., 3], image[..., 3])
 
 
@@ -154,3 +158,57 @@ def test_sixteen_bits_stay_sixteen_bits(level):
     lit = run_cv.apply(plan(("Gamma", {"exponent": 0.5})), image)
     assert lit.dtype == np.uint16
     assert np.abs(lit - np.rint(65_535 * np.sqrt(image / 65_535))).max() <= 1
+
+
+def page(angle, *, dark=True):
+    """Lines of text, turned counter-clockwise by an angle in degrees."""
+    x = np.full((300, 420), 235, np.uint8)
+    for i in range(9):
+        cv2.putText(
+            x, "the quick brown fox jumps", (40, 50 + 26 * i), cv2.FONT_HERSHEY_SIMPLEX, 0.7, 20, 2, cv2.LINE_AA
+        )
+    x = x if dark else 255 - x
+    turn = cv2.getRotationMatrix2D((209.5, 149.5), angle, 1.0)
+    return cv2.warpAffine(x, turn, (420, 300), borderMode=cv2.BORDER_REPLICATE)[..., None]
+
+
+@pytest.mark.parametrize("angle", [-7.3, -1.15, 0.0, 2.5, 8.8])
+@pytest.mark.parametrize("dark", [True, False])
+def test_a_skewed_page_lies_level_again(angle, dark):
+    level, skewed = page(0, dark=dark), page(angle, dark=dark)
+    out = run("Deskew", skewed, most_degrees=10.0)
+    inner = np.s_[40:-40, 60:-60]
+    assert angle == 0 or psnr(skewed[inner], level[inner]) < 14
+    assert psnr(out[inner], level[inner]) > 19
+    three = run("Deskew", skewed.repeat(3, 2), most_degrees=10.0)
+    np.testing.assert_array_equal(three[..., 1], out[..., 0])
+    stays = run("Deskew", skewed, most_degrees=1.0)
+    assert abs(angle) <= 2 or psnr(stays[inner], level[inner]) < 16
+
+
+def test_targets_cannot_follow_what_is_found_in_the_picture():
+    p = Recipe("r", (OPS["Deskew"](),)).draw(seed=0, sample_id="a")
+    with pytest.raises(UserError, match="Deskew moves pixels"):
+        run_cv.apply_with(p, page(1), Targets(boxes=np.array([[1.0, 2, 3, 4]])))
+    assert run_cv.apply_with(p, page(1), Targets())[0].shape == (300, 420, 1)
+
+
+def test_blocks_of_jpeg_are_smoothed_and_edges_stay():
+    image = np.ascontiguousarray(data.chelsea()[:200, :320])
+    for quality in (12, 25):
+        coded = io.BytesIO()
+        Image.fromarray(image).save(coded, "JPEG", quality=quality)
+        blocked = np.array(Image.open(coded))
+        out = run("Deblock", blocked, strength=6.0)
+        assert psnr(out, image) > psnr(blocked, image) + 0.1
+        step = {n: np.abs(np.diff(x.astype(float), axis=1))[:, 7::8].mean() for n, x in (("in", blocked), ("out", out))}
+        assert step["out"] < 0.75 * step["in"]
+    edge = np.where(np.arange(32) < 16, 20, 220).astype(np.uint8)[None].repeat(32, 0)[..., None]
+    np.testing.assert_array_equal(run("Deblock", edge, strength=10.0), edge)
+
+
+def test_upscaling_is_a_resize_of_the_whole():
+    image = photo(20, 30)
+    out = run_cv.apply(plan(("Upscale", {"factor": 2.0}), interp="cubic"), image)
+    want = run_cv.apply(plan(("Resize", {"height_px": 40.0, "width_px": 60.0}), interp="cubic"), image)
+    np.testing.assert_array_equal(out, want)

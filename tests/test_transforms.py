@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from augmint.core.errors import UserError
 from augmint.transforms import fuse
+from augmint.transforms.mix import MIXES
 from augmint.transforms.plan import OPS, Plan, Step, sample_key
 from augmint.transforms.recipe import PRESETS, Recipe
 
@@ -263,7 +264,7 @@ def test_a_batch_fuses_each_sample_as_its_own_plan_would_be(seed):
 
 def test_the_guide_lists_every_op_with_its_default_ranges():
     guide = (Path(__file__).parents[1] / "docs" / "transforms.md").read_text()
-    for name, op in OPS.items():
+    for name, op in {**OPS, **MIXES}.items():
         row = next((line for line in guide.splitlines() if line.startswith(f"| `{name}` |")), "")
         assert f"| {op.family} |" in row, name
         for entry in fields(op):

@@ -22,22 +22,40 @@ if TYPE_CHECKING:
     from augmint.core.types import Dataset, Sample
     from augmint.evaluation.proof import Proof
     from augmint.generation.draw import Gan
+    from augmint.transforms.loops import Augment
+    from augmint.transforms.migrate import from_albumentations
     from augmint.transforms.recipe import Recipe
-    from augmint.verbs import augment, boost, demo, doctor, export, generate, inspect, prove, read, report, train
+    from augmint.verbs import (
+        augment,
+        boost,
+        demo,
+        doctor,
+        export,
+        generate,
+        inspect,
+        preview,
+        prove,
+        read,
+        report,
+        train,
+    )
 
     __version__: str
 
 _HOMES = {
-    "augmint.verbs": "read boost augment train generate prove report export inspect doctor demo",
+    "augmint.verbs": "read boost augment train generate prove report export inspect preview replay doctor demo",
     "augmint.core.types": "Dataset Sample",
     "augmint.core.errors": "UserError",
     "augmint.evaluation.proof": "Proof",
     "augmint.generation.draw": "Gan",
+    "augmint.transforms.loops": "Augment",
+    "augmint.transforms.migrate": "from_albumentations",
     "augmint.transforms.recipe": "Recipe",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
+    "Augment",
     "Dataset",
     "Gan",
     "Proof",
@@ -50,10 +68,13 @@ __all__ = [
     "demo",
     "doctor",
     "export",
+    "from_albumentations",
     "generate",
     "inspect",
+    "preview",
     "prove",
     "read",
+    "replay",
     "report",
     "train",
 ]

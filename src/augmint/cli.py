@@ -113,10 +113,15 @@ VERBS: dict[str, Verb] = {
         ),
     ),
     "inspect": Verb(
-        "DATA [--fix OUT]",
-        "describe a data set: classes, sizes, duplicates, broken files",
+        "DATA|RECIPE [--fix OUT]",
+        "describe a data set (classes, sizes, duplicates, broken files), or a recipe (what is fused, what it costs)",
         (
-            _DATA,
+            Option(
+                "DATA",
+                Path,
+                "Folder with samples; or the name of a preset recipe, or a recipe in YAML, to see what of it is computed together "
+                "and what each op costs on this machine.",
+            ),
             Option(
                 "fix",
                 Path,
@@ -125,6 +130,26 @@ VERBS: dict[str, Verb] = {
             ),
             Option("out", Path, "Write the page with tables and pictures here.", None),
         ),
+    ),
+    "preview": Verb(
+        "DATA [--recipe RECIPE]",
+        "a picture of what a recipe does: each op from low to high, and the recipe on your samples",
+        (
+            _DATA,
+            Option("out", Path, "Picture to write.", Path("preview.png")),
+            Option("recipe", str, "Name of a preset recipe, or the path of a recipe in YAML.", "medium"),
+            Option("every_op", bool, "Show every op that there is, not only those of the recipe.", False),
+            Option("seed", int, "Every random number follows from this one.", 0),
+        ),
+    ),
+    "replay": Verb(
+        "MANIFEST [--out OUT]",
+        "make augmented files again from their manifest, and compare them byte for byte",
+        (
+            Option("MANIFEST", Path, "manifest.jsonl of an augmented data set, with the real samples beside it."),
+            Option("out", Path, "Folder to write the files to (default: they are only compared).", None),
+        ),
+        is_long=True,
     ),
     "doctor": Verb("", "check this machine and its packages"),
     "demo": Verb(

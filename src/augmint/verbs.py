@@ -13,7 +13,18 @@ from typing import Any
 from augmint.core import config as c
 from augmint.core.doctor import Health, examine
 from augmint.core.errors import Interrupted, UserError
-from augmint.core.run import Run, check_apart, check_output, read_json, stop_on_signal, sweep, write_json
+from augmint.core.run import (
+    Run,
+    check_apart,
+    check_output,
+    read_json,
+    read_jsonl,
+    stop_on_signal,
+    sweep,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from augmint.core.types import Dataset, Modality, Sample, Skipped
 from augmint.evaluation.proof import Proof
 from augmint.generation.draw import Gan
@@ -28,10 +39,14 @@ from augmint.steps.comparing import compare
 from augmint.steps.gan import train_gan
 from augmint.steps.handwriting import DEMO_DRAW, write_digits
 from augmint.steps.prepare import FOLDS, left_out, nothing_usable, sealed_name
+from augmint.steps.previewing import contact_sheet
+from augmint.steps.replaying import replay as remade
 from augmint.steps.results import Progress, Result, quiet
+from augmint.steps.searching import search
 from augmint.steps.synthesis import synthesise, told
 from augmint.steps.training import fingerprints, get_ready
-from augmint.transforms.recipe import Recipe
+from augmint.transforms.explain import Explanation, explain
+from augmint.transforms.recipe import Recipe, is_recipe
 
 Data = str | Path | Dataset
 
@@ -102,22 +117,40 @@ def augment(
     progress: Progress = quiet,
     **settings: Any,
 ) -> Result:
-    """Write the real samples and ``variants`` transformed ones of each to ``out``; test and val parts are only copied."""
+    """Write the real samples and ``variants`` transformed ones of each to ``out``; test and val parts are only copied.
+
+    With ``search=True`` the recipe is chosen by experiment on the training part and written to ``OUT/recipe.yaml``.
+    """
     chosen = c.settings(c.AugmentVerb, config=config, flags=settings)
     samples = _dataset(data, chosen.strict)
-    recipe = Recipe.load(chosen.recipe, allowed=samples.modality.ops)
+    found_before = Path(out) / "recipe.yaml"  # by a run of this command that was stopped later
+    searches = chosen.search and not found_before.is_file()
+    recipe = Recipe.load(
+        found_before if chosen.search and not searches else chosen.recipe, allowed=samples.modality.ops, levels=True
+    )
     check_apart(Path(out), samples.root)
     mine = samples.with_refs([r for r in samples.refs if r.part in (None, "train")])
     counts = {"real": len(samples), "augmented": chosen.variants * len(mine)}
     if dry_run:
         return Result(
-            [f"would write {counts['real']} real and {counts['augmented']} augmented samples to {out}"], counts
+            [
+                *(["would first try recipes on the training part"] if searches else []),
+                f"would write {counts['real']} real and {counts['augmented']} augmented samples to {out}",
+            ],
+            counts,
         )
     target, started = Path(out), clock.perf_counter()
     check_output(target, ours=".augmint")
     samples = samples.usable(strict=True) if chosen.strict else samples
     if not any(len(samples.subset([i]).usable()) for i in range(len(samples))):  # stops at the first good one
         raise nothing_usable(samples.usable())
+    searched = None
+    if searches:
+        with stop_on_signal() as stop:
+            searched = search(
+                mine, seed=chosen.seed, seconds=chosen.time, workers=chosen.workers, stop=stop, progress=progress
+            )
+        recipe = searched.recipe
     # While this folder is there OUT is unfinished; it holds what would make another command mix two sets.
     unfinished = Run.open(
         target / ".augmint",
@@ -126,6 +159,8 @@ def augment(
         inputs=fingerprints(samples, None),
     )
     sweep(target)
+    if searched is not None:
+        write_text(found_before, searched.yaml())
     sink = samples.modality.sink(target, layout=samples.layout)
     with stop_on_signal() as stop:
         made = augment_all(
@@ -159,8 +194,9 @@ def augment(
     (unfinished / "config.yaml").unlink(missing_ok=True)
     shutil.rmtree(unfinished.path)  # run.json last: a kill in between leaves what the same command takes up
     lines = [
+        *(searched.lines if searched is not None else ()),
         f"wrote {counts['real']} real and {counts['augmented']} augmented samples ({recipe.name}) to {target} "
-        f"in {clock.perf_counter() - started:.1f} s"
+        f"in {clock.perf_counter() - started:.1f} s",
     ]
     return Result([*lines, *left_out(skipped)], counts, target)
 
@@ -322,13 +358,18 @@ def export(run: str | Path, *, out: str | Path, onnx: bool = False) -> Result:
 
 def inspect(
     data: Data, *, fix: str | Path | None = None, out: str | Path | None = None
-) -> inspection.Inspection | Result:
-    """Describe a data set: classes, counts, sizes, duplicates, broken files.
+) -> inspection.Inspection | Explanation | Result:
+    """Describe a data set: classes, counts, sizes, duplicates, broken files. Or a recipe: what of it is fused, and what each op costs.
 
     Args:
+        data: folder, `Dataset`, name of a preset recipe, or recipe file.
         fix: write a clean copy here (broken and duplicate files out, near-duplicates in one part, a ``split`` column).
         out: write the page with tables and pictures here.
     """
+    if isinstance(data, str | Path) and is_recipe(data):
+        if fix is not None or out is not None:
+            raise UserError("a recipe is only printed", where=data, mend="leave --fix and --out away")
+        return explain(Recipe.load(data))
     samples = _dataset(data, strict=False)
     if fix is not None:
         check_output(Path(fix))
@@ -339,6 +380,52 @@ def inspect(
         return found
     fixed = inspection.fix(samples, Path(fix))
     return Result([*found.summary, *fixed.summary], {**found.to_dict(), "fixed": fixed.to_dict()}, Path(fix))
+
+
+def preview(
+    data: Data, *, out: str | Path = "preview.png", recipe: str = "medium", every_op: bool = False, seed: int = 0
+) -> Result:
+    """Draw a contact sheet: each op of a recipe from low to high, and the recipe on samples, with their boxes and masks.
+
+    Args:
+        out: picture to write; it is written over.
+        recipe: name of a preset, or path of a recipe in YAML.
+        every_op: show all ops that the data takes, with their default ranges.
+    """
+    samples = _dataset(data, strict=False)
+    chosen, path = Recipe.load(recipe, allowed=samples.modality.ops), Path(out)
+    coded, suffix = contact_sheet(samples, chosen, seed=seed, every_op=every_op)
+    if path.suffix.lower() != suffix:
+        raise UserError(f"the sheet is a {suffix} file", where=path, mend=f"give --out NAME{suffix}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, coded)
+    return Result([f"wrote {path}"], {"recipe": chosen.name}, path)
+
+
+def replay(manifest: str | Path, *, out: str | Path | None = None, progress: Progress = quiet) -> Result:
+    """Make the augmented files of a manifest again, from the reals that lie beside it, and compare their bytes with its SHA-256 sums.
+
+    Args:
+        manifest: ``manifest.jsonl`` as `augment` or `boost` has written it.
+        out: folder for the files; without one they are only compared.
+    """
+    path = Path(manifest)
+    if not path.is_file():
+        raise UserError(
+            "there is no such manifest", where=path, mend="give the manifest.jsonl of an augmented data set"
+        )
+    rows = [row for row in read_jsonl(path) if "plan" in row]
+    if not rows:
+        raise UserError("no line of it has a plan", where=path, mend="give the manifest.jsonl of an augmented data set")
+    if out is not None:
+        check_output(Path(out))
+    with TemporaryDirectory() as scratch:
+        found = remade(read(path.parent), rows, Path(out) if out is not None else Path(scratch), progress)
+    lines = [f"{found.same} of {len(rows)} augmented files come out byte for byte"]
+    if found.other:
+        lines.append(f"other bytes: {', '.join(found.other[:5])}{' ...' if len(found.other) > 5 else ''}")
+        lines.append("bytes hold on one stack only: the same versions of OpenCV and numpy, and the same kind of CPU")
+    return Result(lines, {"same": found.same, "other": list(found.other)}, Path(out) if out is not None else None)
 
 
 def doctor() -> Health:

@@ -57,7 +57,7 @@ class AugmentConfig(Section):
 
     recipe: str = Field(
         "medium",
-        description="light, medium, strong, trivial, rand, document, enhance, or the path of a recipe in YAML.",
+        description="light, medium, strong, trivial, rand, document, enhance, ada, or the path of a recipe in YAML.",
     )
     variants: int = Field(4, ge=1, le=10_000, description="Augmented variants of each real sample.")
 
@@ -136,6 +136,12 @@ class BoostConfig(RunConfig, AugmentConfig, TrainConfig, GenerateConfig, ProveCo
 
 class AugmentVerb(RunConfig, AugmentConfig):
     """``augmint augment``."""
+
+    search: bool = Field(
+        False,
+        description="Choose the recipe by experiment, instead of --recipe: presets and strengths are tried with small probes inside the "
+        "training part, in --time; OUT/recipe.yaml has the best.",
+    )
 
 
 class TrainVerb(RunConfig, TrainConfig):

@@ -44,7 +44,8 @@ class Ref:
     """Where a sample lies: enough to load it later, in any process.
 
     ``path`` is absolute; ``row`` counts samples inside a file that holds many. ``part`` is set only where the data set
-    itself says so (train/val/test folders or a ``split`` column).
+    itself says so (train/val/test folders or a ``split`` column). ``targets`` is what is known of boxes, masks and the like without
+    opening the sample, as plain values; ``beside`` are further files that it needs, such as masks.
     """
 
     id: str
@@ -53,6 +54,8 @@ class Ref:
     part: Part | None = None
     row: int | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
+    targets: Mapping[str, Any] = field(default_factory=dict)
+    beside: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +139,10 @@ class Modality(Protocol):
     """Everything that depends on the kind of data. Structural: no base class to inherit from.
 
     Optional members, looked up with ``getattr``: ``networks(size, grid, num_classes)`` replaces the generic nets;
-    ``apply(plan, data)`` runs a plan on a sample's own data (without it, transforms run on the grid);
+    ``transform(plan, sample, load)`` runs a plan on a sample as it is, its targets too (without it, transforms run on the grid);
+    ``load(id)`` gives it the samples that a mixing op mixes in;
     ``sheet(rows, titles)`` draws samples in a grid of pictures and returns ``(bytes, suffix)``;
+    ``marked(sample, side)`` is the sample with its targets drawn onto it, for such a sheet;
     ``film(frames)`` joins samples into a moving picture, likewise;
     ``judge(grid)`` gives a feature extractor with weights from elsewhere (``name``, ``sha256``, and a call from
     ``[N, C, *shape]`` to ``[N, D]``) through which metrics are measured too, or `None` if it cannot see such a grid.
@@ -237,9 +242,11 @@ class Dataset:
         digest = sha256()
         sums: dict[Path, bytes] = {}
         for ref in self.refs:
-            if ref.path not in sums:
-                sums[ref.path] = sha256(ref.path.read_bytes()).digest() if ref.path.is_file() else b""
-            digest.update(repr((ref.id, ref.label, ref.part, ref.row)).encode() + sums[ref.path])
+            for path in (ref.path, *ref.beside):
+                if path not in sums:
+                    sums[path] = sha256(path.read_bytes()).digest() if path.is_file() else b""
+            digest.update(repr((ref.id, ref.label, ref.part, ref.row)).encode())
+            digest.update(b"".join(sums[path] for path in (ref.path, *ref.beside)))
         return digest.hexdigest()
 
     def subset(self, indices: Sequence[int] | I64) -> Dataset:

@@ -1,4 +1,4 @@
-"""What lies around the pixels in PNG and JPEG files: sizes, orientation, completeness, provenance marks.
+"""What lies around the pixels in PNG and JPEG files (of others: `formats`): sizes, orientation, completeness, provenance marks.
 
 Read from the container alone, before anything is decoded or allocated, so that a forged header costs nothing.
 Sources: the PNG specification (W3C, third edition), ITU-T T.81 annex B (JPEG), EXIF 2.32 (orientation), XMP part 3.
@@ -12,21 +12,19 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from mmap import mmap
-from typing import Literal
+from typing import Literal, cast
 from xml.sax.saxutils import escape
 
 from augmint.core.errors import BadSample
+from augmint.data import formats
 
-Format = Literal["PNG", "JPEG"]
+Format = Literal["PNG", "JPEG", "TIFF", "WEBP", "BMP"]
 Buffer = bytes | mmap
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
 _OTHERS = (
     (b"GIF8", "a GIF"),
-    (b"BM", "a BMP"),
-    (b"II*\0", "a TIFF"),
-    (b"MM\0*", "a TIFF"),
     (b"%PDF", "a PDF"),
     (b"<svg", "an SVG"),
     (b"<!DOC", "a web page"),
@@ -64,7 +62,7 @@ class Head:
 
 
 def read_head(data: Buffer, where: object) -> Head:
-    """The head of a PNG or JPEG.
+    """The head of a picture's file.
 
     Raises:
         BadSample: for an empty file, another format (named where it is known), or a head that makes no sense.
@@ -76,8 +74,13 @@ def read_head(data: Buffer, where: object) -> Head:
         return _png_head(data, where)
     if start.startswith(_JPEG):
         return _jpeg_head(data, where)
+    name = formats.format_of(start)
+    if name is not None:
+        found = formats.facts(data, where)
+        mark = _source_type(found.pop("xmp"))
+        return Head(format=cast(Format, name), mark=mark, **found)
     raise BadSample(
-        f"not a PNG or JPEG picture, whatever its name says: it is {_kind(start)}",
+        f"not a PNG, JPEG, TIFF, WebP or BMP picture, whatever its name says: it is {_kind(start)}",
         where=where,
         mend="convert it to PNG or JPEG, or take it out of the folder",
     )
@@ -87,8 +90,6 @@ def _kind(start: bytes) -> str:
     for magic, name in _OTHERS:
         if start.startswith(magic):
             return name
-    if start.startswith(b"RIFF") and start[8:12] == b"WEBP":
-        return "a WebP"
     if start[4:8] == b"ftyp":
         return "a HEIC, AVIF or MP4"
     if all(32 <= b < 127 or b in b"\r\n\t" for b in start):
@@ -247,8 +248,8 @@ def check_whole(data: Buffer, head: Head, where: object) -> None:
     """
     if head.format == "PNG":
         _check_png(data, where)
-    else:
-        _check_jpeg(data, where)
+    elif head.format == "JPEG":
+        _check_jpeg(data, where)  # of the others their head has been checked with their length
 
 
 def _check_jpeg(data: Buffer, where: object) -> None:
@@ -315,7 +316,9 @@ def _xmp(uri: str) -> bytes:
 
 
 def with_mark(data: bytes, uri: str) -> bytes:
-    """The same PNG or JPEG with the IPTC digital source type in XMP; the coded pixels are not touched."""
+    """The same PNG or JPEG with the IPTC digital source type in XMP, the coded pixels not touched; other formats as they are."""
+    if not data.startswith((_PNG, _JPEG)):
+        return data
     xmp = _xmp(uri)
     if data.startswith(_PNG):
         body = b"iTXt" + _XMP_PNG + b"\0\0\0\0\0" + xmp

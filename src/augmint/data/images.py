@@ -1,8 +1,8 @@
-"""Reading and writing pictures: PNG and JPEG, gray, RGB or RGBA, as uint8 ``[H, W, C]``.
+"""Reading and writing pictures: PNG, JPEG, TIFF, WebP and BMP, gray, RGB or RGBA, as uint8 ``[H, W, C]``.
 
 What a reader gets, whatever is in the file:
 
-- 16-bit PNG: scaled to 8 bits (``round(v / 257)``); palettes are resolved; gray + alpha and any transparency give RGBA
+- 16-bit PNG and TIFF: scaled to 8 bits (``round(v / 257)``), or left as uint16 where that is asked for; palettes are resolved; gray + alpha and any transparency give RGBA
   with straight alpha; CMYK JPEG becomes RGB. Colour profiles are ignored.
 - EXIF orientation is applied, once, here: height, width and pixels are those that a person sees. Files that augmint
   copies keep their bytes, orientation tag included; files that it writes are upright and carry no tag.
@@ -28,12 +28,15 @@ from numpy.typing import NDArray
 
 from augmint.core.errors import BadSample, UserError
 from augmint.core.run import write_bytes
+from augmint.data import formats
 from augmint.data.containers import Head, check_whole, lean_png, read_head, with_mark
 
 U8 = NDArray[np.uint8]
 T = TypeVar("T")
 
-SUFFIXES = (".png", ".jpg", ".jpeg")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
+DEEP = (".png", ".tif", ".tiff")  # hold 16 bits
+CLEAR = (*DEEP, ".webp")  # hold transparency
 MAX_PIXELS = 100_000_000
 MAX_SIDE = 32_767  # OpenCV's warps count pixels in signed 16 bits
 MAX_BYTES = 512 * 2**20
@@ -78,8 +81,11 @@ def header(path: Path, *, max_pixels: int = MAX_PIXELS) -> Header:
     return Header(height, width, head.channels, head.format, head.mark)
 
 
-def read(path: Path, *, max_pixels: int = MAX_PIXELS) -> U8:
+def read(path: Path, *, max_pixels: int = MAX_PIXELS, deep: bool = False) -> Any:
     """Decode one picture to uint8 ``[H, W, C]`` with C = 1 (gray), 3 (RGB) or 4 (RGBA, straight alpha), upright.
+
+    Args:
+        deep: leave 16 bits as uint16.
 
     Raises:
         BadSample: the file is broken, cut short, larger than ``max_pixels``, or may not be read. Limits are checked
@@ -90,7 +96,16 @@ def read(path: Path, *, max_pixels: int = MAX_PIXELS) -> U8:
         _check_limits(head, path, max_pixels)
         check_whole(data, head, path)
         coded = lean_png(data, path) if head.format == "PNG" else bytes(data[:])
-    return _upright(_decode(coded, head, path), head.orientation)
+    by_pillow = head.format not in ("PNG", "JPEG") and head.bits < 16
+    x = formats.pixels(coded, head.channels, path) if by_pillow else _decode(coded, head, path)
+    return _upright(x if deep else eight_bits(x), head.orientation)
+
+
+def eight_bits(x: NDArray[Any]) -> U8:
+    """uint16 levels as uint8 ones; uint8 as it is."""
+    if x.dtype == np.uint16:
+        x = (x.astype(np.uint32) + 128) // 257
+    return np.ascontiguousarray(x, dtype=np.uint8)
 
 
 @contextmanager
@@ -132,7 +147,7 @@ def _check_limits(head: Head, path: Path, max_pixels: int) -> None:
         )
 
 
-def _decode(coded: bytes, head: Head, path: Path) -> U8:
+def _decode(coded: bytes, head: Head, path: Path) -> NDArray[Any]:
     raw, said = _listened(lambda: _imdecode(coded)) if head.format == "JPEG" else (_imdecode(coded), "")
     if raw is not None and (fault := _damage(said)):
         raise BadSample(
@@ -151,9 +166,7 @@ def _decode(coded: bytes, head: Head, path: Path) -> U8:
         x = x[:, :, [2, 1, 0, 3][: x.shape[2]]]
     if head.channels == 4 and x.shape[2] < 4:
         x = _keyed(x, head)
-    if x.dtype == np.uint16:
-        x = (x.astype(np.uint32) + 128) // 257
-    return np.ascontiguousarray(x, dtype=np.uint8)
+    return np.ascontiguousarray(x)
 
 
 def _imdecode(coded: bytes) -> NDArray[Any] | None:
@@ -205,7 +218,7 @@ def _keyed(x: NDArray[Any], head: Head) -> NDArray[Any]:
     return np.concatenate([colour, np.where(opaque, top, 0).astype(x.dtype)[:, :, None]], axis=2)
 
 
-def _upright(x: U8, orientation: int) -> U8:
+def _upright(x: NDArray[Any], orientation: int) -> NDArray[Any]:
     """Undo an EXIF orientation (1 to 8): exact array moves, no resampling."""
     if orientation >= 5:
         x = x.transpose(1, 0, 2)
@@ -216,37 +229,47 @@ def _upright(x: U8, orientation: int) -> U8:
     return np.ascontiguousarray(x)
 
 
-def encode(array: U8, suffix: str, *, mark: str | None = None) -> bytes:
-    """The bytes of a PNG (exact) or JPEG (quality 95, full colour resolution) file.
+def encode(array: NDArray[Any], suffix: str, *, mark: str | None = None) -> bytes:
+    """The bytes of a file: PNG, TIFF and BMP exact, JPEG (full colour resolution) and WebP of quality 95.
 
     Args:
-        array: uint8 ``[H, W, C]``, C in {1, 3, 4}; straight alpha.
-        suffix: ``.png``, ``.jpg`` or ``.jpeg``, in any case.
-        mark: IPTC digital source type, a URI such as the values of `SOURCE_TYPES`; written as XMP.
+        array: uint8 ``[H, W, C]``, C in {1, 3, 4}; straight alpha. uint16 in PNG and TIFF.
+        suffix: one of `SUFFIXES`, in any case.
+        mark: IPTC digital source type, a URI such as the values of `SOURCE_TYPES`; written as XMP into PNG and JPEG.
 
     Raises:
-        UserError: for another suffix, another shape or type, or alpha in a JPEG.
+        UserError: for another suffix, another shape or type, or alpha or 16 bits where the format has none.
     """
     kind = suffix.lower()
     if kind not in SUFFIXES:
         raise UserError(f"pictures are not written as '{suffix}'", mend="use " + ", ".join(SUFFIXES))
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] not in (1, 3, 4) or 0 in array.shape:
+    if (
+        array.dtype not in (np.uint8, np.uint16)
+        or array.ndim != 3
+        or array.shape[2] not in (1, 3, 4)
+        or 0 in array.shape
+    ):
         raise UserError(
-            f"a picture is uint8 [H, W, 1 | 3 | 4], not {array.dtype} {list(array.shape)}", mend="convert it first"
+            f"a picture is uint8 or uint16 [H, W, 1 | 3 | 4], not {array.dtype} {list(array.shape)}",
+            mend="convert it first",
         )
-    if array.shape[2] == 4 and kind != ".png":
-        raise UserError("JPEG has no transparency", mend="write pictures with alpha as .png")
+    if array.shape[2] == 4 and kind not in CLEAR:
+        raise UserError(f"{kind} files have no transparency", mend="write pictures with alpha as .png")
+    if array.dtype == np.uint16 and kind not in DEEP:
+        raise UserError(f"{kind} files have no 16 bits", mend="write such pictures as " + " or ".join(DEEP))
     order = [2, 1, 0, 3][: array.shape[2]] if array.shape[2] >= 3 else [0]
-    options = [cv2.IMWRITE_PNG_COMPRESSION, 4]
-    if kind != ".png":
-        full_colour = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
-        options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY, *full_colour]
+    full_colour = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
+    options = {
+        ".png": [cv2.IMWRITE_PNG_COMPRESSION, 4],
+        ".webp": [cv2.IMWRITE_WEBP_QUALITY, JPEG_QUALITY],
+        ".jpg": [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY, *full_colour],
+    }.get(kind.replace("jpeg", "jpg"), [])
     _, coded = cv2.imencode(kind, np.ascontiguousarray(array[:, :, order]), options)
     data: bytes = coded.tobytes()
     return with_mark(data, mark) if mark else data
 
 
-def write(path: Path, array: U8, *, mark: str | None = None) -> None:
+def write(path: Path, array: NDArray[Any], *, mark: str | None = None) -> None:
     """`encode` by the path's suffix and write safely: temporary name, then rename."""
     write_bytes(path, encode(array, path.suffix, mark=mark))
 

@@ -24,7 +24,14 @@ _PARTS: dict[str, Part] = {
 }
 _JUNK = {"thumbs.db", "desktop.ini", "ehthumbs.db", "__macosx", "icon\r", "$recycle.bin", "@eadir"}
 
-_OURS = {"left-out.jsonl", "manifest.jsonl", "rejected.jsonl", "README.md", "report.html"}  # what augmint writes beside
+_OURS = {
+    "left-out.jsonl",
+    "manifest.jsonl",
+    "recipe.yaml",
+    "rejected.jsonl",
+    "README.md",
+    "report.html",
+}  # what augmint writes beside
 
 
 def part_of(name: str) -> Part | None:

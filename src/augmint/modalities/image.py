@@ -1,9 +1,9 @@
-"""Pictures: PNG and JPEG files, gray, RGB or RGBA, of any size."""
+"""Pictures: PNG, JPEG, TIFF, WebP and BMP files, gray, RGB or RGBA, of any size."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from html import escape
 from pathlib import Path, PurePosixPath
@@ -11,15 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from augmint.core.errors import BadSample, UserError
 from augmint.core.types import F32, Dataset, Grid, Origin, Ref, Sample, Scan, Skipped
-from augmint.data import images, layout
+from augmint.data import images, layout, objects
+from augmint.data.annotated import AnnotatedSink
 from augmint.data.images import SOURCE_TYPES, SUFFIXES, U8
+from augmint.data.objects import Point, Thing
 from augmint.data.sink import FolderSink
 from augmint.data.split import box_means
-from augmint.transforms import run_cv
+from augmint.transforms import run_mix
+from augmint.transforms.marks import marked
+from augmint.transforms.mix import MIXES
 from augmint.transforms.plan import OPS, Plan
+from augmint.transforms.targets import Targets
 
 if TYPE_CHECKING:
     from augmint.models.efficientnet import EfficientNetFeatures
@@ -28,23 +34,24 @@ LARGEST = 64  # pixels on the longer side, unless a size is asked for: what a CP
 SMALLEST = 4
 SMALLEST_JUDGED = 32
 _PAPER, _GAP = (244, 244, 241), 4
-_SCANNED = ("height", "width", "channels", "format", "bytes", "origin")
+_SCANNED = ("height", "width", "channels", "format", "bytes", "origin", "annotations")
 _ORIGINS: dict[str | None, Origin] = {SOURCE_TYPES["augmented"]: "augmented", SOURCE_TYPES["synthetic"]: "synthetic"}
 
 
 class ImageModality:
-    """Everything about pictures: `Sample.data` is uint8 ``[H, W, C]`` with C in {1, 3, 4}."""
+    """Everything about pictures: `Sample.data` is ``[H, W, C]`` with C in {1, 3, 4}, uint8, or uint16 where the file has 16 bits."""
 
     name = "image"
-    ops = tuple(OPS)
+    ops = (*OPS, *MIXES)
 
     def scan(self, root: Path, *, strict: bool = False) -> Scan:
-        """Class folders, a flat folder or metadata, as `layout.scan` has it, and each picture's header.
+        """Class folders, a flat folder or metadata, as `layout.scan` has it; COCO, YOLO or masks, as `objects.find` has it; and
+        each picture's header.
 
         Every ``Ref.meta`` gets ``height, width`` (upright), ``channels, format, bytes`` and ``origin``; a picture
         whose header is broken or too large is skipped and named.
         """
-        found = layout.scan(root, SUFFIXES, strict=strict)
+        found = objects.find(root, SUFFIXES, strict=strict) or layout.scan(root, SUFFIXES, strict=strict)
         refs: list[Ref] = []
         bad: list[Skipped] = []
         for ref in found.refs:
@@ -65,22 +72,34 @@ class ImageModality:
         return replace(found, refs=tuple(refs), skipped=(*found.skipped, *bad), notes=(*found.notes, *note))
 
     def load(self, ref: Ref) -> Sample:
-        """Decode one picture; see `images.read` for what may be in the file and what comes out."""
-        origin = ref.meta.get("origin", "real")
-        return Sample(ref.id, images.read(ref.path), ref.label, meta=ref.meta, origin=origin)
+        """Decode one picture; see `images.read` for what may be in the file and what comes out. With its targets, if there are any."""
+        origin, x = ref.meta.get("origin", "real"), images.read(ref.path, deep=True)
+        targets = objects.load(ref, x.shape[:2]) if ref.targets else {}
+        return Sample(ref.id, x, ref.label, targets, ref.meta, origin)
 
-    def apply(self, plan: Plan, data: U8) -> U8:
-        """What a plan makes of one picture, at the picture's own size.
+    def transform(self, plan: Plan, sample: Sample, load: Callable[[str], Sample]) -> Sample:
+        """What a plan makes of one picture and its targets, at the picture's own size; ``meta`` gets ``soft_label`` where classes
+        are mixed.
 
         A picture whose rim is transparent somewhere is cut out of its surroundings: beyond its edges is nothing, not its mirror image.
         """
-        if plan.border == "reflect" and data.shape[2] == 4 and _is_cut_out(data):
+        x: U8 = sample.data
+        if plan.border == "reflect" and x.shape[2] == 4 and _is_cut_out(x):
             plan = replace(plan, border="zero")
-        return run_cv.apply(plan, data)
+        scene = run_mix.apply(plan, _scene(sample, x), _Partners(load, x))
+        mixed = {k: round(v, 6) for k, v in scene.labels.items()} if len(scene.labels) > 1 else None
+        has_targets = bool(sample.targets) or scene.targets.is_there
+        return replace(
+            sample,
+            data=scene.picture,
+            targets=vars(scene.targets) if has_targets else {},
+            meta={**sample.meta, "soft_label": mixed} if mixed else sample.meta,
+        )
 
     def sink(self, out: Path, *, layout: str) -> FolderSink:
-        """Writes pictures with the provenance mark of their origin."""
-        return FolderSink(out, layout=layout, file_name=_file_name, encode=_coded, passing=_SCANNED)
+        """Writes pictures with the provenance mark of their origin, and their targets where the layout has some."""
+        kind = AnnotatedSink if layout in objects.LAYOUTS else FolderSink
+        return kind(out, layout=layout, file_name=_file_name, encode=_coded, passing=_SCANNED)
 
     def fit(self, dataset: Dataset, *, size: int | None = None) -> ImageCodec:
         """One grid for all pictures: their own size where it is common and at most 64, else a letterbox.
@@ -126,13 +145,17 @@ class ImageModality:
         wide = [cv2.copyMakeBorder(x, 0, 0, 0, width - x.shape[1], cv2.BORDER_CONSTANT, value=_PAPER) for x in lines]
         return images.encode(np.concatenate(wide), ".png"), ".png"
 
+    def marked(self, sample: Sample, side: int) -> Sample:
+        """The picture over paper, ``side`` pixels at most, with its masks, boxes and keypoints drawn onto it."""
+        return replace(sample, data=marked(_shown(sample.data, 1), Targets(**sample.targets), side), targets={})
+
     def film(self, frames: Sequence[Sample]) -> tuple[bytes, str]:
         """A looping GIF of pictures of one size, small ones enlarged: ``(bytes, suffix)``."""
         return images.gif([_shown(frame.data, 160) for frame in frames]), ".gif"
 
     def preview(self, sample: Sample, *, width: int = 96) -> str:
         """An ``<img>`` with the picture inside; small pictures keep sharp pixels, large ones are shrunk first."""
-        data: U8 = sample.data
+        data = images.eight_bits(sample.data)
         height = max(1, round(width * data.shape[0] / data.shape[1]))
         if data.shape[1] > 2 * width:
             data = _resized(data, (2 * height, 2 * width))
@@ -143,6 +166,31 @@ class ImageModality:
             f'<img src="data:image/png;base64,{coded}" width="{width}" height="{height}" '
             f'alt="{title}" title="{title}" loading="lazy"{style}>'
         )
+
+
+def _scene(sample: Sample, like: NDArray[Any]) -> run_mix.Scene:
+    """With as many channels and bits as another picture."""
+    labels = {} if sample.label is None else {sample.label: 1.0}
+    x = sample.data
+    if x.dtype != like.dtype:
+        x = images.eight_bits(x) if like.dtype == np.uint8 else x.astype(np.uint16) * 257
+    return run_mix.Scene(_promoted(x, like.shape[2]), Targets(**sample.targets), labels)
+
+
+class _Partners:
+    """Partners as scenes, of the picture's kind; what is in one's boxes gets keys of its own each time."""
+
+    def __init__(self, load: Callable[[str], Sample], like: NDArray[Any]) -> None:
+        self._load, self._like, self._count = load, like, 0
+
+    def __call__(self, name: str) -> run_mix.Scene:
+        self._count += 1
+        scene = _scene(self._load(name), self._like)
+        boxes, points = self._own(scene.targets.box_labels), self._own(scene.targets.keypoint_labels)
+        return replace(scene, targets=replace(scene.targets, box_labels=boxes, keypoint_labels=points))
+
+    def _own(self, labels: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(replace(x, key=f"{self._count}:{x.key}") if isinstance(x, Thing | Point) else x for x in labels)
 
 
 def _is_cut_out(x: U8) -> bool:
@@ -160,7 +208,7 @@ def _title(text: str) -> U8 | None:
 
 def _shown(x: U8, side: int) -> U8:
     """RGB over paper; a small picture is enlarged to about ``side`` pixels without smoothing."""
-    x = _promoted(x, 4)
+    x = _promoted(images.eight_bits(x), 4)
     alpha = x[:, :, 3:] / 255.0
     rgb: U8 = np.rint(x[:, :, :3] * alpha + np.array(_PAPER) * (1 - alpha)).astype(np.uint8)
     times = max(1, side // max(rgb.shape[:2]))
@@ -218,26 +266,25 @@ def _border_level(dataset: Dataset, channels: int) -> tuple[int, ...]:
     edges = []
     for i in np.unique(np.linspace(0, len(dataset) - 1, 200).astype(int)):
         try:
-            x = _promoted(dataset[int(i)].data, channels)
+            x = _promoted(images.eight_bits(dataset[int(i)].data), channels)
         except BadSample:
             continue
         edges.append(np.median(np.concatenate([x[0], x[-1], x[:, 0], x[:, -1]]), axis=0))
     return tuple(int(v) for v in np.median(edges, axis=0)) if edges else (0,) * channels
 
 
-def _promoted(x: U8, channels: int) -> U8:
-    """Gray to RGB to RGBA without loss; the other way, alpha is laid on black and colour becomes luma."""
-    have = x.shape[2]
+def _promoted(x: NDArray[Any], channels: int) -> NDArray[Any]:
+    """Gray to RGB to RGBA without loss; the other way, alpha is laid on black and colour becomes luma. The type stays."""
+    have, top = x.shape[2], np.iinfo(x.dtype).max
     if have == 4 and channels < 4:
-        x = ((x[:, :, :3].astype(np.uint16) * x[:, :, 3:] + 127) // 255).astype(np.uint8)
+        x = ((x[:, :, :3].astype(np.uint64) * x[:, :, 3:] + top // 2) // top).astype(x.dtype)
         have = 3
     if have == 3 and channels == 1:
-        gray: U8 = np.asarray(cv2.cvtColor(x, cv2.COLOR_RGB2GRAY), dtype=np.uint8)[:, :, None]
-        return gray
+        return np.asarray(cv2.cvtColor(x, cv2.COLOR_RGB2GRAY), dtype=x.dtype)[:, :, None]
     if have == 1 and channels >= 3:
         x = np.repeat(x, 3, axis=2)
     if channels == 4 and x.shape[2] == 3:
-        x = np.concatenate([x, np.full((*x.shape[:2], 1), 255, dtype=np.uint8)], axis=2)
+        x = np.concatenate([x, np.full((*x.shape[:2], 1), top, dtype=x.dtype)], axis=2)
     return x
 
 
@@ -279,7 +326,7 @@ class ImageCodec:
 
     def encode(self, sample: Sample) -> F32:
         """``[C, height, width]`` float32 in [-1, 1]."""
-        x = _promoted(sample.data, self.channels)
+        x = _promoted(images.eight_bits(sample.data), self.channels)
         if self.channels == 4:
             alpha = x[:, :, 3:].astype(np.float32) / 255.0
             x = np.concatenate([x[:, :, :3] * alpha, x[:, :, 3:]], axis=2, dtype=np.float32)
@@ -314,11 +361,14 @@ class ImageCodec:
 
 
 def _file_name(sample: Sample) -> str:
-    """The id's own name where a picture can have it, else with ``.png``: for transparency, which no JPEG holds."""
+    """The id's own name where a picture can have it, else with ``.png``: for transparency and 16 bits, which not all formats hold."""
     path = PurePosixPath(sample.id)
     if path.suffix.lower() not in SUFFIXES:
         return path.name + ".png"
-    return path.name if path.suffix.lower() == ".png" or sample.data.shape[2] < 4 else path.stem + ".png"
+    fits = (sample.data.shape[2] < 4 or path.suffix.lower() in images.CLEAR) and (
+        sample.data.dtype == np.uint8 or path.suffix.lower() in images.DEEP
+    )
+    return path.name if fits else path.stem + ".png"
 
 
 def _coded(sample: Sample, suffix: str) -> bytes:

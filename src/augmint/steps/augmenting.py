@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 from augmint.core.errors import BadSample
 from augmint.core.types import Codec, Dataset, Modality, Ref, Sample, Sink, Skipped
 from augmint.scale.pool import ordered_map
+from augmint.transforms.mix import Pool
 from augmint.transforms.plan import Plan, sample_key
 from augmint.transforms.recipe import Recipe
 
@@ -28,7 +29,6 @@ class _Job:
     recipe: Recipe
     seed: int
     variants: int
-    part: str | None
     sink: Sink | None
 
 
@@ -38,38 +38,77 @@ def variant_id(parent: str, variant: int) -> str:
     return path.with_name(f"{path.stem}.aug{variant}{path.suffix}").as_posix()
 
 
-def augment_sample(job: _Job, ref: Ref) -> list[tuple[Sample, Plan, Path | None]] | Skipped:
-    """All variants of one sample, written already if the sink can do that in a worker."""
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """One sample; for a recipe that mixes samples also its plans and its partners, which are found where all ids are known."""
+
+    ref: Ref
+    part: str | None
+    plans: tuple[Plan, ...] = ()
+    partners: Mapping[str, Ref] = field(default_factory=dict)
+
+
+def augment_sample(job: _Job, item: _Item) -> list[tuple[Sample, Plan, Path | None]] | Skipped:
+    """All variants of one sample, written already if the sink can do that in a worker.
+
+    A mixing step whose partner cannot be read does not happen; the plan that comes back says so.
+    """
+    ref = item.ref
     try:
         sample = job.modality.load(ref)
     except BadSample as error:
         return Skipped(ref.id, error.problem, error.mend)
+    partners = _Partners(job.modality, item.partners)
     made = []
     for variant in range(job.variants):
         key = sample_key(job.seed, ref.id, variant)
-        plan = job.recipe.plan_of(key)
-        data = _apply(job, sample, plan, key)
-        new = Sample(variant_id(ref.id, variant), data, ref.label, meta=_own_meta(sample), origin="augmented")
-        place = job.sink.save(new, part=job.part) if job.sink is not None else None  # type: ignore[attr-defined]
-        made.append((replace(new, data=None) if place is not None else new, plan, place))
+        plan = item.plans[variant] if item.plans else job.recipe.plan_of(key, own=ref.id)
+        plan = plan.without([i for i in plan.others if not partners.is_usable(i)])
+        new = _transformed(job, sample, plan, key, partners)
+        new = replace(new, id=variant_id(ref.id, variant), meta=_own_meta(new), origin="augmented")
+        place = job.sink.save(new, part=item.part) if job.sink is not None else None  # type: ignore[attr-defined]
+        made.append((replace(new, data=None, targets={}) if place is not None else new, plan, place))
     return made
+
+
+class _Partners:
+    """The samples that are mixed into one sample's variants, each loaded once."""
+
+    def __init__(self, modality: Modality, refs: Mapping[str, Ref]) -> None:
+        self._modality, self._refs = modality, refs
+        self._loaded: dict[str, Sample | None] = {}
+
+    def is_usable(self, name: str) -> bool:
+        if name not in self._loaded:
+            try:
+                self._loaded[name] = self._modality.load(self._refs[name])
+            except BadSample:
+                self._loaded[name] = None
+        return self._loaded[name] is not None
+
+    def __call__(self, name: str) -> Sample:
+        found = self._loaded[name] if self.is_usable(name) else None
+        assert found is not None
+        return found
 
 
 def _own_meta(sample: Sample) -> dict[str, Any]:
     return {k: v for k, v in sample.meta.items() if k not in ("sha256", "bytes", "origin")}
 
 
-def _apply(job: _Job, sample: Sample, plan: Plan, key: int) -> Any:
-    apply = getattr(job.modality, "apply", None)
-    if apply is not None:
-        return apply(plan, sample.data)
+def _transformed(job: _Job, sample: Sample, plan: Plan, key: int, partners: Callable[[str], Sample]) -> Sample:
+    transform = getattr(job.modality, "transform", None)
+    if transform is not None:
+        made: Sample = transform(plan, sample, partners)
+        return made
     import torch
 
     from augmint.transforms.run_torch import augment
 
     assert job.codec is not None
     x = torch.from_numpy(job.codec.encode(sample))[None]
-    return job.codec.decode(augment(x, job.recipe, np.array([key], dtype=np.uint64))[0].numpy())
+    out = job.codec.decode(augment(x, job.recipe, np.array([key], dtype=np.uint64))[0].numpy())
+    return replace(sample, data=out)
 
 
 def augment_all(
@@ -89,11 +128,11 @@ def augment_all(
     The rows, and the bytes that they tell of, do not depend on ``workers``.
     """
     modality = data.modality
-    codec = None if hasattr(modality, "apply") else modality.fit(data)
+    codec = None if hasattr(modality, "transform") else modality.fit(data)
     in_worker = sink if hasattr(sink, "save") else None
-    job = _Job(modality, codec, recipe, seed, variants, None, in_worker)
+    job = _Job(modality, codec, recipe, seed, variants, in_worker)
     results = ordered_map(
-        partial(_in_part, job), [(ref, part(ref)) for ref in data.refs], workers=workers, name=lambda item: item[0].id
+        partial(augment_sample, job), _items(data, job, part), workers=workers, name=lambda item: item.ref.id
     )
     for done, (ref, result) in enumerate(zip(data.refs, results, strict=True), 1):
         if isinstance(result, Skipped):
@@ -110,14 +149,22 @@ def augment_all(
                 "file_name": path.as_posix(),
                 "origin": "augmented",
                 "label": ref.label,
-                "parents": [ref.id],
+                "parents": [ref.id, *plan.others],
                 "seed": seed,
                 "plan": plan.to_dict(),
+                **{k: v for k, v in sample.meta.items() if k == "soft_label"},
             }
         progress({"stage": "augment", "done": done, "total": len(data)})
         if stop:
             return
 
 
-def _in_part(job: _Job, item: tuple[Ref, str | None]) -> list[tuple[Sample, Plan, Path | None]] | Skipped:
-    return augment_sample(replace(job, part=item[1]), item[0])
+def _items(data: Dataset, job: _Job, part: Callable[[Ref], str | None]) -> Iterator[_Item]:
+    if not job.recipe.mixes:
+        yield from (_Item(ref, part(ref)) for ref in data.refs)
+        return
+    pool, refs = Pool(data.ids), dict(zip(data.ids, data.refs, strict=True))
+    for ref in data.refs:
+        keys = (sample_key(job.seed, ref.id, variant) for variant in range(job.variants))
+        plans = tuple(job.recipe.plan_of(key, own=ref.id, pool=pool) for key in keys)
+        yield _Item(ref, part(ref), plans, {i: refs[i] for plan in plans for i in plan.others})

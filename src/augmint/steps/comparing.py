@@ -79,7 +79,7 @@ def compare(
     folds = p.folds if fold is None else p.folds[fold : fold + 1]
     offer = _on_grid(synthetic, p, sealed, strict=config.strict)
     _refuse_leaks(offer, p, folds)
-    recipe = Recipe.load(config.recipe, allowed=real.modality.ops)
+    recipe = Recipe.load(config.recipe, allowed=real.modality.ops, alone=True, levels=True)
     amount, why = share(config, p.regime)
     num_test = sum(int((p.y[f.test] >= 0).sum()) for f in folds)
     lines = [*p.notes, *offer.notes, *_classic(recipe), *_power(num_test, config.seeds)]

@@ -161,6 +161,25 @@ class Contrast(Colour):
 
 
 @dataclass(frozen=True, kw_only=True)
+class BrightnessContrast(Colour):
+    """Stretch about mid-grey, then add a constant. ``add_frac``: fraction of the full range, within [-1, 1]; ``factor``: drawn
+    log-uniformly, within [0.1, 10]."""
+
+    num_uniforms: ClassVar[int] = 2
+    add_frac: Range = field(default=(-0.2, 0.2), metadata=within(-1, 1))
+    factor: Range = field(default=(0.8, 1.25), metadata=within(0.1, 10))
+
+    def draw(self, u: F64) -> dict[str, F64]:
+        low, high = np.log(self.factor)
+        return {"add_frac": between(self.add_frac, u[..., 0]), "factor": np.exp(between((low, high), u[..., 1]))}
+
+    @staticmethod
+    def part(params: Params, k: int) -> Part:
+        add, factor = np.asarray(params["add_frac"]), np.asarray(params["factor"])
+        return Affine(_same(factor, 0.5 - 0.5 * factor + add, k))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Saturation(Colour):
     """Move colours away from their own grey (BT.709 luma). ``factor``: 0 = grey, 1 = unchanged, within [0, 4]. No effect on grey
     pictures."""

@@ -25,7 +25,7 @@ from augmint.transforms.colour import Affine, Colour, Part
 from augmint.transforms.geometry import Geometry, affine, inverse, moved
 from augmint.transforms.op import Bool, Op, Params
 from augmint.transforms.pixels import Picture, PixelOp
-from augmint.transforms.plan import OPS, Drawn, Plan
+from augmint.transforms.plan import Drawn, Plan, op_alone
 
 Size = tuple[int, int]  # height, width
 
@@ -41,6 +41,10 @@ class Move:
     transpose: bool
     flip_y: bool  # after the swap
     flip_x: bool
+
+    @property
+    def out_size(self) -> Size:
+        return (self.width, self.height) if self.transpose else (self.height, self.width)
 
 
 _SINGLE: I64 = np.array([1, 1])
@@ -136,6 +140,12 @@ class Program:
     size: tuple[int, int, int]
     plan: Plan
 
+    @property
+    def out_size(self) -> Size:
+        """Height and width afterwards."""
+        moving = [s.out_size for s in self.stages if isinstance(s, Move | Warp)]
+        return moving[-1] if moving else self.size[:2]
+
 
 @dataclass
 class _Run:
@@ -198,7 +208,7 @@ _HAPPENS = np.array(True)
 
 def compile(plan: Plan, size: tuple[int, int, int]) -> Program:
     """The program of one plan for a picture of ``size`` (height, width, channels)."""
-    steps = ((OPS[s.op], _HAPPENS, cast(Params, s.params)) for s in plan.steps)
+    steps = ((op_alone(s.op), _HAPPENS, cast(Params, s.params)) for s in plan.steps)
     stages = _stages(steps, size[:2], colours(size[2]), np.zeros((), np.int64))
     return Program(tuple(s for stage in stages if (s := _as_move(stage)) is not None), size, plan)
 
@@ -207,7 +217,7 @@ def compile_batch(drawn: Sequence[Drawn], size: Size, channels: int) -> tuple[St
     """The stages of N samples at once; every array in them has the leading axis N."""
     if not drawn:
         return ()
-    steps = ((OPS[d.op], d.active, d.params) for d in drawn)
+    steps = ((op_alone(d.op), d.active, d.params) for d in drawn)
     return tuple(_stages(steps, size, colours(channels), np.zeros(len(drawn[0].active), np.int64)))
 
 

@@ -40,6 +40,7 @@ class PixelOp(Op):
     family: ClassVar[Family] = "local"
     num_uniforms: ClassVar[int] = 1
     has_key: ClassVar[bool] = False  # whether it needs randomness of its own, from one key
+    moves: ClassVar[bool] = False  # whether it moves pixels, by what it finds in the picture
 
     def draw(self, u: F64) -> dict[str, F64]:
         out: dict[str, F64] = {}
@@ -196,3 +197,25 @@ class Embolden(PixelOp):
     """Thicker dark strokes: the minimum of a disc. ``radius_px``: within [0, 10]; a part of a pixel is mixed in."""
 
     radius_px: Range = field(default=(0.5, 1.5), metadata=within(0, 10))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deblock(PixelOp):
+    """Smooth the steps between JPEG's blocks of 8 x 8, as far as they are small. ``strength``: steps above about this many levels are taken
+    for edges, within [1, 60]. The picture must not have been moved since.
+
+    Source: ITU-T H.263, annex J.
+    """
+
+    strength: Range = field(default=(3.0, 8.0), metadata=within(1, 60))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deskew(PixelOp):
+    """Turn a page of text so that its lines lie level: by the angle that makes the sums of rows differ most (Postl 1986, US patent
+    4723297). ``most_degrees``: of the angle, within [0.1, 45]. Targets cannot follow: it is an error where there are any.
+    """
+
+    num_uniforms: ClassVar[int] = 0
+    moves: ClassVar[bool] = True
+    most_degrees: float = field(default=10.0, metadata=number(0.1, 45))

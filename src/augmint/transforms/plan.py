@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from augmint.core import rng
@@ -13,6 +13,7 @@ from augmint.core.rng import F64
 from augmint.transforms.bending import ElasticTransform, GridDistortion, OpticalDistortion, Perspective
 from augmint.transforms.colour import (
     Brightness,
+    BrightnessContrast,
     ChannelShuffle,
     ColorJitter,
     Contrast,
@@ -28,6 +29,7 @@ from augmint.transforms.colour import (
 )
 from augmint.transforms.geometry import Affine, Crop, HorizontalFlip, Rotate, Scale, Shear, Translate, VerticalFlip
 from augmint.transforms.local import Cutout, GaussianBlur, GaussianNoise
+from augmint.transforms.mix import MIXES, AugMix
 from augmint.transforms.op import Bool, Op
 from augmint.transforms.pixels import (
     CLAHE,
@@ -35,7 +37,9 @@ from augmint.transforms.pixels import (
     AutoContrast,
     Binarize,
     CoarseDropout,
+    Deblock,
     Denoise,
+    Deskew,
     Downscale,
     Embolden,
     Equalize,
@@ -57,6 +61,7 @@ from augmint.transforms.sizing import (
     RandomRotate90,
     Resize,
     Transpose,
+    Upscale,
 )
 
 Border = Literal["reflect", "edge", "zero"]
@@ -66,13 +71,24 @@ OPS: dict[str, type[Op]] = {
     op.__name__: op
     for op in (
         *(Rotate, Translate, Scale, Shear, Affine, HorizontalFlip, VerticalFlip, Crop),
-        *(Resize, LongestMaxSize, LetterBox, CenterCrop, RandomCrop, RandomResizedCrop, Pad, Transpose, RandomRotate90),
+        *(
+            Upscale,
+            Resize,
+            LongestMaxSize,
+            LetterBox,
+            CenterCrop,
+            RandomCrop,
+            RandomResizedCrop,
+            Pad,
+            Transpose,
+            RandomRotate90,
+        ),
         *(Perspective, ElasticTransform, GridDistortion, OpticalDistortion),
-        *(Brightness, Contrast, Saturation, Hue, ColorJitter, Gamma, RGBShift, WhiteBalance),
+        *(Brightness, Contrast, BrightnessContrast, Saturation, Hue, ColorJitter, Gamma, RGBShift, WhiteBalance),
         *(ChannelShuffle, ToGray, Invert, Solarize, Posterize),
         *(GaussianNoise, GaussianBlur, Cutout),
         *(Equalize, AutoContrast, CLAHE, MotionBlur, MedianBlur, Sharpen, ISONoise, ShotNoise, SaltAndPepper, JPEG),
-        *(Downscale, CoarseDropout, GridDropout, Denoise, Binarize, Embolden),
+        *(Downscale, CoarseDropout, GridDropout, Denoise, Binarize, Embolden, Deblock, Deskew),
     )
 }
 
@@ -88,9 +104,22 @@ def check_op(name: object) -> str:
     Raises:
         UserError: naming the nearest known op.
     """
-    if not isinstance(name, str) or name not in OPS:
-        raise UserError(f"unknown op '{name}'{did_you_mean(str(name), OPS)}", mend="known ops: " + ", ".join(OPS))
+    known = (*OPS, *MIXES)
+    if not isinstance(name, str) or name not in known:
+        raise UserError(f"unknown op '{name}'{did_you_mean(str(name), known)}", mend="known ops: " + ", ".join(known))
     return name
+
+
+def op_named(name: object) -> type[Op]:
+    """The op of this name, a mixing one too."""
+    return OPS.get(check_op(name)) or MIXES[str(name)]
+
+
+def op_alone(name: str) -> type[Op]:
+    """The op of this name, if one picture is all that it needs."""
+    if name in MIXES:
+        raise UserError(f"{name} mixes pictures, and here is one alone", mend="use run_mix.apply, or take it out")
+    return OPS[name]
 
 
 def check_ways(border: object, interp: object) -> None:
@@ -103,11 +132,35 @@ def check_ways(border: object, interp: object) -> None:
 
 @dataclass(frozen=True)
 class Step:
-    """One op that happens, with its numbers."""
+    """One op that happens, with its numbers; ``partners`` are what a mixing op mixes in."""
 
     op: str
     id: str
     params: Mapping[str, float]
+    partners: tuple[Partner, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        partners = {"partners": [p.to_dict() for p in self.partners]} if self.partners else {}
+        return {"op": self.op, "id": self.id, **self.params, **partners}
+
+    def others(self) -> Iterator[str]:
+        """The ids of all other samples that go into it."""
+        for partner in self.partners:
+            if partner.id is not None:
+                yield partner.id
+            for step in partner.steps:
+                yield from step.others()
+
+
+@dataclass(frozen=True)
+class Partner:
+    """A picture that is mixed in: the sample of this id (``None``: the picture itself) after these steps."""
+
+    id: str | None
+    steps: tuple[Step, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"sample": self.id, "steps": [s.to_dict() for s in self.steps]}
 
 
 @dataclass(frozen=True)
@@ -135,8 +188,16 @@ class Plan:
         return cls(tuple(steps), border, interp)
 
     def to_dict(self) -> dict[str, Any]:
-        steps = [{"op": s.op, "id": s.id, **s.params} for s in self.steps]
-        return {"border": self.border, "interp": self.interp, "steps": steps}
+        return {"border": self.border, "interp": self.interp, "steps": [s.to_dict() for s in self.steps]}
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The ids of the other samples that are mixed in, each once."""
+        return tuple(dict.fromkeys(i for s in self.steps for i in s.others()))
+
+    def without(self, ids: Collection[str]) -> Plan:
+        """Without the steps that need one of these samples."""
+        return replace(self, steps=tuple(s for s in self.steps if not set(ids) & set(s.others())))
 
     def to_json(self) -> str:
         """One line; ``from_json`` gives back an equal plan."""
@@ -170,11 +231,23 @@ def _step(found: Mapping[str, Any]) -> Step:
     wrong = [k for k, v in numbers.items() if isinstance(v, bool) or not isinstance(v, int | float)]
     if wrong:
         raise UserError(f"a plan's {name} has no number for '{wrong[0]}'", mend="restore the manifest")
-    return Step(name, str(found.get("id", name)), {k: float(v) for k, v in numbers.items() if v is not None})
+    params = {k: float(v) for k, v in numbers.items() if v is not None}
+    return Step(name, str(found.get("id", name)), params, _partners(name, found.get("partners", [])))
+
+
+def _partners(name: str, found: Any) -> tuple[Partner, ...]:
+    kind = MIXES.get(name)
+    wanted = 0 if kind is None else kind.num_partners or AugMix.num_chains
+    if not isinstance(found, list) or len(found) != wanted or not all(isinstance(p, dict) for p in found):
+        raise UserError(f"a plan's {name} needs {wanted} partners", mend="restore the manifest")
+    ids = [p.get("sample") for p in found]
+    if any(not isinstance(i, str) if kind is not None and kind.num_partners else i is not None for i in ids):
+        raise UserError(f"a plan's {name} has a partner without an id", mend="restore the manifest")
+    return tuple(Partner(i, tuple(_step(s) for s in p.get("steps", ()))) for i, p in zip(ids, found, strict=True))
 
 
 def _param_names(name: str) -> list[str]:
     import numpy as np
 
-    op = OPS[name]
-    return list(op().draw(np.zeros(op.num_uniforms)))
+    op = op_named(name)
+    return list(op().draw(np.full(op.num_uniforms, 0.5)))

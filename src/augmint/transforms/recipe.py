@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,26 @@ from augmint.core.errors import UserError, did_you_mean
 from augmint.core.rng import U64
 from augmint.transforms.bending import Perspective
 from augmint.transforms.choice import CHOICES, Choice, OneOf, SomeOf
-from augmint.transforms.colour import Brightness, Contrast, Gamma, Posterize, Saturation, Solarize
+from augmint.transforms.colour import Brightness, Contrast, Gamma, Hue, Invert, Posterize, Saturation, Solarize
 from augmint.transforms.geometry import Crop, HorizontalFlip, Rotate, Scale, Shear, Translate
 from augmint.transforms.local import Cutout, GaussianBlur, GaussianNoise
+from augmint.transforms.mix import AugMix, Mix, Pool
+from augmint.transforms.normalize import Normalize
 from augmint.transforms.op import Op
 from augmint.transforms.pixels import JPEG, AutoContrast, Binarize, Denoise, Embolden, Equalize, Sharpen
-from augmint.transforms.plan import OPS, Border, Drawn, Interp, Plan, check_op, check_ways, sample_key
+from augmint.transforms.plan import (
+    Border,
+    Drawn,
+    Interp,
+    Partner,
+    Plan,
+    Step,
+    check_ways,
+    op_named,
+    sample_key,
+)
+
+_PARTNER = np.uint64(rng.key("partner"))  # so that what partners are drawn from is apart from the op's own numbers
 
 
 @dataclass(frozen=True)
@@ -39,12 +53,14 @@ class Recipe:
         ops: in the order of their effect; choices among ops stand where their ops do.
         border: what lies beyond the edge: ``reflect`` (mirrored, edge pixel repeated), ``edge`` or ``zero`` (black, or transparent).
         interp: ``linear``, or ``cubic`` (keeps more detail, three to five times the warp's time).
+        normalize: what a network gets; files cannot hold it. In a recipe file it is the last entry of ``ops``.
     """
 
     name: str
     ops: tuple[Op | Choice, ...]
     border: Border = "reflect"
     interp: Interp = "linear"
+    normalize: Normalize | None = None
 
     def __post_init__(self) -> None:
         check_ways(self.border, self.interp)
@@ -86,13 +102,51 @@ class Recipe:
             out[:, at : at + num] = choice.chosen(rng.uniform(own[:, None], np.arange(1 + num)))
         return out
 
-    def draw(self, *, seed: int, sample_id: str, variant: int = 0, epoch: int = 0) -> Plan:
-        """What happens to this variant of this sample."""
-        return self.plan_of(sample_key(seed, sample_id, variant, epoch))
+    @cached_property
+    def mixes(self) -> bool:
+        """Whether some op needs other samples, or versions of the sample itself."""
+        return any(isinstance(op, Mix) for op in self.flat)
 
-    def plan_of(self, key: int) -> Plan:
-        """The plan of one sample key: the same numbers as its row of ``draw_batch``."""
-        return Plan.row(self.draw_batch(np.array([key], np.uint64)), 0, border=self.border, interp=self.interp)
+    def draw(self, *, seed: int, sample_id: str, variant: int = 0, epoch: int = 0, pool: Pool | None = None) -> Plan:
+        """What happens to this variant of this sample. ``pool``: where mixing ops find partners."""
+        return self.plan_of(sample_key(seed, sample_id, variant, epoch), own=sample_id, pool=pool)
+
+    def plan_of(self, key: int, *, own: str = "", pool: Pool | None = None) -> Plan:
+        """The plan of one sample key: the same numbers as its row of ``draw_batch``.
+
+        Args:
+            own: the sample's id, which is no partner of its own.
+            pool: where mixing ops find partners; one that finds none does not happen.
+
+        Raises:
+            UserError: if the recipe mixes samples and there is no pool.
+        """
+        return self._plan(key, own, pool, len(self.flat))
+
+    def _plan(self, key: int, own: str, pool: Pool | None, end: int) -> Plan:
+        """The plan of the first ``end`` ops of ``flat``."""
+        drawn = self.draw_batch(np.array([key], np.uint64))[:end]
+        plan = Plan.row(drawn, 0, border=self.border, interp=self.interp)
+        if not self.mixes:
+            return plan
+        return replace(plan, steps=tuple(s for step in plan.steps for s in self._mixed(step, key, own, pool)))
+
+    def _mixed(self, step: Step, key: int, own: str, pool: Pool | None) -> tuple[Step, ...]:
+        """A step with its partners; nothing where there are none for it."""
+        at = self.ids.index(step.id)
+        op = self.flat[at]
+        if not isinstance(op, Mix):
+            return (step,)
+        key = int(rng.combine(rng.combine(key, self._streams[at]), _PARTNER)[0])
+        if isinstance(op, AugMix):
+            chains = (tuple(Step(n, n, numbers) for n, numbers in chain) for chain in op.chains(key))
+            return (replace(step, partners=tuple(Partner(None, chain) for chain in chains)),)
+        if pool is None:
+            raise UserError(f"{op.name} needs other samples", mend="give `pool`, the ids of the data set")
+        others = pool.pick(key, own, op.num_partners)
+        before = (self._plan(int(rng.combine(key, i)[0]), other, pool, at).steps for i, other in enumerate(others))
+        partners = tuple(Partner(*pair) for pair in zip(others, before, strict=True))
+        return (replace(step, partners=partners),) if partners else ()
 
     def draw_batch(self, keys: ArrayLike, *, p: float = 1.0) -> tuple[Drawn, ...]:
         """Every op drawn for every sample key (uint64 ``[N]``); ``p`` in [0, 1] scales each op's own probability."""
@@ -116,7 +170,7 @@ class Recipe:
             return self
         names = tuple(allowed)
         kept = (e.only(names) if isinstance(e, Choice) else e if e.name in names else None for e in self.ops)
-        return Recipe(self.name, tuple(e for e in kept if e is not None), self.border, self.interp)
+        return replace(self, ops=tuple(e for e in kept if e is not None))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, in the form of a recipe file."""
@@ -124,7 +178,7 @@ class Recipe:
             "name": self.name,
             "border": self.border,
             "interp": self.interp,
-            "ops": [op.to_dict() for op in self.ops],
+            "ops": [op.to_dict() for op in (*self.ops, *([self.normalize] if self.normalize else []))],
         }
 
     @classmethod
@@ -144,18 +198,30 @@ class Recipe:
             raise UserError(
                 "a recipe needs a list of `ops`", mend="write `ops:` and below it `- Rotate: {degrees: [-5, 5]}`"
             )
+        *ops, last = ops
+        name, settings = _named(last, str(len(ops) + 1))
+        normalize = Normalize.build(settings or {}) if name == "Normalize" else None
+        ops = ops if normalize else [*ops, last]
         built = tuple(_entry(entry, str(number)) for number, entry in enumerate(ops, 1))
-        return cls(
-            str(found.get("name", "recipe")), built, found.get("border", "reflect"), found.get("interp", "linear")
-        )
+        ways = (found.get("border", "reflect"), found.get("interp", "linear"))
+        return cls(str(found.get("name", "recipe")), built, *ways, normalize)
 
     @classmethod
-    def load(cls, name_or_path: str | Path, *, allowed: Sequence[str] | None = None) -> Recipe:
+    def load(
+        cls,
+        name_or_path: str | Path,
+        *,
+        allowed: Sequence[str] | None = None,
+        alone: bool = False,
+        levels: bool = False,
+    ) -> Recipe:
         """A preset by name, or a recipe file in YAML.
 
         Args:
             allowed: names of the ops that the data's modality takes. A preset leaves the others out; a file that names
                 one is an error.
+            alone: refuse ops that mix samples: where each is changed by itself.
+            levels: refuse `Normalize`: where the results are pictures again.
 
         Raises:
             UserError: for an unknown preset, a missing file, or a fault in it, with the file's name.
@@ -171,7 +237,27 @@ class Recipe:
             )
         if not path.is_file():
             raise UserError("there is no such recipe file", where=path, mend="check the path given to --recipe")
-        return _from_file(path, allowed)
+        found = _from_file(path, allowed)
+        mixing = [op.name for op in found.flat if isinstance(op, Mix) and alone]
+        if mixing:
+            raise UserError(
+                f"{mixing[0]} mixes pictures, and the experiment changes each by itself",
+                where=path,
+                mend="take it out here; `augmint augment` takes it",
+            )
+        if levels and found.normalize is not None:
+            raise UserError(
+                "Normalize gives what a network sees, and files hold pictures",
+                where=path,
+                mend="take it out here; transforms.loops.Augment takes it",
+            )
+        return found
+
+
+def is_recipe(name_or_path: str | Path) -> bool:
+    """Whether this is a preset's name or looks like a recipe file, and is no folder."""
+    path = Path(name_or_path)
+    return not path.is_dir() and (str(name_or_path) in PRESETS or path.suffix in (".yaml", ".yml"))
 
 
 def _from_file(path: Path, allowed: Sequence[str] | None) -> Recipe:
@@ -236,7 +322,9 @@ def _named(entry: object, number: str) -> tuple[str, Any]:
 
 def _op(entry: object, number: str) -> Op:
     name, settings = _named(entry, number)
-    return OPS[check_op(name)].build(settings or {})
+    if name == "Normalize":
+        raise UserError(f"op {number} is Normalize", mend="write it last, and not inside a choice")
+    return op_named(name).build(settings or {})
 
 
 # The ops of RandAugment (Cubuk et al. 2019, arXiv 1909.13719), each drawn evenly up to its strength and in both directions. There
@@ -258,6 +346,11 @@ def _rand_ops(strength: float) -> tuple[Op, ...]:
         Equalize(),
         Scale(factor=(1 - 0.3 * s, 1 + 0.3 * s)),
     )
+
+
+def rand(strength: float) -> Recipe:
+    """RandAugment: two of the ops, each drawn up to a strength within (0, 1]."""
+    return Recipe(f"rand-{strength:g}", (SomeOf(ops=_rand_ops(strength), num=2),))
 
 
 PRESETS: dict[str, Recipe] = {
@@ -289,7 +382,7 @@ PRESETS: dict[str, Recipe] = {
         ),
         # TrivialAugment (Müller and Hutter 2021, arXiv 2103.10158): one op, its strength drawn evenly.
         Recipe("trivial", (OneOf(ops=_rand_ops(1.0), p=13 / 14),)),
-        Recipe("rand", (SomeOf(ops=_rand_ops(0.6), num=2),)),
+        replace(rand(0.6), name="rand"),
         Recipe(
             "document",
             (
@@ -309,6 +402,22 @@ PRESETS: dict[str, Recipe] = {
                 Denoise(sigma_frac=(0.06, 0.06)),
                 AutoContrast(cut_frac=(0.005, 0.005)),
                 Sharpen(amount=(0.5, 0.5), sigma_px=(1, 1)),
+            ),
+        ),
+        # The groups of Karras et al. 2020 (arXiv 2006.06676, appendix B) that help on pictures: blitting, geometry, colour. Their normal
+        # distributions are uniform ones of the same variance here, and every op has one p, as there.
+        Recipe(
+            "ada",
+            (
+                HorizontalFlip(p=0.25),
+                Scale(factor=(0.785, 1.274), p=0.5),
+                Rotate(degrees=(-180, 180), p=0.5),
+                Translate(shift_frac=(-0.217, 0.217), p=0.5),
+                Brightness(add_frac=(-0.346, 0.346), p=0.5),
+                Contrast(factor=(0.549, 1.823), p=0.5),
+                Invert(p=0.25),
+                Hue(degrees=(-180, 180), p=0.5),
+                Saturation(factor=(0.3, 3.32), p=0.5),
             ),
         ),
         Recipe(

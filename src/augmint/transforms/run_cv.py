@@ -25,9 +25,9 @@ from augmint.transforms.colour import Affine, Part, Power, jumps, pointwise, tab
 from augmint.transforms.fuse import Move, Program, Recolour, Stage, Warp
 from augmint.transforms.geometry import inverse
 from augmint.transforms.local import Blur, Hole, Noise, kernel, normal_field, radius
-from augmint.transforms.pixels import Picture
-from augmint.transforms.plan import Plan
-from augmint.transforms.targets import Targets, carry
+from augmint.transforms.pixels import Picture, PixelOp
+from augmint.transforms.plan import OPS, Border, Plan
+from augmint.transforms.targets import Targets, carry, tightened
 
 Pixels = NDArray[Any]  # uint8; uint16 at the door only; or float32 from 0 to 255
 
@@ -158,29 +158,41 @@ def apply_with(plan: Plan, image: Pixels, targets: Targets, *, min_visibility: f
         UserError: if the picture or a target is not of its kind.
     """
     size = _size(image) if image.ndim == 3 else (0, 0, 0)
+    _check_follows(plan, targets)
     out = apply(plan, image)
     program, checked = fuse.compile(plan, size), targets.checked(size[:2])
     moved = carry(program, checked, min_visibility=min_visibility)
-    return out, replace(moved, masks=tuple(_mask(program, m) for m in checked.masks))
+    instances = None if moved.instances is None else _mask(program, moved.instances, "zero")
+    masks = tuple(_mask(program, m, plan.border) for m in checked.masks)
+    out_targets = replace(moved, masks=masks, instances=instances)
+    return out, tightened(out_targets) if any(isinstance(s, Warp) for s in program.stages) else out_targets
 
 
-def _mask(program: Program, mask: Pixels) -> Pixels:
+def _check_follows(plan: Plan, targets: Targets) -> None:
+    """Refuse ops that move pixels by what they find in the picture, where targets would have to follow."""
+    for step in plan.steps:
+        op = OPS.get(step.op)
+        if op is not None and issubclass(op, PixelOp) and op.moves and targets.is_there:
+            raise UserError(f"{step.op} moves pixels, and targets cannot follow it", mend="take it out of the recipe")
+
+
+def _mask(program: Program, mask: Pixels, border: Border) -> Pixels:
     """Each value of the nearest pixel."""
     # As bytes: OpenCV takes few types, and rounds ties to another pixel in each.
     planes = np.ascontiguousarray(mask).view(np.uint8).reshape(*mask.shape[:2], -1)
-    moved = [_nearest(program, np.ascontiguousarray(planes[..., i : i + 1])) for i in range(planes.shape[2])]
+    moved = [_nearest(program, np.ascontiguousarray(planes[..., i : i + 1]), border) for i in range(planes.shape[2])]
     out = np.concatenate(moved, -1)
     return out.view(mask.dtype).reshape(*out.shape[:2], *mask.shape[2:])
 
 
-def _nearest(program: Program, x: Pixels) -> Pixels:
+def _nearest(program: Program, x: Pixels, border: Border) -> Pixels:
     for stage in program.stages:
         if isinstance(stage, Move):
             x = _move(stage, x)
         elif isinstance(stage, Warp):
-            border = "edge" if program.plan.border == "zero" and stage.is_inside() else program.plan.border
+            beyond = "edge" if border == "zero" and stage.is_inside() else border
             where = _where(stage, np.array([1, 1]))
-            x = _deep(_sampled(x, where, stage.out_size, border, "nearest"))
+            x = _deep(_sampled(x, where, stage.out_size, beyond, "nearest"))
     return x
 
 

@@ -186,6 +186,54 @@ def embolden(x: U8, radius_px: float) -> U8:
     return _u8((1 - part) * thick(whole) + part * thick(whole + 1))
 
 
+def deblock(x: U8, strength: float) -> U8:
+    out = x.astype(np.float32)
+    for _ in range(2):  # across the columns' borders, then, turned, across the rows'
+        at = np.arange(8, out.shape[1] - 1, 8)
+        a, b, c, d = (out[:, at + i] for i in (-2, -1, 0, 1))
+        step = (a - 4 * b + 4 * c - d) / 8
+        size = np.abs(step)
+        near = np.sign(step) * np.maximum(0, size - np.maximum(0, 2 * (size - strength)))
+        far = np.clip((a - d) / 4, -np.abs(near) / 2, np.abs(near) / 2)
+        for i, change in zip((-2, -1, 0, 1), (-far, near, -near, far), strict=True):
+            out[:, at + i] += change
+        out = out.swapaxes(0, 1)
+    return _u8(out)
+
+
+def deskew(x: U8, most_degrees: float) -> U8:
+    angle = _skew(_u8(_luma(x[..., :3] if x.shape[2] == 4 else x)), most_degrees)
+    if angle == 0:
+        return x.copy()
+    height, width = x.shape[:2]
+    turn = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1.0)
+    return _deep(cv2.warpAffine(x, turn, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE))
+
+
+def _skew(luma: U8, most_degrees: float) -> float:
+    """Degrees, counter-clockwise, by which lines of text must be turned to lie level: to half a degree, then to a twentieth."""
+    shrink = min(1.0, 600 / max(luma.shape))
+    if shrink < 1:
+        size = (max(1, round(shrink * luma.shape[1])), max(1, round(shrink * luma.shape[0])))
+        luma = np.asarray(cv2.resize(luma, size, interpolation=cv2.INTER_AREA), np.uint8)
+    _, ink = cv2.threshold(luma, 0, 255, cv2.THRESH_BINARY_INV | cv2.THRESH_OTSU)
+    if np.mean(ink) > 127:  # light on dark
+        ink = np.asarray(255 - ink)
+    height, width = ink.shape
+    middle = ((width - 1) / 2, (height - 1) / 2)
+
+    def unrest(angle: float) -> float:
+        turned = cv2.warpAffine(ink, cv2.getRotationMatrix2D(middle, float(angle), 1.0), (width, height))
+        return float((np.diff(turned.sum(1, dtype=np.float64)) ** 2).sum())
+
+    best = 0.0
+    for reach, step in ((most_degrees, 0.5), (0.5, 0.05)):
+        steps = int(reach / step)
+        angles = sorted((best + step * i for i in range(-steps, steps + 1)), key=abs)  # of equal ones the least
+        best = max((a for a in angles if abs(a) <= most_degrees), key=unrest)
+    return round(best, 6)
+
+
 _OPS: dict[str, Callable[..., Any]] = {
     "Equalize": equalize,
     "AutoContrast": auto_contrast,
@@ -203,6 +251,8 @@ _OPS: dict[str, Callable[..., Any]] = {
     "Denoise": denoise,
     "Binarize": binarize,
     "Embolden": embolden,
+    "Deblock": deblock,
+    "Deskew": deskew,
 }
-_MIXING = (motion_blur, median_blur, downscale)
+_MIXING = (motion_blur, median_blur, downscale, deskew)
 _HOLES = (coarse_dropout, grid_dropout)

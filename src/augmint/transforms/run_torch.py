@@ -18,8 +18,9 @@ from augmint.transforms.colour import Affine, Brightness, Contrast, Fold, Part, 
 from augmint.transforms.fuse import Recolour, Stage, Warp
 from augmint.transforms.geometry import Rotate, Scale, Translate, affine, inverse
 from augmint.transforms.local import Blur, Cutout, Hole, Noise, kernel, mirrored, radius
+from augmint.transforms.normalize import Normalize
 from augmint.transforms.pixels import Picture
-from augmint.transforms.plan import OPS, Drawn
+from augmint.transforms.plan import Drawn, op_alone
 from augmint.transforms.recipe import Recipe
 
 _PADDING = {"reflect": "reflection", "edge": "border", "zero": "zeros"}
@@ -38,7 +39,7 @@ def augment(x: Tensor, recipe: Recipe, keys: ArrayLike, *, p: float = 1.0, clip:
             value has no gradient.
 
     Returns:
-        A tensor like ``x``; ``x`` itself where nothing happens to any sample.
+        A tensor like ``x``; ``x`` itself where nothing happens to any sample. Where the recipe ends in `Normalize`, of its numbers.
     """
     keys = np.asarray(keys, dtype=np.uint64)
     if not 3 <= x.ndim <= 5 or keys.shape != (len(x),):
@@ -47,12 +48,16 @@ def augment(x: Tensor, recipe: Recipe, keys: ArrayLike, *, p: float = 1.0, clip:
             mend="give [N, C, *grid] with 1 to 3 axes and one key a sample",
         )
     planar = x.ndim == 4
-    drawn = [d for d in recipe.draw_batch(keys, p=p) if d.active.any() and (planar or OPS[d.op].any_axes)]
-    if not drawn:
-        return x
-    if planar and any(OPS[d.op].resizes for d in drawn):
-        return _alike(x, drawn, recipe, clip)
-    return _program(x, drawn, recipe, clip)
+    drawn = [d for d in recipe.draw_batch(keys, p=p) if d.active.any() and (planar or op_alone(d.op).any_axes)]
+    if drawn:
+        resizes = planar and any(op_alone(d.op).resizes for d in drawn)
+        x = (_alike if resizes else _program)(x, drawn, recipe, clip)
+    return x if recipe.normalize is None else _normalised(x, recipe.normalize)
+
+
+def _normalised(x: Tensor, how: Normalize) -> Tensor:
+    mean, std = (_to(v.copy(), x).view(-1, *[1] * (x.ndim - 2)) for v in how.numbers(x.shape[1]))
+    return (0.5 * x + 0.5 - mean) / std
 
 
 def _program(x: Tensor, drawn: Sequence[Drawn], recipe: Recipe, clip: bool) -> Tensor:

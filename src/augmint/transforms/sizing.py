@@ -126,6 +126,28 @@ class LongestMaxSize(Geometry):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Upscale(Geometry):
+    """Enlarge the whole picture, its size too. ``factor``: drawn log-uniformly, within [1, 8]; best with ``interp: cubic``."""
+
+    resizes: ClassVar[bool] = True
+    num_uniforms: ClassVar[int] = 1
+    factor: Range = field(default=(2.0, 2.0), metadata=within(1, 8))
+
+    def draw(self, u: F64) -> dict[str, F64]:
+        low, high = np.log(self.factor)
+        return {"factor": np.exp(between((low, high), u[..., 0]))}
+
+    @staticmethod
+    def matrix(params: Params, height: int, width: int) -> F64:
+        return _stretched((height, width), Upscale.out_size(params, height, width))
+
+    @staticmethod
+    def out_size(params: Params, height: int, width: int) -> Size:
+        factor = np.asarray(params["factor"])
+        return one_size("Upscale", *(np.clip(np.rint(side * factor), 1, LONGEST) for side in (height, width)))
+
+
+@dataclass(frozen=True, kw_only=True)
 class RandomResizedCrop(ToSize):
     """Cut a random window out and stretch it to a size (Szegedy et al. 2014, arXiv 1409.4842).
 

@@ -1,0 +1,183 @@
+"""Mixing ops: several pictures become one. Their numbers; `run_mix` computes them.
+
+A step of a mixing op names its partners: each with its id and what happened to it before. Those are the ops that stand before the
+mixing op in the recipe, drawn anew for the partner; so in a recipe of Mosaic and then MixUp, two mosaics are mixed. The sample that
+the recipe was drawn for keeps the greater share, and so its hard label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+
+from augmint.core import rng
+from augmint.core.rng import F64, U64
+from augmint.transforms.colour import Posterize, Solarize
+from augmint.transforms.geometry import Rotate, Shear, Translate
+from augmint.transforms.op import Family, Op, Range, between, number, within
+from augmint.transforms.pixels import AutoContrast, Equalize
+
+KEY_BITS = 53
+DEEPEST = 3  # ops in a chain of AugMix
+
+
+class Pool:
+    """The samples among which partners are found, by their ids."""
+
+    def __init__(self, ids: Iterable[str]) -> None:
+        self.ids = tuple(ids)
+
+    @cached_property
+    def _hashes(self) -> U64:
+        return np.array([rng.key("partner", i) for i in self.ids], np.uint64)
+
+    def pick(self, key: int, own: str, count: int) -> tuple[str, ...]:
+        """``count`` others than ``own``, repeated where there are fewer; none where there are no others.
+
+        Those with the highest hash of key and id (rendezvous hashing, Thaler and Ravishankar 1998): the order of the ids does not
+        matter, and a sample that comes or goes changes the choice only where it is chosen itself.
+        """
+        if not self.ids:
+            return ()
+        scores = rng.bits(np.uint64(key), self._hashes)
+        most = min(len(scores), count + 1)
+        best = np.argpartition(scores, len(scores) - most)[-most:]
+        found = [self.ids[i] for i in best[np.argsort(scores[best])[::-1]] if self.ids[i] != own][:count]
+        return tuple(found[i % len(found)] for i in range(count)) if found else ()
+
+
+def _beta(alpha: float, u: F64) -> F64:
+    """Uniform numbers as Beta(alpha, alpha) ones."""
+    from scipy.special import betaincinv
+
+    return np.asarray(betaincinv(alpha, alpha, u))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mix(Op):
+    """An op that needs other pictures. ``num_partners``: how many; 0 where it mixes versions of the picture itself."""
+
+    family: ClassVar[Family] = "mixing"
+    num_partners: ClassVar[int] = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixUp(Mix):
+    """Blend with another picture, stretched to this one's size (Zhang et al. 2017, arXiv 1710.09412, equation 2).
+
+    ``alpha``: of Beta(alpha, alpha), within [0.01, 100]; small ones mostly mix in little. This picture's share is the greater one,
+    as in MixMatch (Berthelot et al. 2019, arXiv 1905.02249, equation 9).
+    """
+
+    num_uniforms: ClassVar[int] = 1
+    alpha: float = field(default=0.2, metadata=number(0.01, 100))
+
+    def draw(self, u: F64) -> dict[str, F64]:
+        lam = _beta(self.alpha, u[..., 0])
+        return {"lam": np.maximum(lam, 1 - lam)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CutMix(Mix):
+    """A box of another picture, stretched to this one's size, in this one (Yun et al. 2019, arXiv 1905.04899).
+
+    ``alpha``: of Beta(alpha, alpha), within [0.01, 100], for the share that stays; at least half does. The box is cut at the edge.
+    """
+
+    num_uniforms: ClassVar[int] = 3
+    alpha: float = field(default=1.0, metadata=number(0.01, 100))
+
+    def draw(self, u: F64) -> dict[str, F64]:
+        lam = _beta(self.alpha, u[..., 0])
+        return {"side_frac": np.sqrt(1 - np.maximum(lam, 1 - lam)), "x_frac": u[..., 1], "y_frac": u[..., 2]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mosaic(Mix):
+    """This picture and three others around a point, each scaled to cover its corner, at this picture's size (Bochkovskiy et al. 2020,
+    arXiv 2004.10934). This one has the largest corner.
+
+    ``centre_frac``: where they meet, as a fraction of width and of height, drawn apart, within [0.1, 0.9].
+    """
+
+    num_uniforms: ClassVar[int] = 2
+    num_partners: ClassVar[int] = 3
+    centre_frac: Range = field(default=(0.3, 0.7), metadata=within(0.1, 0.9))
+
+    def draw(self, u: F64) -> dict[str, F64]:
+        return {f"{axis}_frac": between(self.centre_frac, u[..., i]) for i, axis in enumerate("xy")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopyPaste(Mix):
+    """Objects of another picture, scaled to fit into this one, pasted onto it (Ghiasi et al. 2021, arXiv 2012.07177).
+
+    ``share_frac``: how many of its objects, as a share, within [0, 1]; one at least. An object is what ``instances`` outlines, else a
+    box (what of it is in the first mask, where there is one), else a value of the first mask. Without any, nothing is pasted.
+    """
+
+    num_uniforms: ClassVar[int] = 2
+    share_frac: Range = field(default=(0.3, 1.0), metadata=within(0, 1))
+
+    def draw(self, u: F64) -> dict[str, F64]:
+        return {"share_frac": between(self.share_frac, u[..., 0]), "key": np.floor(u[..., 1] * 2.0**KEY_BITS)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugMix(Mix):
+    """The picture blended with three chains of one to three ops on itself (Hendrycks et al. 2020, arXiv 1912.02781, algorithm 1).
+
+    ``strength``: of the ops, within [0, 1] (the paper's severity of 3 is 0.3); ``alpha``: of the Dirichlet and Beta weights, within
+    [0.01, 100]; ``geometry``: whether turning, slanting and shifting are among the ops. Targets stay where the picture itself has
+    them: use ``geometry: false`` with boxes and keypoints.
+    """
+
+    num_uniforms: ClassVar[int] = 4
+    num_partners: ClassVar[int] = 0
+    num_chains: ClassVar[int] = 3
+    strength: float = field(default=0.3, metadata=number(0, 1))
+    alpha: float = field(default=1.0, metadata=number(0.01, 100))
+    geometry: bool = True
+
+    def draw(self, u: F64) -> dict[str, F64]:
+        from scipy.special import gammaincinv
+
+        # A Dirichlet vector is one of Gamma numbers, divided by their sum.
+        parts = np.maximum(gammaincinv(self.alpha, u[..., : self.num_chains]), 1e-300)
+        shares = parts / parts.sum(-1, keepdims=True)
+        lam = _beta(self.alpha, u[..., 3])
+        return {f"weight_{i + 1}": shares[..., i] * lam for i in range(self.num_chains)}
+
+    @property
+    def ops(self) -> Sequence[Op]:
+        """What a chain is made of: the paper's ops, with both shifts in one."""
+        s = self.strength
+        still = (AutoContrast(), Equalize(), Posterize(bits=(8 - 4 * s, 8)), Solarize(threshold_frac=(1 - s, 1)))
+        moving = (
+            Rotate(degrees=(-30 * s, 30 * s)),
+            Shear(x_degrees=(-17 * s, 17 * s)),
+            Shear(x_degrees=(0, 0), y_degrees=(-17 * s, 17 * s)),
+            Translate(shift_frac=(-0.33 * s, 0.33 * s)),
+        )
+        return (*still, *moving) if self.geometry else still
+
+    def chains(self, key: int) -> list[list[tuple[str, dict[str, float]]]]:
+        """The ops of each chain, with their numbers."""
+        ops = self.ops
+        out = []
+        for chain in range(self.num_chains):
+            u = rng.uniform(rng.combine(key, chain), np.arange(1 + DEEPEST * 8))
+            one = []
+            for step in range(1 + int(DEEPEST * u[0])):
+                own = u[1 + 8 * step : 9 + 8 * step]
+                op = ops[int(own[0] * len(ops))]
+                one.append((op.name, {k: float(v) for k, v in op.draw(own[1 : 1 + op.num_uniforms]).items()}))
+            out.append(one)
+        return out
+
+
+MIXES: dict[str, type[Mix]] = {op.__name__: op for op in (MixUp, CutMix, Mosaic, CopyPaste, AugMix)}

@@ -1,0 +1,450 @@
+"""Mixing ops: what is mixed, against pictures painted by hand and measured again, and by whom, against counts."""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+import augmint as am
+from augmint import cli
+from augmint.core.errors import UserError
+from augmint.core.run import read_jsonl
+from augmint.data import images
+from augmint.transforms import run_cv, run_mix, run_torch
+from augmint.transforms.mix import MIXES, Pool
+from augmint.transforms.plan import Partner, Plan, Step, sample_key
+from augmint.transforms.recipe import Recipe
+from augmint.transforms.run_mix import Scene
+from augmint.transforms.targets import Targets
+from test_transforms_run import noise_image
+
+NAMES = [f"{c}/{i}.png" for c in "abc" for i in range(20)]
+POOL = Pool(NAMES)
+OTHERS = ("MixUp", "CutMix", "Mosaic", "CopyPaste")
+
+
+def mixed(name, numbers, own, *others, steps=((),) * 3, border="reflect"):
+    """What a step makes of a scene and its partners."""
+    scenes = {str(i): scene for i, scene in enumerate(others)}
+    partners = tuple(Partner(i, steps[int(i)]) for i in scenes)
+    return run_mix.apply(Plan((Step(name, name, numbers, partners),), border), own, scenes.__getitem__)
+
+
+def painted(height, width, box, level=255):
+    """A black picture with a box in it."""
+    x = np.zeros((height, width, 1), np.uint8)
+    left, top, right, bottom = box
+    x[top:bottom, left:right] = level
+    return x
+
+
+def measured(seen):
+    y, x = np.nonzero(seen)
+    return [x.min(), y.min(), x.max() + 1, y.max() + 1] if len(x) else None
+
+
+def recipe(*ops):
+    return Recipe.from_dict({"ops": list(ops)})
+
+
+# -- the plan --------------------------------------------------------------------------------------------------------
+
+
+def test_partners_are_others_evenly_chosen_and_do_not_depend_on_the_order_of_the_pool():
+    r = recipe("Mosaic")
+    counts = dict.fromkeys(NAMES, 0)
+    turned = Pool(NAMES[::-1])
+    for name in NAMES:
+        for variant in range(20):
+            plan = r.draw(seed=0, sample_id=name, variant=variant, pool=POOL)
+            ids = [p.id for p in plan.steps[0].partners]
+            assert len(set(ids)) == 3 and name not in ids
+            assert plan == r.draw(seed=0, sample_id=name, variant=variant, pool=turned)
+            for i in ids:
+                counts[i] += 1
+    assert stats.chisquare(list(counts.values())).pvalue > 1e-4
+
+
+def test_a_sample_that_comes_changes_only_the_plans_that_it_is_in():
+    r = recipe("MixUp", "Rotate")
+    more = Pool([*NAMES, "new.png"])
+    changed = 0
+    for name in NAMES:
+        for variant in range(10):
+            before = r.draw(seed=0, sample_id=name, variant=variant, pool=POOL)
+            after = r.draw(seed=0, sample_id=name, variant=variant, pool=more)
+            changed += before != after
+            assert before == after or after.others == ("new.png",)
+    assert 1 <= changed <= 30  # one in sixty of 600
+
+
+def test_mixing_changes_no_other_op_and_partners_went_through_what_stands_before():
+    alone, among = recipe("Rotate", "Hue"), recipe("Rotate", {"MixUp": {"p": 0.5}}, "Hue")
+    happened = 0
+    for name in NAMES:
+        plain = alone.draw(seed=3, sample_id=name)
+        plan = among.draw(seed=3, sample_id=name, pool=POOL)
+        assert tuple(s for s in plan.steps if s.op != "MixUp") == plain.steps
+        for step in plan.steps:
+            if step.op == "MixUp":
+                happened += 1
+                (partner,) = step.partners
+                assert [s.op for s in partner.steps] == ["Rotate"]
+                assert partner.steps != plain.steps[:1]  # drawn anew
+    assert 15 < happened < 45
+
+
+def test_mosaics_are_mixed_with_mosaics():
+    plan = recipe("HorizontalFlip", "Mosaic", "MixUp", "Scale").draw(seed=0, sample_id="a/0.png", pool=POOL)
+    mix = next(s for s in plan.steps if s.op == "MixUp")
+    inner = next(s for s in mix.partners[0].steps if s.op == "Mosaic")
+    assert len(inner.partners) == 3 and len(plan.others) == 7 and "Scale" not in {s.op for s in mix.partners[0].steps}
+
+
+@pytest.mark.parametrize("name", MIXES)
+def test_a_plan_survives_json(name):
+    plan = recipe("Rotate", name, "Brightness").draw(seed=1, sample_id="a/1.png", pool=POOL)
+    assert Plan.from_json(plan.to_json()) == plan
+    assert plan.to_json() == Plan.from_json(plan.to_json()).to_json()
+    broken = json.loads(plan.to_json())
+    broken["steps"][1]["partners"] = []
+    with pytest.raises(UserError, match="partners"):
+        Plan.from_dict(broken)
+
+
+def test_shares_follow_their_distribution_and_the_sample_keeps_the_greater():
+    keys = np.array([sample_key(0, str(i)) for i in range(4000)], np.uint64)
+    lam = recipe({"MixUp": {"alpha": 0.4}}).draw_batch(keys)[0].params["lam"]
+    assert lam.min() >= 0.5
+    assert stats.kstest(lam, lambda x: 2 * stats.beta(0.4, 0.4).cdf(x) - 1).pvalue > 1e-4  # folded at a half
+    cut = recipe("CutMix").draw_batch(keys)[0].params["side_frac"]
+    assert stats.kstest(1 - cut**2, stats.uniform(0.5, 0.5).cdf).pvalue > 1e-4
+    weights = recipe("AugMix").draw_batch(keys)[0].params
+    w = np.stack([weights[f"weight_{i}"] for i in (1, 2, 3)])
+    assert stats.kstest(w.sum(0), "uniform").pvalue > 1e-4
+    assert stats.kstest((w / w.sum(0))[0], stats.beta(1, 2).cdf).pvalue > 1e-4  # a Dirichlet's margin
+
+
+def test_without_others_nothing_is_mixed_and_without_a_pool_it_is_an_error():
+    for name in OTHERS:
+        assert recipe(name).draw(seed=0, sample_id="a", pool=Pool(["a"])).steps == ()
+        with pytest.raises(UserError, match="needs other samples"):
+            recipe(name).draw(seed=0, sample_id="a")
+    plan = recipe("Mosaic").draw(seed=0, sample_id="a", pool=Pool(["a", "b"]))
+    assert [p.id for p in plan.steps[0].partners] == ["b"] * 3
+    choice = recipe({"OneOf": {"ops": ["MixUp", "CutMix"]}})
+    assert {choice.draw(seed=0, sample_id=n, pool=POOL).steps[0].op for n in NAMES} == {"MixUp", "CutMix"}
+
+
+def test_executors_of_one_picture_refuse_to_mix():
+    plan = recipe("MixUp").draw(seed=0, sample_id="a", pool=POOL)
+    with pytest.raises(UserError, match="MixUp mixes pictures"):
+        run_cv.apply(plan, noise_image(8, 8, 3))
+    import torch
+
+    with pytest.raises(UserError, match="CutMix mixes pictures"):
+        run_torch.augment(torch.zeros(2, 3, 8, 8), recipe("CutMix"), np.arange(2, dtype=np.uint64))
+
+
+def test_the_experiment_refuses_recipes_that_mix(tmp_path):
+    path = tmp_path / "mix.yaml"
+    path.write_text("ops:\n  - OneOf: {ops: [MixUp, Rotate]}\n")
+    assert Recipe.load(path).mixes
+    with pytest.raises(UserError, match=r"mix\.yaml: MixUp mixes pictures"):
+        Recipe.load(path, alone=True)
+
+
+# -- the pictures ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_mixup_is_the_weighted_mean_and_joins_the_targets(kind):
+    a, b = (noise_image(9, 12, 3, seed=s).astype(kind) * (257 if kind is np.uint16 else 1) for s in (0, 1))
+    one = Targets((np.full((9, 12), 3),), np.array([[1.0, 1, 5, 5]]), np.array([[2.0, 2]]), ("x",), ("p",))
+    two = Targets((np.full((9, 12), 4),), np.array([[6.0, 2, 9, 8]]), np.array([[7.0, 3]]), ("y",), ())
+    out = mixed("MixUp", {"lam": 0.7}, Scene(a, one, {"cat": 1.0}), Scene(b, two, {"dog": 1.0}))
+    want = 0.7 * a.astype(float) + 0.3 * b.astype(float)
+    assert out.picture.dtype == kind and np.abs(out.picture - want).max() <= 0.51
+    assert out.labels == pytest.approx({"cat": 0.7, "dog": 0.3})
+    assert out.targets.boxes.tolist() == [[1, 1, 5, 5], [6, 2, 9, 8]] and out.targets.box_labels == ("x", "y")
+    assert out.targets.keypoints.tolist() == [[2, 2], [7, 3]] and out.targets.keypoint_labels == ("p", None)
+    assert (out.targets.masks[0] == 3).all()
+
+
+def test_a_partner_of_another_size_is_stretched_after_its_own_steps():
+    own, other = Scene(noise_image(10, 14, 3)), Scene(noise_image(21, 30, 3, seed=1))
+    turn = Step("Rotate", "Rotate", {"degrees": 10.0})
+    out = mixed("MixUp", {"lam": 0.5}, own, other, steps=((turn,),))
+    resize = Step("Resize", "Resize", {"height_px": 10.0, "width_px": 14.0})
+    want = (own.picture.astype(float) + run_cv.apply(Plan((turn, resize)), other.picture)) / 2
+    assert np.abs(out.picture - want).max() <= 0.51
+
+
+def test_transparent_colour_does_not_leak_into_a_blend():
+    own = np.full((4, 4, 4), 255, np.uint8)
+    other = np.zeros((4, 4, 4), np.uint8)
+    other[..., 1] = 200  # invisible green
+    out = mixed("MixUp", {"lam": 0.5}, Scene(own), Scene(other)).picture
+    assert (out[..., :3] == 255).all() and (np.abs(out[..., 3] - 127.5) <= 0.5).all()
+
+
+boxes = st.tuples(st.integers(0, 40), st.integers(0, 30), st.integers(6, 30), st.integers(6, 30)).map(
+    lambda b: (b[0], b[1], min(50, b[0] + b[2]), min(40, b[1] + b[3]))
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(boxes, boxes, st.floats(0.1, 0.7), st.floats(0, 1), st.floats(0, 1), st.booleans())
+def test_cutmix_boxes_are_what_can_be_seen_of_them(mine, theirs, side, x, y, outlined):
+    numbers = {"side_frac": side, "x_frac": x, "y_frac": y}
+    scenes = []
+    for box in (mine, theirs):
+        seen = painted(40, 50, box)
+        instances = (seen[..., 0] > 0).astype(np.int32) if outlined else None
+        scenes.append(
+            Targets((seen[..., 0],), np.array([box], float), np.array([[box[0], box[1]]]), ("b",), (), instances)
+        )
+    black = np.zeros((40, 50, 1), np.uint8)
+    flat = mixed("CutMix", numbers, Scene(black), Scene(black + 200)).picture[..., 0]
+    patch = flat == 200
+    out = mixed(
+        "CutMix",
+        numbers,
+        Scene(painted(40, 50, mine), scenes[0], {"a": 1.0}),
+        Scene(painted(40, 50, theirs), scenes[1], {"b": 1.0}),
+    )
+    want, order = [], []
+    for i, box in enumerate((mine, theirs)):
+        whole = painted(40, 50, box)[..., 0] > 0
+        seen = whole & (~patch if i == 0 else patch)
+        if seen.sum() >= 0.1 * whole.sum() and seen.any():
+            want.append(measured(seen))
+            order.append(i)
+    assert out.targets.boxes.tolist() == want
+    np.testing.assert_array_equal(out.targets.masks[0], out.picture[..., 0])
+    if outlined:
+        for k, i in enumerate(order, 1):
+            seen = (painted(40, 50, (mine, theirs)[i])[..., 0] > 0) & (~patch if i == 0 else patch)
+            np.testing.assert_array_equal(out.targets.instances == k, seen)
+    points = [p for i, p in enumerate((mine[:2], theirs[:2])) if patch[p[1], p[0]] == i]
+    assert out.targets.keypoints.tolist() == [list(p) for p in points]
+    assert out.labels.get("b", 0) == pytest.approx(patch.mean())
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(boxes, min_size=4, max_size=4), st.floats(0.3, 0.7), st.floats(0.3, 0.7))
+def test_mosaic_boxes_are_where_painted_ones_go(four, x, y):
+    scenes = []
+    for i, box in enumerate(four):
+        level = 60 * (i + 1)
+        targets = Targets((painted(40, 50, box, level)[..., 0],), np.array([box], float), box_labels=(level,))
+        scenes.append(Scene(painted(40, 50, box, level), targets, {"abcd"[i]: 1.0}))
+    out = mixed("Mosaic", {"x_frac": x, "y_frac": y}, *scenes)
+    assert out.picture.shape == (40, 50, 1) and sum(out.labels.values()) == pytest.approx(1)
+    assert max(out.labels, key=out.labels.get) == "a"
+    found = dict(zip(out.targets.box_labels, out.targets.boxes, strict=True))
+    for i in range(4):
+        level = 60 * (i + 1)
+        seen = measured(out.targets.masks[0] == level)  # nearest pixel: half a pixel of doubt on each side
+        if level in found and seen is not None:
+            assert np.abs(found[level] - seen).max() <= 1
+        elif seen is not None:
+            left = np.prod(np.subtract(seen[2:], seen[:2]))
+            assert left <= 0.2 * np.prod(np.subtract(four[i][2:], four[i][:2]))
+
+
+def test_mosaic_meets_where_it_says_and_each_picture_covers_its_corner():
+    scenes = [Scene(np.full((20 + 7 * i, 30 - 3 * i, 3), 50 * i, np.uint8), labels={str(i): 1.0}) for i in range(4)]
+    out = mixed("Mosaic", {"x_frac": 0.6, "y_frac": 0.35}, *scenes)
+    rows, columns = 7, 18  # of 20 and 30
+    corners = [
+        out.picture[:rows, :columns],
+        out.picture[:rows, columns:],
+        out.picture[rows:, :columns],
+        out.picture[rows:, columns:],
+    ]
+    assert [len(np.unique(c)) for c in corners] == [1, 1, 1, 1]
+    assert (corners[2] == 0).all()  # the largest is the sample's own
+    sizes = {int(c.flat[0]): c[..., 0].size / 600 for c in corners}
+    assert out.labels == pytest.approx({str(level // 50): share for level, share in sizes.items()})
+
+
+def test_copypaste_pastes_whole_objects_with_what_belongs_to_them():
+    own = Scene(
+        np.full((30, 40, 3), 10, np.uint8),
+        Targets((np.ones((30, 40), np.uint8),), np.array([[0.0, 0, 12, 12]]), box_labels=("old",)),
+    )
+    disc = np.hypot(*np.mgrid[-10:20, -12:28]) < 8
+    bar = np.zeros((30, 40), bool)
+    bar[20:28, 25:38] = True
+    instances = disc * 1 + bar * 2
+    picture = np.where(instances[..., None] > 0, 100 + 50 * instances[..., None], 0).astype(np.uint8).repeat(3, 2)
+    theirs = Targets(
+        (instances.astype(np.uint8) * 7,),
+        np.array([[5.0, 3, 20, 18], [25, 20, 38, 28]]),
+        box_labels=("disc", "bar"),
+        instances=instances,
+    )
+    out = mixed("CopyPaste", {"share_frac": 1.0, "key": 5.0}, own, Scene(picture, theirs))
+    pasted = instances > 0
+    np.testing.assert_array_equal(out.picture, np.where(pasted[..., None], picture, own.picture))
+    np.testing.assert_array_equal(out.targets.masks[0], np.where(pasted, instances * 7, 1))
+    assert out.targets.box_labels == ("old", "disc", "bar")
+    for number, label in ((2, disc), (3, bar)):
+        np.testing.assert_array_equal(out.targets.instances == number, label)
+    assert out.targets.boxes[2].tolist() == measured(bar)
+    one = mixed("CopyPaste", {"share_frac": 0.0, "key": 5.0}, own, Scene(picture, theirs))
+    new = one.targets.box_labels[1:]
+    assert len(new) == 1
+    np.testing.assert_array_equal((one.picture != own.picture).any(-1), disc if new == ("disc",) else bar)
+
+
+def test_copypaste_takes_boxes_where_nothing_is_outlined_and_values_of_masks_where_there_are_no_boxes():
+    own, other = Scene(np.zeros((20, 20, 1), np.uint8)), np.full((20, 20, 1), 200, np.uint8)
+    by_box = Targets(boxes=np.array([[2.0, 3, 8, 9]]))
+    out = mixed("CopyPaste", {"share_frac": 1.0, "key": 1.0}, own, Scene(other, by_box))
+    assert measured(out.picture[..., 0]) == [2, 3, 8, 9] == out.targets.boxes[0].tolist()
+    assert out.targets.instances is None
+    mask = np.zeros((20, 20), np.int64)
+    mask[4:6, 4:9] = 3
+    out = mixed("CopyPaste", {"share_frac": 1.0, "key": 1.0}, own, Scene(other, Targets((mask,))))
+    np.testing.assert_array_equal(out.targets.masks[0], mask)
+    np.testing.assert_array_equal(out.picture[..., 0] > 0, mask > 0)
+    out = mixed("CopyPaste", {"share_frac": 1.0, "key": 1.0}, own, Scene(other))
+    assert not out.picture.any()
+
+
+def test_what_is_pasted_over_a_box_takes_it_away():
+    own = Scene(
+        np.zeros((20, 20, 1), np.uint8),
+        Targets(boxes=np.array([[2.0, 2, 8, 8], [10, 10, 18, 18]]), box_labels=("gone", "half")),
+    )
+    other = Scene(own.picture + 200, Targets(boxes=np.array([[0.0, 0, 20, 14]]), box_labels=("front",)))
+    out = mixed("CopyPaste", {"share_frac": 1.0, "key": 1.0}, own, other)
+    assert out.targets.box_labels == ("half", "front")
+    assert out.targets.boxes.tolist() == [[10, 14, 18, 18], [0, 0, 20, 14]]
+
+
+def test_augmix_is_the_blend_of_its_chains():
+    image = noise_image(16, 16, 3)
+    plan = recipe("AugMix").draw(seed=0, sample_id="a")
+    (step,) = plan.steps
+    assert all(1 <= len(p.steps) <= 3 and p.id is None for p in step.partners)
+    weights = [step.params[f"weight_{i}"] for i in (1, 2, 3)]
+    chains = [run_cv.apply(Plan(p.steps), image).astype(float) for p in step.partners]
+    want = (1 - sum(weights)) * image + sum(w * c for w, c in zip(weights, chains, strict=True))
+    given_ = Targets(boxes=np.array([[1.0, 2, 9, 9]]))
+    out = run_mix.apply(plan, Scene(image, given_, {"a": 1.0}), {}.__getitem__)
+    assert np.abs(out.picture - want).max() <= 0.51
+    assert out.targets.boxes.tolist() == given_.boxes.tolist() and out.labels == {"a": 1.0}
+    still = {
+        s.op
+        for i in range(40)
+        for p in recipe({"AugMix": {"geometry": False}}).draw(seed=0, sample_id=str(i)).steps[0].partners
+        for s in p.steps
+    }
+    assert still == {"AutoContrast", "Equalize", "Posterize", "Solarize"}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_one_pixel_is_enough_and_other_kinds_are_told(name):
+    dot = Scene(np.full((1, 1, 3), 9, np.uint8), Targets(boxes=np.array([[0.0, 0, 1, 1]])), {"a": 1.0})
+    numbers = {"lam": 0.5, "side_frac": 0.5, "x_frac": 0.4, "y_frac": 0.4, "share_frac": 1.0, "key": 0.0}
+    out = mixed(name, numbers, dot, *[dot] * max(1, MIXES[name].num_partners))
+    assert (out.picture == 9).all() and out.picture.shape == (1, 1, 3)
+    with pytest.raises(UserError, match="channels"):
+        mixed(name, numbers, Scene(noise_image(8, 8, 3)), *[Scene(noise_image(8, 8, 1))] * 3)
+    if name != "MixUp":
+        two = Scene(noise_image(8, 8, 3), Targets((np.zeros((8, 8)),) * 2, np.array([[1.0, 1, 5, 5]])))
+        with pytest.raises(UserError, match="masks"):
+            mixed(name, numbers, Scene(noise_image(8, 8, 3), Targets((np.zeros((8, 8)),))), *[two] * 3)
+
+
+def test_unlabelled_pictures_give_no_soft_label():
+    a, b = Scene(noise_image(4, 4, 1), labels={"a": 1.0}), Scene(noise_image(4, 4, 1))
+    assert mixed("MixUp", {"lam": 0.6}, a, b).labels == {} == mixed("MixUp", {"lam": 0.6}, b, a).labels
+
+
+# -- the folder job --------------------------------------------------------------------------------------------------
+
+
+def write_classes(root: Path) -> Path:
+    for i, name in enumerate(f"{c}/{i}.png" for c in ("cat", "dog") for i in range(5)):
+        images.write(root / name, noise_image(20 + i, 24, 3 if i % 3 else 1, seed=i))
+    return root
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    return {p.name: sha256(p.read_bytes()).hexdigest() for p in folder.rglob("*.png")}
+
+
+def test_a_folder_is_mixed_alike_by_any_number_of_workers_and_replays_from_its_manifest(tmp_path):
+    root = write_classes(tmp_path / "in")
+    path = tmp_path / "mix.yaml"
+    path.write_text(
+        "ops:\n  - Rotate\n  - Mosaic: {p: 0.5}\n  - OneOf: {ops: [MixUp, CutMix, AugMix]}\n  - Brightness\n"
+    )
+    for workers in (1, 2):
+        am.augment(root, out=tmp_path / str(workers), recipe=str(path), variants=2, workers=workers, seed=4)
+    assert hashes(tmp_path / "1") == hashes(tmp_path / "2")
+    data = am.read(root)
+    load = {s.id: s for s in data}
+    rows = [r for r in read_jsonl(tmp_path / "1" / "manifest.jsonl") if r["origin"] == "augmented"]
+    assert len(rows) == 20
+    soft = 0
+    for row in rows:
+        plan = Plan.from_dict(row["plan"])
+        assert tuple(row["parents"]) == (row["parents"][0], *plan.others)
+        sample = load[row["parents"][0]]
+        again = data.modality.transform(plan, sample, load.__getitem__)
+        np.testing.assert_array_equal(images.read(tmp_path / "1" / row["file_name"]), again.data)
+        shares = row.get("soft_label")
+        if shares is not None:
+            soft += 1
+            assert sum(shares.values()) == pytest.approx(1, abs=1e-5) and set(shares) == {"cat", "dog"}
+            assert shares == again.meta["soft_label"]
+        assert row["label"] == sample.label and row["file_name"].startswith(str(row["label"]))
+    assert soft >= 5
+    told = {r["file_name"]: r.get("soft_label") for r in read_jsonl(tmp_path / "1" / "metadata.jsonl")}
+    assert {r["file_name"]: r.get("soft_label") for r in rows}.items() <= told.items()
+
+
+def test_replay_makes_the_same_bytes_and_names_what_differs(tmp_path, capsys):
+    root = write_classes(tmp_path / "in")
+    (tmp_path / "mix.yaml").write_text("ops:\n  - Rotate\n  - Mosaic\n  - GaussianNoise\n")
+    am.augment(root, out=tmp_path / "out", recipe=str(tmp_path / "mix.yaml"), variants=2, workers=1)
+    manifest = tmp_path / "out" / "manifest.jsonl"
+    made = {p.name: d for p, d in ((p, sha256(p.read_bytes()).hexdigest()) for p in (tmp_path / "out").rglob("*.aug*"))}
+    (tmp_path / "out" / "cat" / "0.aug1.png").unlink()
+    assert cli.main(["replay", str(manifest), "--out", str(tmp_path / "again")]) == 0
+    assert "20 of 20 augmented files" in capsys.readouterr().out
+    assert hashes(tmp_path / "again") == made
+    images.write(tmp_path / "out" / "dog" / "0.png", noise_image(20, 24, 1, seed=99))
+    found = am.replay(manifest).to_dict()
+    assert found["same"] < 20 and {"dog/0.aug0.png", "dog/0.aug1.png"} <= set(found["other"])
+    (tmp_path / "out" / "dog" / "0.png").unlink()
+    assert cli.main(["replay", str(manifest)]) == 2
+    assert "dog/0.png" in capsys.readouterr().err
+    assert cli.main(["replay", str(tmp_path / "in")]) == 2 and "no such manifest" in capsys.readouterr().err
+
+
+def test_a_partner_that_cannot_be_read_is_left_out_of_the_plan(tmp_path):
+    root = write_classes(tmp_path / "in")
+    whole = bytearray((root / "cat" / "0.png").read_bytes())
+    whole[len(whole) // 2] ^= 255  # a scan looks at headers only
+    (root / "cat" / "0.png").write_bytes(whole)
+    path = tmp_path / "mix.yaml"
+    path.write_text("ops:\n  - Brightness\n  - MixUp\n")
+    result = am.augment(root, out=tmp_path / "out", recipe=str(path), variants=4, workers=1)
+    assert any("cat/0.png" in line for line in result.summary)
+    rows = [r for r in read_jsonl(tmp_path / "out" / "manifest.jsonl") if r["origin"] == "augmented"]
+    assert len(rows) == 36 and not any("cat/0.png" in r["parents"] for r in rows)
+    kinds = {tuple(s["op"] for s in r["plan"]["steps"]) for r in rows}
+    assert kinds == {("Brightness",), ("Brightness", "MixUp")}
