@@ -29,13 +29,23 @@ def advise(proof: Proof, recalls: Sequence[Row]) -> list[str]:
     ]  # fmt: skip
 
 
+_WHY = {
+    "HURTS": "proven to hurt here",
+    "NO DIFFERENCE": "proven to make no difference here",
+    "NOT ENOUGH EVIDENCE": "not proven to help here, whichever way it leans",
+}
+
+
 def _on_use(proof: Proof) -> list[str]:
-    out = []
-    for v in proof.verdicts:
-        what = "classic augmentation" if v["question"] == "classic" else "the synthetic samples"
-        if v["verdict"] != "HELPS":
-            why = "proven to hurt" if v["verdict"] == "HURTS" else "not proven to help"
-            out.append(f"Train without {what}: {why} here.")
+    classic, synthetic = proof.verdict("classic"), proof.verdict("synthetic")
+    out = [
+        f"Train without {what}: {_WHY[verdict]}."
+        for what, verdict in (("the synthetic samples", synthetic), ("classic augmentation", classic))
+        if verdict in _WHY and not (what == "classic augmentation" and synthetic == "HELPS")
+    ]
+    if synthetic == "HELPS":
+        alone = "" if classic == "HELPS" else ", which alone is not proven to help: the lift was measured on top of it"
+        out.append(f"Train with the synthetic samples and classic augmentation{alone}.")
     mean = {a["name"]: a["mean"] for a in proof.arms}
     if "sqrt_adjusted" in mean and mean["sqrt_adjusted"] >= max(mean.get("real", 0.0), mean.get("classic", 0.0)):
         out.append("With unbalanced classes, square-root sampling with logit adjustment costs nothing: use it first.")

@@ -24,13 +24,17 @@ F64 = NDArray[np.float64]
 # Variances of the three terms measured on digits with the default probes, a good arm against a weaker one
 # (docs/log.md), in units of 1: what is assumed before there is an experiment of one's own.
 _TYPICAL = (8e-5, 0.015, 0.045)
-_EXACT_FLIPS = 14
+_MOST_ITEMS = 20
+"""So many times the test part is the largest that is called affordable: below, an effect is hardly more than its own noise."""
 _Z95, _Z80 = 1.959964, 0.841621
 
 
 @dataclass(frozen=True)
 class Effect:
-    """A paired difference in points, its 95 % interval and its sign-flip p.
+    """A paired difference in points, its 95 % interval, and the two-sided p of no difference.
+
+    Both count seeds and test items: p is Student's, of the variance and degrees of freedom that the interval is scaled to. They
+    agree but for the bootstrap's skewness, which the interval follows and p does not.
 
     ``parts``: variances of the seed, item and pair terms in units of 1, for planning; ``num_seeds``, ``num_test``.
     """
@@ -74,7 +78,6 @@ class Resamples:
         for c in classes:
             where = np.flatnonzero(self.groups == c)
             self.items[:, where] = _counts(rng.key("resample-items", seed, int(c)), num, where)
-        self.flip_key = rng.key("sign-flips", seed)
 
     def effect(self, a: NDArray[np.bool_], b: NDArray[np.bool_] | None = None) -> Effect:
         """How much more often ``a`` is right than ``b`` (both bool ``[S, N]``); without ``b``, how often ``a`` is."""
@@ -87,8 +90,7 @@ class Resamples:
         low, high = _interval(mean, drawn, variance, df)
         if b is None:
             low, high = max(low, 0.0), min(high, 1.0)
-        p = sign_flip(by_seed, self.flip_key)
-        return Effect(100 * mean, (100 * low, 100 * high), p, parts, *diff.shape)
+        return Effect(100 * mean, (100 * low, 100 * high), _p(mean, variance, df), parts, *diff.shape)
 
     def drawn(self, table: F64) -> F64:
         """Resampled means ``[R]`` of any table ``[S, N]`` of numbers, spread as its interval is; paired over tables.
@@ -156,15 +158,10 @@ def _interval(mean: float, drawn: F64, variance: float, df: float) -> tuple[floa
     return mean + scale * float(low), mean + scale * float(high)
 
 
-def sign_flip(by_seed: F64, key: int = 0) -> float:
-    """Two-sided p of the mean of paired differences under random signs: exact up to 14 seeds, else 20,000 draws."""
-    num = len(by_seed)
-    seen = abs(by_seed.mean()) - 1e-12
-    if num <= _EXACT_FLIPS:
-        signs = 1 - 2.0 * (np.arange(2**num)[:, None] >> np.arange(num) & 1)
-        return float((np.abs(signs @ by_seed) / num >= seen).mean())
-    signs = 1 - 2.0 * (rng.bits(key, np.arange(20_000 * num)) >> np.uint64(63)).astype(np.float64).reshape(-1, num)
-    return float((1 + (np.abs(signs @ by_seed) / num >= seen).sum()) / 20_001)
+def _p(mean: float, variance: float, df: float) -> float:
+    from scipy.stats import t
+
+    return max(float(2 * t.sf(abs(mean) / math.sqrt(variance), df)), 1e-12) if mean else 1.0
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -198,7 +195,7 @@ def smallest_provable(num_test: int, num_seeds: int) -> float:
 
 
 def needed(found: Effect, margin: float) -> Needed:
-    """Seeds (at this test part) or test items (at these seeds) that would settle ``found``, up to 200 and a million."""
+    """Seeds (at this test part) or test items (at these seeds) that would settle ``found``, up to 200 and 20 times as many as there are."""
     size = abs(found.effect)
     target = max(size, margin - size)
     enough = (
@@ -213,12 +210,13 @@ def needed(found: Effect, margin: float) -> Needed:
 
 def _items(found: Effect, seeds: int, target: float) -> int | None:
     tried = (int(found.num_test * 1.05**k) + 1 for k in range(1, 240))
-    return _round_up(next((n for n in tried if _half_width(found.parts, seeds, n, power=True) <= target), None))
+    fitting = (n for n in tried if n <= _MOST_ITEMS * found.num_test)
+    return _round_up(next((n for n in fitting if _half_width(found.parts, seeds, n, power=True) <= target), None))
 
 
 def _round_up(n: int | None) -> int | None:
     """To two digits: more would be false precision."""
-    if n is None or n > 1_000_000:
+    if n is None:
         return None
     unit: int = 10 ** max(0, len(str(n)) - 2)
     return math.ceil(n / unit) * unit

@@ -375,7 +375,7 @@ def _settle(lacking: Needed | None) -> str:
         return f"more seeds cannot settle it on so small a test part, which would need about {items:,} samples"
     if lacking and lacking.both:
         return f"to settle it would take about {lacking.both[0]} seeds and a test part of about {lacking.both[1]:,} samples"
-    return "no affordable experiment would settle so small a difference"
+    return "no affordable experiment of this kind would settle it"
 
 
 def _secondary(

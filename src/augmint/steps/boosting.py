@@ -146,7 +146,7 @@ class Boost:
         if p.has_task:
             least = smallest_provable(p.num_test, self.config.seeds)
             lines.append(
-                f"{p.num_test} test samples and {self.config.seeds} seeds can prove a lift of about {least:.1f} points or more"
+                f"{p.num_test} test samples and {self.config.seeds} seeds can at best prove a lift of about {least:.1f} points"
             )
         ok, why = enough_to_train(p)
         return lines if ok else [*lines, why]

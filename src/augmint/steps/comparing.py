@@ -127,7 +127,7 @@ def _check_task(p: Prepared) -> None:
         raise UserError(
             "there is nothing to prove: " + p.notes[-1],
             where=p.data.root,
-            mend="label the samples, two classes at least",
+            mend="give labelled samples of two classes at least, and more than a few",
         )
     if p.num_test < FEWEST_TESTED:
         raise UserError(
@@ -150,7 +150,7 @@ def tests_needed(points: float, num_seeds: int) -> int:
 def _power(num_test: int, num_seeds: int) -> list[str]:
     """What this test part can prove and, where that is little, what it would take."""
     least = smallest_provable(num_test, num_seeds)
-    lines = [f"{num_test} test samples and {num_seeds} seeds can prove a lift of about {least:.1f} points or more"]
+    lines = [f"{num_test} test samples and {num_seeds} seeds can at best prove a lift of about {least:.1f} points"]
     if least > TOO_ROUGH:
         for seeds in sorted({num_seeds, max(num_seeds, 10)}):
             if smallest_provable(1_000_000, seeds) <= TOO_ROUGH:

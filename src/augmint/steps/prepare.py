@@ -197,7 +197,7 @@ def _regime(data: Dataset, y: I64, split: Split, num_pool: int) -> tuple[str, st
     if regime_of(fit_y) == "imbalance":
         counts = np.bincount(fit_y[fit_y >= 0])
         return "imbalance", f"unbalanced classes ({counts[counts > 0].min()} to {counts.max()} training samples)"
-    return "closed", "a closed set: the generator sees nothing that the classifier does not"
+    return "closed", "a closed set: labelled samples and no pool"
 
 
 def enough_to_train(prepared: Prepared) -> tuple[bool, str]:
