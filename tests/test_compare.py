@@ -16,11 +16,19 @@ import pytest
 import augmint as am
 from augmint import cli
 from augmint.core import presets
+from augmint.core.config import ProveVerb
 from augmint.core.errors import Refused, UserError
+from augmint.core.run import Run
 from augmint.data import images, leaks
 from augmint.data.rows import read_rows
+from augmint.evaluation.arms import Task
+from augmint.evaluation.lift import steps_to_learn
 from augmint.evaluation.paired import smallest_provable
+from augmint.evaluation.proof import Proof
 from augmint.steps.comparing import tests_needed as needed  # not a test
+from augmint.steps.experiment import told_beforehand
+from augmint.transforms.local import GaussianNoise
+from augmint.transforms.recipe import Recipe
 
 QUICK: dict[str, Any] = {"seeds": 3, "probe_steps": 8, "workers": 1}
 COLUMNS = list("abcdef")
@@ -308,14 +316,11 @@ def test_the_audit_is_written_when_asked_for_and_refused_where_nothing_is_known(
     copies = pd.concat([train, train])
     copies[COLUMNS] += 1e-2 * 10.0 ** np.arange(6)
     real, fake = saved(with_split(train, test), tmp_path / "r.csv"), saved(copies, tmp_path / "s.csv")
-    notes: list[str] = []
-    am.prove(
-        real, fake, out=tmp_path / "proof", audit=True, progress=lambda e: notes.append(str(e.get("note"))), **QUICK
-    )
+    proof = am.prove(real, fake, out=tmp_path / "proof", audit=True, **QUICK)
     found = json.loads((tmp_path / "proof" / "eval" / "metrics.json").read_text())["membership"]
     assert found["auc"] > 0.99 and found["ci95"][0] > 0.8
     assert {"auc", "ci95", "tpr_at_1_fpr", "n", "attack"} <= set(found)
-    assert any("membership audit" in n for n in notes)
+    assert isinstance(proof, Proof) and any(line.startswith("Membership audit: AUC") for line in proof.summary)
     with pytest.raises(UserError, match="nobody knows"):
         am.prove(saved(train, tmp_path / "open.csv"), saved(table(30, 5), tmp_path / "t.csv"), audit=True, dry_run=True)
 
@@ -413,3 +418,73 @@ def test_suspected_copies_are_named_with_the_sample_that_they_copy(tmp_path: Pat
     assert ratios == sorted(ratios)
     choices = json.loads((tmp_path / "p" / "choices.json").read_text())
     assert choices["maker"]["value"] == "unknown" and choices["grid"]["value"] == [6, 1]
+
+
+# --- probes of one's own, and probes that have not learned -----------------------------------------------------------
+
+KNN = """
+import numpy as np
+def probe(x, y, test_x, seed):
+    x, test_x = x.reshape(len(x), -1), test_x.reshape(len(test_x), -1)
+    return y[((test_x[:, None] - x[None]) ** 2).sum(2).arg{}(1)]
+"""
+
+
+def test_an_edited_probe_is_another_one_and_a_misspelt_one_leaves_the_folder_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Arms of two programs must not stand side by side."""
+    monkeypatch.chdir(tmp_path)
+    module = tmp_path / "edited_probe.py"
+    module.write_text(KNN.format("min"))
+    real = saved(with_split(table(10, 1), table(10, 2)), tmp_path / "r.csv")
+    offered = saved(table(10, 3), tmp_path / "s.csv")
+    common: dict[str, Any] = {"out": tmp_path / "out", "seeds": 3, "workers": 1}
+    with pytest.raises(UserError, match="there is no 'prob' in edited_probe"):
+        am.prove(real, offered, probe="edited_probe:prob", **common)
+    assert not (tmp_path / "out").exists()
+    first = am.prove(real, offered, probe="edited_probe:probe", **common)
+    again = am.prove(real, offered, probe="edited_probe:probe", **common)
+    assert isinstance(first, Proof) and isinstance(again, Proof) and _arms(first) == _arms(again)
+    module.write_text(KNN.format("max"))
+    with pytest.raises(UserError, match="other settings or data: inputs.probe was"):
+        am.prove(real, offered, probe="edited_probe:probe", **common)
+
+
+def test_steps_are_doubled_until_a_probe_has_learned_its_samples() -> None:
+    """Two far blobs are learned at once; classes at random over many samples never are."""
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], 60)
+    apart = (rng.normal(0, 0.1, (120, 6, 1)) + 0.6 * (2 * y - 1)[:, None, None]).astype(np.float32)
+    noise = rng.normal(0, 0.3, (120, 6, 1)).astype(np.float32)
+    recipe = Recipe("noise", (GaussianNoise(sigma_frac=(0.02, 0.02), p=1.0),))
+
+    def steps(x: Any) -> tuple[int, float]:
+        return steps_to_learn(Task(x, y, x[:4], y[:4], 2, recipe), fewest=20, most=40)
+
+    num, left = steps(apart)
+    assert num == 20 and left < 0.1
+    num, left = steps(noise)
+    assert num == 40 and left > 0.1
+
+
+def test_probes_that_are_short_of_steps_are_told(tmp_path: Path) -> None:
+    run = Run.open(tmp_path / "run", verb="prove", config={}, inputs={})
+    for name, value in {"probe_steps": 150, "probe_steps_wanted": 800, "proof_seconds": 70.0}.items():
+        run.choose(name, value, "")
+    first, second = told_beforehand(run, ProveVerb(time=60.0))
+    assert "about 70 s" in first and "get 150 training steps" in second and "--probe-steps 800" in second
+    assert len(told_beforehand(run, ProveVerb(probe_steps=150))) == 1, "as set is as wanted"
+
+
+def test_copies_are_told_on_the_terminal(tmp_path: Path) -> None:
+    train, test = table(60, 1), table(60, 2)
+    copied = pd.concat([train.iloc[:40], train.iloc[60:100]]).assign(split="train").drop(columns="split")
+    copied[COLUMNS] *= 1 + 1e-6
+    real = saved(with_split(train, test), tmp_path / "r.csv")
+    proof = am.prove(real, saved(copied, tmp_path / "s.csv"), out=tmp_path / "out", **QUICK)
+    assert isinstance(proof, Proof) and any(
+        "80 of 80 synthetic samples lie suspiciously near" in a for a in proof.summary
+    )
+    fresh = am.prove(real, saved(table(40, 3), tmp_path / "f.csv"), out=tmp_path / "fresh", **QUICK)
+    assert isinstance(fresh, Proof) and not any("suspiciously" in a for a in fresh.summary)

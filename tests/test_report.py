@@ -95,7 +95,7 @@ def proof() -> dict[str, Any]:
     first = {"question": "classic", "a": "classic", "b": "real", "verdict": "HELPS", "effect": 4.03, "ci95": [2.71, 5.32], "p": 0.00195, "sentence": "Classic augmentation helps.", "needed": None}  # fmt: skip
     second = {"question": "synthetic", "a": "synthetic", "b": "classic", "verdict": "NOT ENOUGH EVIDENCE", "effect": -0.38, "ci95": [-1.46, 0.63], "p": 0.117, "sentence": f"Nobody knows about {EVIL}.", "needed": {"seeds": 24, "test_items": 640, "both": None}}  # fmt: skip
     return {
-        "regime": "pool", "scope": "this generator on this data", "metric": "accuracy", "margin": 1.0, "num_seeds": 11, "num_test": 897,
+        "regime": "pool", "scope": "this synthetic set on this data", "metric": "accuracy", "margin": 1.0, "num_seeds": 11, "num_test": 897,
         "share": 0.5, "share_reason": "a pool", "smallest_provable": 1.42, "arms": arms, "verdicts": [first, second],
         "comparisons": [{"a": "classic", "b": "fixmatch", "effect": -5.07, "ci95": [-6.4, -3.9], "p": 0.002, "p_holm": 0.0137}],
         "per_class": [{"class": EVIL, "n": 90, "real": 80.1, "classic": 85.2, "synthetic": 90.3}],

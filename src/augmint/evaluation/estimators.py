@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import importlib
+import inspect
 import sys
 from collections.abc import Callable
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import numpy as np
 
 from augmint.core.errors import UserError, did_you_mean
 from augmint.core.types import F32, I64
-from augmint.evaluation.arms import LINEAR
+from augmint.evaluation.arms import CNN, LINEAR
 
 Probe = Callable[[F32, I64, F32, int, str], I64]
 """``(x [N, C, *shape], y [N], test_x, seed, where)`` to the classes of ``test_x``; ``where`` is named in errors."""
@@ -44,6 +46,21 @@ def find(name: str, fit_x: F32, fit_y: I64, *, seed: int = 0) -> Probe:
     if callable(made):
         return _guarded(name, made)
     raise UserError(f"the probe '{name}' is neither a function nor an estimator", mend=_MEND)
+
+
+def digest(name: str) -> str:
+    """What the source file of ``module:name`` holds, as a hash; empty for the house's probes and where there is no file.
+
+    A probe that was edited is another one: arms that it trained before and after must not stand side by side.
+
+    Raises:
+        UserError: if there is no such probe.
+    """
+    if name in (CNN, LINEAR):
+        return ""
+    made = _named(name)
+    source = inspect.getsourcefile(made if isinstance(made, type) or inspect.isfunction(made) else type(made))
+    return sha256(Path(source).read_bytes()).hexdigest()[:16] if source and Path(source).exists() else ""
 
 
 def linear(x: F32, y: I64, test_x: F32) -> I64:

@@ -31,6 +31,8 @@ from augmint.training.spread import spread
 BATCH = 32
 TUNING = 4
 """A pre-trained trunk is fine-tuned for a quarter of the probes' steps: no better with more, and dear (docs/log.md)."""
+LEARNED = 0.1
+"""Cross-entropy on its own augmented batches below which a probe is taken to have learned them."""
 FEWEST, MOST, VIEWS = 400, 4000, 8
 """An estimator's training set: 8 draws of each labelled real, 400 at least and 4,000 at most, equal in all arms."""
 
@@ -185,6 +187,30 @@ def seconds_per_step(task: Task, *, seeds: int = 10, probe: int = 6) -> float:
             train(stack, loss, steps=1)
             times.append(time.process_time() - begun)
     return float(np.median(times))
+
+
+def steps_to_learn(task: Task, *, fewest: int, most: int, seeds: int = 2) -> tuple[int, float]:
+    """Steps in which a plain probe learns its own augmented reals, and its mean loss over the last tenth of them.
+
+    Doubled from ``fewest`` until that loss is below `LEARNED`, ``most`` at the latest. Looks at the training part alone. A probe that has
+    not learned what it sees hides what more samples are worth, and what wrong ones do (docs/log.md).
+    """
+    task, steps = _checked(task), fewest
+    with one_thread():
+        while True:
+            stack, loss = _classifier(_Unit(Arm("classic", "", "classic"), task, seeds, 0, steps))
+            seen = list[float]()
+
+            def told(step: int, loss: Callable[[int], Tensor] = loss, seen: list[float] = seen) -> Tensor:
+                found = loss(step)
+                seen.append(float(found.detach().mean()))
+                return found
+
+            train(stack, told, steps=steps)
+            left = float(np.mean(seen[-max(1, steps // 10) :]))
+            if left < LEARNED or 2 * steps > most:
+                return steps, left
+            steps *= 2
 
 
 def seconds_per_arm(task: Task, probe: str, *, seeds: int = 10) -> float:

@@ -28,7 +28,7 @@ Scope = Literal["set", "method"]
 
 _SUBJECT = {"classic": "classic augmentation", "synthetic": "adding the synthetic samples"}
 _SCOPES: dict[Scope, str] = {
-    "set": "this generator on this data",
+    "set": "this synthetic set on this data",
     "method": "generators trained this way on this data, one a seed",
 }
 

@@ -19,7 +19,7 @@ from augmint.generation.draw import Gan
 from augmint.report import html
 from augmint.steps import output
 from augmint.steps.augmenting import augment_all
-from augmint.steps.experiment import Labelled, Offered, experiment, probe_steps
+from augmint.steps.experiment import Labelled, Offered, experiment, probe_steps, told_beforehand
 from augmint.steps.gan import train_gan
 from augmint.steps.mapping import look_closer
 from augmint.steps.prepare import Prepared, enough_to_train, prepare, sealed_name
@@ -154,13 +154,15 @@ class Boost:
     def _short(self) -> list[str]:
         """A warning where the time given is too short for what must be done at least."""
         proof, c = float(self.run.chosen("proof_seconds") or 0.0), self.config
+        hidden = told_beforehand(self.run, c)[1:]
         if proof <= 0.6 * c.time or c.steps is not None:
-            return []
+            return hidden
         num = len(self.prepared.folds)
         among = f" in {num} folds" if num > 1 else ""
         return [
             f"{c.time:.0f} s are short: the experiment{among} takes about {proof:.0f} s of its own, and the GAN{among} "
-            f"{num * self._gan_seconds():.0f} s; this run will take longer than asked"
+            f"{num * self._gan_seconds():.0f} s; this run will take longer than asked",
+            *hidden,
         ]
 
     def _scope(self) -> list[str]:

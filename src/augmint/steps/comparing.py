@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from augmint.core.run import Run, command, write_json, write_text
 from augmint.core.types import F32, I64, Codec, Dataset, Sample
 from augmint.data.leaks import copies
 from augmint.data.split import Fold
+from augmint.evaluation import estimators
 from augmint.evaluation.audit import FEWEST, audit
 from augmint.evaluation.copies import check
 from augmint.evaluation.features import trained_cnn_features
@@ -22,7 +23,7 @@ from augmint.evaluation.metrics import measure, summary
 from augmint.evaluation.paired import smallest_provable
 from augmint.evaluation.proof import Proof
 from augmint.generation.draw import Gan
-from augmint.steps.experiment import Offered, experiment
+from augmint.steps.experiment import Offered, experiment, probe_steps, told_beforehand
 from augmint.steps.prepare import FOLDS, Prepared, left_out, prepare, read_sealed
 from augmint.steps.results import Progress, Result
 from augmint.steps.shares import share
@@ -31,6 +32,7 @@ from augmint.transforms.recipe import Recipe
 
 Synthetic = Dataset | Gan | Sequence[Sample]
 FEWEST_TESTED = 2
+TOO_MANY_COPIES = 0.02
 TOO_ROUGH = 5.0
 """A test part that cannot prove a lift of this many points is called too small."""
 
@@ -72,6 +74,7 @@ def compare(
         UserError: if there is nothing to prove, or nothing to prove it on.
         Refused: if test samples stand in the training part or in the synthetic set.
     """
+    probe = estimators.digest(config.probe)  # first: a name that is no probe must not cost a reading of all samples
     sealed = _sealed(synthetic)
     seed, num_folds, fold = read_sealed(sealed) if sealed is not None else (config.seed, FOLDS, None)
     p = prepare(real, None, seed=seed, folds=num_folds, grid=config.grid, strict=config.strict)
@@ -92,6 +95,7 @@ def compare(
 
     kept = config.model_dump(exclude={"workers", "strict"})
     given = {"data": real.fingerprint, "synthetic": f"{len(offer.x)} samples, {_digest(offer.x, offer.y)}"}
+    given |= {"probe": probe} if probe else {}
     run = Run.open(place, verb="prove", config=kept, inputs=given)
     if "command" not in run.state:
         where = synthetic.root if isinstance(synthetic, Dataset) else "SYNTHETIC"
@@ -103,15 +107,31 @@ def compare(
     run.choose("maker", *_maker(sealed))
     gan = synthetic if isinstance(synthetic, Gan) else None
     offered = [Offered(fold, kept=(offer.x, offer.y), gan=gan) for fold in folds]
+    probe_steps(run, p, recipe, config)
+    for line in told_beforehand(run, config):
+        progress({"stage": "read", "note": line})
     proof = experiment(run, p, offered, recipe, config, seed=config.seed, stop=stop, progress=progress)
     found = _metrics(p, folds[0], offer, config.seed)
+    remarks = _on_copies(found["copies"])
     if config.audit:
         attack = audit(offer.x, p.x[folds[0].fit], p.x[_unseen(p, folds[0], offer)])
-        progress({"stage": "prove", "note": attack.sentence})
+        remarks.append(attack.sentence[0].upper() + attack.sentence[1:] + ".")
         found["membership"] = attack.to_dict()
+    proof = replace(proof, advice=[*proof.advice, *remarks])
+    write_json(run / "eval" / "proof.json", proof.to_dict())
     write_json(run / "eval" / "metrics.json", found)
     run.update(status="done", counts={"real": len(real), "synthetic": len(offer.x)})
     return proof
+
+
+def _on_copies(found: dict[str, Any]) -> list[str]:
+    """A line of advice where more samples look copied than reals do among themselves."""
+    if found["threshold"] is None or found["rate"] <= (found["real_rate"] or 0.0) + TOO_MANY_COPIES:
+        return []
+    return [
+        f"{found['flagged']} of {found['n']} synthetic samples lie suspiciously near to one training sample (of unseen reals "
+        f"{100 * (found['real_rate'] or 0.0):.1f} % do): they say little that the training samples do not. The report lists them."
+    ]
 
 
 def _maker(sealed: str | None) -> tuple[str, str]:

@@ -21,7 +21,7 @@ from augmint.core.run import Run, read_json, write_bytes, write_json
 from augmint.core.types import F32, I64
 from augmint.data.split import Fold
 from augmint.evaluation.arms import CNN, Arm, Augment, Regime, Task, Views, arms, best_classic, extras, num_reals
-from augmint.evaluation.lift import run, seconds_per_arm, seconds_per_step
+from augmint.evaluation.lift import LEARNED, run, seconds_per_arm, seconds_per_step, steps_to_learn
 from augmint.evaluation.proof import Proof, Told, judge, register
 from augmint.generation.draw import Gan
 from augmint.scale.pool import cores
@@ -31,6 +31,8 @@ from augmint.transforms.recipe import Recipe
 
 Progress = Callable[[dict[str, Any]], None]
 PROBE_STEPS = 400
+MOST_STEPS = 1600
+"""Where the samples are harder to learn than digits, in doublings of `PROBE_STEPS`."""
 FEWEST_STEPS = 150
 LARGEST_PART = 0.45
 """Share of the time that the experiment may take before its extra arms go, and then its probes get fewer steps."""
@@ -50,20 +52,48 @@ def probe_steps(job: Run, prepared: Prepared, recipe: Recipe, config: ProveVerb 
         full = replace(task, synthetic_x=task.fit_x, synthetic_all_x=task.fit_x, pool_y=named, backbone=nn.Identity())
         main = arms(full, regime, share=share(config, regime)[0], probe=config.probe)
         wanted = config.probe_steps or PROBE_STEPS
-        each = _seconds_of_an_arm(task, config, wanted) * len(prepared.folds) / min(config.workers or cores(), cores())
+        scale = len(prepared.folds) / min(config.workers or cores(), cores())
+        each = _seconds_of_an_arm(task, config, wanted) * scale
         weight = sum(a.weight for a in main)
+        if config.probe == CNN and config.probe_steps is None and each * weight <= LARGEST_PART * config.time:
+            wanted, left = steps_to_learn(task, fewest=PROBE_STEPS, most=MOST_STEPS)
+            job.choose(
+                "probe_loss", round(left, 3), f"of the plain probe after {wanted} steps on its own augmented reals"
+            )
+            each *= wanted / PROBE_STEPS
         more = _affordable(job, main, full, regime, config, each)
         weight += sum(a.weight for a in more)
         if can_be_lowered(config, prepared.y[prepared.folds[0].held_out], len(prepared.folds)):
             weight += 2  # the best classic arm and the synthetic one, on the held-out reals
-        fitting = int(np.clip(LARGEST_PART * config.time / (each * weight) * wanted, FEWEST_STEPS, PROBE_STEPS))
+        fitting = int(np.clip(LARGEST_PART * config.time / (each * weight) * wanted, FEWEST_STEPS, wanted))
         steps = config.probe_steps or (fitting if config.probe == CNN else PROBE_STEPS)
-        job.choose(
-            "probe_steps", steps, "as set" if config.probe_steps else f"{PROBE_STEPS}, fewer where time is short"
-        )
-        told = f"{steps} steps of {weight:.0f} arms" if config.probe == CNN else f"{config.probe} in {weight:.0f} arms"
+        why = f"{wanted} learn the training samples, {fitting} fit into the time"
+        job.choose("probe_steps", steps, "as set" if config.probe_steps else why)
+        told = f"{steps} steps; " if config.probe == CNN else f"{config.probe}; "
+        told += f"all arms together cost as much as {weight:.0f} plain ones"
         job.choose("proof_seconds", round(each * weight * steps / wanted, 1), told)
+        job.choose("probe_steps_wanted", wanted, "what the time would have to allow")
     return int(job.chosen("probe_steps"))
+
+
+def told_beforehand(job: Run, config: ProveVerb | BoostConfig) -> list[str]:
+    """How long the experiment will take, and whether its probes get the steps that they need."""
+    steps, wanted = int(job.chosen("probe_steps")), int(job.chosen("probe_steps_wanted") or 0)
+    seconds = float(job.chosen("proof_seconds"))
+    lines = [f"the experiment takes about {seconds:.0f} s"]
+    if config.probe == CNN and config.probe_steps is None and steps < wanted:
+        time = config.time * wanted / steps
+        lines.append(
+            f"its probes get {steps} training steps for want of time and need {wanted} or more: a lift, or a harm, may stay hidden; "
+            f"give --time {60 * np.ceil(time / 60):.0f}s or --probe-steps {wanted}"
+        )
+    left = float(job.chosen("probe_loss") or 0.0)
+    if steps == wanted and left >= LEARNED:
+        lines.append(
+            f"its probes do not learn their own samples in {steps} training steps (loss {left:.2f}): a lift, or a harm, may stay hidden; "
+            f"--probe-steps {2 * steps} gives them more"
+        )
+    return lines
 
 
 def _seconds_of_an_arm(task: Task, config: ProveVerb | BoostConfig, steps: int) -> float:
