@@ -296,3 +296,19 @@ def test_measure_is_cheap() -> None:
     start = time.thread_time()
     measured(a, b)
     assert time.thread_time() - start < 4.0  # 0.4 s alone; generous for a busy machine
+
+
+def test_reals_that_taught_the_features_do_not_stand_for_reals() -> None:
+    """Thirty samples of noise are learned by heart: in these features they are told from other noise, which is like itself."""
+    g = np.random.default_rng(0)
+    train, held = (g.normal(0, 1, (n, 1, 8, 8)).astype(np.float32) for n in (30, 80))
+    y = np.arange(30) % 2
+    look = trained_cnn_features(train, y, steps=300)
+    rows = {
+        m.metric: m
+        for m in metrics.measure(g.normal(0, 1, (80, 1, 8, 8)).astype(np.float32), held, look, other_x=train, other_y=y)
+    }
+    assert rows["c2st_auc"].real_vs_real == pytest.approx(0.5, abs=0.12)
+    assert rows["c2st_auc"].n == 40
+    naive = metrics.c2st_auc(look(train), look(held)[:30], seed=0)
+    assert naive > rows["c2st_auc"].real_vs_real + 0.1

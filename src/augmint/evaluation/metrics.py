@@ -143,9 +143,9 @@ def measure(
 ) -> list[Metric]:
     """All metrics, each with its interval and its real-versus-real value at the same n.
 
-    With ``other_x`` (further reals) both comparisons are made at n = the smallest of the three sets. Without, the
-    reals are halved at random a few times, and both synthetic and real stand-ins are compared with one half; the
-    values are means over these halvings.
+    With ``other_x`` (further reals) both comparisons are made at n = the smallest of the three sets. Without, and where the
+    extractor was trained on those (``has_seen``), the reals are halved at random a few times, and both synthetic and real
+    stand-ins are compared with one half; the values are means over these halvings.
 
     The interval comes from half-samples without replacement (a delete-half jackknife, Shao & Wu 1989), which, unlike
     the bootstrap, makes no duplicates: those would fool every neighbour metric. Class metrics have Wilson's interval.
@@ -159,7 +159,7 @@ def measure(
         UserError: with fewer than 2 synthetic or 4 real samples (2 with ``other_x``).
     """
     fake, real = extractor(fake_x), extractor(real_x)
-    other = None if other_x is None else extractor(other_x)
+    other = None if other_x is None or getattr(extractor, "has_seen", False) else extractor(other_x)
     n = min(len(fake), len(real) // 2 if other is None else min(len(real), len(other)))
     if n < 2:
         raise UserError(
