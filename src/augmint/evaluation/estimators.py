@@ -118,7 +118,7 @@ def _guarded(name: str, run: Callable[[F32, I64, F32, int], Any]) -> Probe:
             raise UserError(
                 f"the probe '{name}' failed: {type(error).__name__}: {error}",
                 where=where,
-                mend="mend the probe and run the same command again; the arms that are done are kept",
+                mend="mend the probe, and give another --out: an edited probe is another experiment",
             ) from error
         if found.shape != (len(test_x),) or found.dtype.kind not in "iuf" or not (found == np.round(found)).all():
             raise UserError(
