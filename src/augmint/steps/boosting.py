@@ -28,6 +28,7 @@ from augmint.steps.shares import share
 from augmint.steps.sizing import fitting
 from augmint.steps.synthesis import Synthetic, synthesise
 from augmint.steps.training import fingerprints
+from augmint.training.choose import FEWEST_STEPS
 from augmint.transforms.recipe import Recipe
 
 OVERHEAD_S = 20.0
@@ -160,8 +161,8 @@ class Boost:
         num = len(self.prepared.folds)
         among = f" in {num} folds" if num > 1 else ""
         return [
-            f"{c.time:.0f} s are short: the experiment{among} takes about {proof:.0f} s of its own, and the GAN{among} "
-            f"{num * self._gan_seconds():.0f} s; this run will take longer than asked",
+            f"{c.time:.0f} s are short: the experiment{among} takes about {proof:.0f} s of its own, which leaves the GAN{among} "
+            f"{num * self._gan_seconds():.0f} s, and it trains {FEWEST_STEPS} steps at least; this run will take longer than asked",
             *hidden,
         ]
 
