@@ -474,6 +474,7 @@ def test_probes_that_are_short_of_steps_are_told(tmp_path: Path) -> None:
         run.choose(name, value, "")
     first, second = told_beforehand(run, ProveVerb(time=60.0))
     assert "about 70 s" in first and "get 150 training steps" in second and "--probe-steps 800" in second
+    assert "--time 14m" in second  # 70 s x 800 / 150, of which it may take .45
     assert len(told_beforehand(run, ProveVerb(probe_steps=150))) == 1, "as set is as wanted"
 
 

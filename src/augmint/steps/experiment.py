@@ -82,10 +82,10 @@ def told_beforehand(job: Run, config: ProveVerb | BoostConfig) -> list[str]:
     seconds = float(job.chosen("proof_seconds"))
     lines = [f"the experiment takes about {seconds:.0f} s"]
     if config.probe == CNN and config.probe_steps is None and steps < wanted:
-        time = config.time * wanted / steps
+        time = seconds * wanted / steps / LARGEST_PART
         lines.append(
             f"its probes get {steps} training steps for want of time and need {wanted} or more: a lift, or a harm, may stay hidden; "
-            f"give --time {60 * np.ceil(time / 60):.0f}s or --probe-steps {wanted}"
+            f"give --time {np.ceil(time / 60):.0f}m or --probe-steps {wanted}"
         )
     left = float(job.chosen("probe_loss") or 0.0)
     if steps == wanted and left >= LEARNED:
