@@ -17,7 +17,7 @@ from augmint.core.run import Run, check_apart, check_output, read_json, stop_on_
 from augmint.core.types import Dataset, Modality, Sample, Skipped
 from augmint.evaluation.proof import Proof
 from augmint.generation.draw import Gan
-from augmint.modalities import get
+from augmint.modalities import find, get
 from augmint.report import html, inspection
 from augmint.scale import ranks
 from augmint.steps import export as exporting
@@ -31,7 +31,7 @@ from augmint.steps.prepare import FOLDS, left_out, nothing_usable, sealed_name
 from augmint.steps.results import Progress, Result, quiet
 from augmint.steps.synthesis import synthesise, told
 from augmint.steps.training import fingerprints, get_ready
-from augmint.transforms.recipe import Recipe
+from augmint.transforms.recipe import recipe_for
 
 Data = str | Path | Dataset
 
@@ -50,8 +50,9 @@ def read(path: str | Path, *, modality: str | Modality | None = None, strict: bo
     root = Path(path).expanduser().resolve()
     if not root.exists():
         raise UserError("there is no such folder", where=path, mend="check the path")
-    default = "table" if root.is_file() else "image"
-    kind = get(modality or default) if isinstance(modality, str | None) else modality
+    if modality is None:
+        modality = "table" if root.is_file() else find(root)
+    kind = get(modality) if isinstance(modality, str) else modality
     scan = kind.scan(root, strict=strict)
     return Dataset(kind, root, scan.refs, layout=scan.layout, notes=scan.notes, skipped=scan.skipped)
 
@@ -105,7 +106,7 @@ def augment(
     """Write the real samples and ``variants`` transformed ones of each to ``out``; test and val parts are only copied."""
     chosen = c.settings(c.AugmentVerb, config=config, flags=settings)
     samples = _dataset(data, chosen.strict)
-    recipe = Recipe.load(chosen.recipe, allowed=samples.modality.ops)
+    recipe = recipe_for(samples.modality, chosen.recipe)
     check_apart(Path(out), samples.root)
     mine = samples.with_refs([r for r in samples.refs if r.part in (None, "train")])
     counts = {"real": len(samples), "augmented": chosen.variants * len(mine)}
@@ -399,4 +400,4 @@ def _modality_of(run: Path) -> Modality:
     for place in (run, run / "fold-0"):
         if (place / "gan.json").exists():
             return get(read_json(place / "gan.json")["modality"])
-    return get("image")
+    return get(Run(run).chosen("modality") or "image")

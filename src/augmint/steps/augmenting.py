@@ -90,8 +90,9 @@ def augment_all(
     """
     modality = data.modality
     codec = None if hasattr(modality, "apply") else modality.fit(data)
+    lasting = getattr(modality, "lasting", ())
     in_worker = sink if hasattr(sink, "save") else None
-    job = _Job(modality, codec, recipe, seed, variants, None, in_worker)
+    job = _Job(modality, codec, recipe.on(codec), seed, variants, None, in_worker)
     results = ordered_map(
         partial(_in_part, job), [(ref, part(ref)) for ref in data.refs], workers=workers, name=lambda item: item[0].id
     )
@@ -104,7 +105,7 @@ def augment_all(
                 path = sink.write(sample, part=part(ref))
             else:
                 path = place
-                extra = {k: v for k, v in sample.meta.items() if k not in ref.meta}
+                extra = {k: v for k, v in sample.meta.items() if k not in ref.meta or k in lasting}
                 sink.note(place, label=sample.label, origin="augmented", extra=extra)  # type: ignore[attr-defined]
             yield {
                 "file_name": path.as_posix(),

@@ -47,6 +47,7 @@ from augmint.transforms.pixels import (
     Sharpen,
     ShotNoise,
 )
+from augmint.transforms.signal import AddNoise, BandPass, FreqMask, Gain, PolarityInvert, TimeMask
 from augmint.transforms.sizing import (
     CenterCrop,
     LetterBox,
@@ -58,11 +59,12 @@ from augmint.transforms.sizing import (
     Resize,
     Transpose,
 )
+from augmint.transforms.temporal import PitchShift, TimeShift, TimeStretch
 
 Border = Literal["reflect", "edge", "zero"]
 Interp = Literal["linear", "cubic"]
 
-OPS: dict[str, type[Op]] = {
+PICTURE_OPS: dict[str, type[Op]] = {
     op.__name__: op
     for op in (
         *(Rotate, Translate, Scale, Shear, Affine, HorizontalFlip, VerticalFlip, Crop),
@@ -75,6 +77,16 @@ OPS: dict[str, type[Op]] = {
         *(Downscale, CoarseDropout, GridDropout, Denoise, Binarize, Embolden),
     )
 }
+SOUND_OPS: dict[str, type[Op]] = {
+    op.__name__: op
+    for op in (
+        *(TimeStretch, PitchShift, TimeShift),
+        *(Gain, PolarityInvert, BandPass, FreqMask),
+        *(AddNoise, TimeMask),
+    )
+}
+OPS: dict[str, type[Op]] = {**PICTURE_OPS, **SOUND_OPS}
+"""One namespace: a recipe names ops, whatever they are for."""
 
 
 def sample_key(seed: int, sample_id: str, variant: int = 0, epoch: int = 0) -> int:

@@ -7,8 +7,8 @@ of the batch, of the order or of the number of workers.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from augmint.core import rng
 from augmint.core.config import load_yaml
 from augmint.core.errors import UserError, did_you_mean
 from augmint.core.rng import U64
+from augmint.core.types import Codec, Modality
 from augmint.transforms.bending import Perspective
 from augmint.transforms.choice import CHOICES, Choice, OneOf, SomeOf
 from augmint.transforms.colour import Brightness, Contrast, Gamma, Posterize, Saturation, Solarize
@@ -39,12 +40,14 @@ class Recipe:
         ops: in the order of their effect; choices among ops stand where their ops do.
         border: what lies beyond the edge: ``reflect`` (mirrored, edge pixel repeated), ``edge`` or ``zero`` (black, or transparent).
         interp: ``linear``, or ``cubic`` (keeps more detail, three to five times the warp's time).
+        on_grid: what runs drawn ops on a batch of tensors, from ``(x, drawn, clip)``, where the grid is no picture; see `on`.
     """
 
     name: str
     ops: tuple[Op | Choice, ...]
     border: Border = "reflect"
     interp: Interp = "linear"
+    on_grid: Callable[[Any, Sequence[Drawn], bool], Any] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         check_ways(self.border, self.interp)
@@ -116,7 +119,11 @@ class Recipe:
             return self
         names = tuple(allowed)
         kept = (e.only(names) if isinstance(e, Choice) else e if e.name in names else None for e in self.ops)
-        return Recipe(self.name, tuple(e for e in kept if e is not None), self.border, self.interp)
+        return replace(self, ops=tuple(e for e in kept if e is not None))
+
+    def on(self, codec: Codec | None) -> Recipe:
+        """The same for tensors that this codec has put on their grid: where it says itself what ops do there (``on_grid``), it is asked."""
+        return replace(self, on_grid=getattr(codec, "on_grid", None))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, in the form of a recipe file."""
@@ -150,28 +157,40 @@ class Recipe:
         )
 
     @classmethod
-    def load(cls, name_or_path: str | Path, *, allowed: Sequence[str] | None = None) -> Recipe:
+    def load(
+        cls,
+        name_or_path: str | Path,
+        *,
+        allowed: Sequence[str] | None = None,
+        presets: Mapping[str, Recipe] | None = None,
+    ) -> Recipe:
         """A preset by name, or a recipe file in YAML.
 
         Args:
             allowed: names of the ops that the data's modality takes. A preset leaves the others out; a file that names
                 one is an error.
+            presets: the modality's own, by name; default: those for pictures.
 
         Raises:
             UserError: for an unknown preset, a missing file, or a fault in it, with the file's name.
         """
-        text = str(name_or_path)
-        if text in PRESETS:
-            return PRESETS[text].only(allowed)
+        text, presets = str(name_or_path), PRESETS if presets is None else presets
+        if text in presets:
+            return presets[text].only(allowed)
         path = Path(text)
         if path.suffix not in (".yaml", ".yml") and not path.is_file():
             raise UserError(
-                f"there is no recipe '{text}'{did_you_mean(text, PRESETS)}",
-                mend="use " + ", ".join(PRESETS) + ", or the path of a .yaml file",
+                f"there is no recipe '{text}' for this kind of data{did_you_mean(text, presets)}",
+                mend="use " + ", ".join(presets) + ", or the path of a .yaml file",
             )
         if not path.is_file():
             raise UserError("there is no such recipe file", where=path, mend="check the path given to --recipe")
         return _from_file(path, allowed)
+
+
+def recipe_for(modality: Modality, name_or_path: str | Path) -> Recipe:
+    """`Recipe.load` with what this kind of data takes, and its own presets where it has any."""
+    return Recipe.load(name_or_path, allowed=modality.ops, presets=getattr(modality, "presets", None))
 
 
 def _from_file(path: Path, allowed: Sequence[str] | None) -> Recipe:
