@@ -69,9 +69,9 @@ def header(path: Path) -> Header:
     """
     with _opened(path) as file:
         head = Header(file.frames, file.samplerate, file.channels, file.format, file.subtype, _mark(file.comment))
-    _check(head, path)
     if head.format in _WHOLE and not _WHOLE[head.format](path):
         raise _cut_short(head.format, path)
+    _check(head, path)
     return head
 
 

@@ -270,7 +270,7 @@ def _is_plain(value: Any) -> bool:
 def _explain_missing(found: _Walk, name: str, where: str) -> None:
     if any(s.where == name for s in found.skipped):
         return  # already named, with the better reason
-    if PurePosixPath(name).suffix.lower() not in found.suffixes:
+    if PurePosixPath(name).suffix.lower() not in ("", *found.suffixes):
         found.skip(where, f"'{name}' is not one of {', '.join(found.suffixes)}", "convert the file, or remove the line")
     else:
         found.skip(where, f"there is no file '{name}'", "restore the file, or remove the line")

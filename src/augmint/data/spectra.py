@@ -148,5 +148,5 @@ class Mel:
 
 def to_db(power: F32) -> F32:
     """Power in dB, at least `LOWEST_DB`."""
-    out: F32 = np.float32(10) * np.log10(np.maximum(power, np.float32(10.0 ** (LOWEST_DB / 10))))
-    return out
+    found: F32 = np.float32(10) * np.log10(np.maximum(power, np.float32(1e-30)))
+    return np.maximum(found, np.float32(LOWEST_DB))
