@@ -91,7 +91,8 @@ class Mel:
         for k in range(4):
             out[k : k + len(parts)] += quarter[:, k]
             weight[k : k + len(parts)] += square[k]
-        whole: F32 = (out / np.maximum(weight, np.float32(1e-4))).reshape(-1)[half : half + num_samples]
+        out /= np.maximum(weight, np.float32(1e-4))
+        whole = out.reshape(-1)[half : half + num_samples]
         return np.pad(whole, (0, num_samples - len(whole)))
 
     def power(self, wave: F32) -> F32:
@@ -132,7 +133,7 @@ class Mel:
         for _ in range(rounds):
             found = self.transform(self.inverse(amplitude * phase, num_samples))[: len(amplitude)]
             ahead = found + np.float32(_MOMENTUM) * (found - last)
-            phase, last = ahead / np.maximum(np.abs(ahead), np.float32(1e-12)), found
+            phase, last = (ahead / np.maximum(np.abs(ahead), np.float32(1e-12))).astype(np.complex64, copy=False), found
         out: F32 = self.inverse(amplitude * phase, num_samples)
         return out
 

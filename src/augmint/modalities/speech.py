@@ -201,7 +201,8 @@ class SpeechModality:
         return (
             f'<img src="data:image/webp;base64,{_base64(drawn)}" width="{width}" height="{round(width * 2 / 3)}" '
             f'style="object-fit:fill;aspect-ratio:3/2" alt="{title}" title="{title}" loading="lazy">'
-            f'<audio controls preload="none" style="display:block;width:100%;height:1.6rem" title="{title}" '
+            f'<audio controls controlslist="nodownload noplaybackrate noremoteplayback" preload="none" '
+            f'style="display:block;width:100%;height:1.7rem" title="{title}" '
             f'src="data:audio/mpeg;base64,{_base64(coded)}"></audio>'
         )
 
@@ -241,12 +242,13 @@ class SpeechCodec:
 
     def encode(self, sample: Sample) -> F32:
         """``[1, num_mels, columns]`` float32 in [-1, 1]."""
-        scaled = 1 + (self.levels(sample.data) - self.ceiling_db) / (RANGE_DB / 2)
-        return np.clip(scaled, -1, 1).astype(np.float32)[None]
+        scaled: F32 = 1 + (self.levels(sample.data) - np.float32(self.ceiling_db)) / np.float32(RANGE_DB / 2)
+        return np.clip(scaled, -1, 1)[None]
 
     def decode(self, x: F32) -> Sound:
         """A sound of one channel with these levels, as long as the grid has sound."""
-        levels = np.clip(self.sketch(x), -1, 1)
+        heard = np.flatnonzero((x[0] > -1 + _HEARD).any(axis=0))
+        levels = np.clip(x[0][:, : int(heard[-1]) + 1 if len(heard) else 1], -1, 1)
         levels = (levels - 1) * (RANGE_DB / 2) + self.ceiling_db
         seconds = max(
             1.1 * audio.SHORTEST, (levels.shape[1] - 0.5) * self.column_s
@@ -257,9 +259,8 @@ class SpeechCodec:
         return Sound((wave / max(1.0, float(np.abs(wave).max())))[:, None], self.rate)
 
     def sketch(self, x: F32) -> F32:
-        """``[num_mels, columns]`` up to the sound's end: what a sheet shows of it without decoding."""
-        heard = np.flatnonzero((x[0] > -1 + _HEARD).any(axis=0))
-        seen: F32 = x[0][:, : int(heard[-1]) + 1 if len(heard) else 1]
+        """The spectrogram ``[num_mels, columns]`` itself: what a sheet shows without decoding."""
+        seen: F32 = x[0]
         return seen
 
     def on_grid(self, x: Tensor, drawn: Sequence[Drawn], clip: bool) -> Tensor:

@@ -160,7 +160,7 @@ def _filtered(stage: Response, wave: F32, rate: int) -> F32:
 
 def _places_hz(size: int, rate: int) -> F64:
     """Frequencies of the bins of a real transform of so many samples."""
-    return np.arange(size // 2 + 1) * (rate / size)
+    return np.arange(size // 2 + 1, dtype=np.float64) * (rate / size)
 
 
 # --- samples ---------------------------------------------------------------------------------------------------------
