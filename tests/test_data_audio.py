@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from augmint.core.errors import BadSample
+from augmint.core.errors import BadSample, UserError
 from augmint.core.provenance import SOURCE_TYPES
 from augmint.data import audio, spectra
 from augmint.data.audio import Sound
@@ -108,6 +108,11 @@ def test_whole_numbers_cut_at_full_scale_and_floats_do_not(tmp_path: Path) -> No
     cut = audio.read(write(tmp_path / "a.wav", loud)).wave
     assert cut.max() == 1 - 2**-15 and cut.min() == -1
     np.testing.assert_array_equal(audio.read(write(tmp_path / "b.wav", loud, "FLOAT")).wave, loud.wave)
+
+
+def test_what_a_format_cannot_hold_is_refused_by_name() -> None:
+    with pytest.raises(UserError, match=r"6 channels at 8,000 Hz cannot be written as MP3(.|\n)*convert"):
+        audio.encode(noise(6), ".mp3")
 
 
 # --- what is wrong with a file ---------------------------------------------------------------------------------------

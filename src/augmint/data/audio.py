@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from augmint.core.errors import BadSample
+from augmint.core.errors import BadSample, UserError
 from augmint.core.provenance import SOURCE_TYPES
 from augmint.core.types import F32
 
@@ -109,6 +109,9 @@ def encode(sound: Sound, suffix: str, *, mark: str | None = None, coding: str | 
     Args:
         mark: URI of an IPTC digital source type, kept as the comment.
         coding: how a value is held; the ending's usual way (16 bits for WAV and FLAC) where that is not possible in it.
+
+    Raises:
+        UserError: this kind of file cannot hold so many channels or this rate.
     """
     import soundfile as sf
 
@@ -116,10 +119,16 @@ def encode(sound: Sound, suffix: str, *, mark: str | None = None, coding: str | 
     if coding is None or not sf.check_format(kind, coding):
         coding = "PCM_16" if kind in ("WAV", "FLAC") else sf.default_subtype(kind)
     out = BytesIO()
-    with sf.SoundFile(out, "w", sound.rate, sound.wave.shape[1], coding, format=kind) as file:
-        if mark is not None:
-            file.comment = mark
-        file.write(_whole(sound.wave, _BITS[coding]) if coding in _BITS else sound.wave)
+    try:
+        with sf.SoundFile(out, "w", sound.rate, sound.wave.shape[1], coding, format=kind) as file:
+            if mark is not None:
+                file.comment = mark
+            file.write(_whole(sound.wave, _BITS[coding]) if coding in _BITS else sound.wave)
+    except sf.SoundFileError as error:
+        raise UserError(
+            f"{sound.wave.shape[1]} channels at {sound.rate:,} Hz cannot be written as {kind}: {str(error).rstrip('.')}",
+            mend="convert the files of this data set to WAV or FLAC",
+        ) from None
     return _same_pages(out.getvalue()) if kind == "OGG" else out.getvalue()
 
 
@@ -216,7 +225,9 @@ def _whole_wav(path: Path) -> bool:
 
 def _whole_ogg(path: Path) -> bool:
     """Whether the last page is marked as the last."""
-    data = path.read_bytes()[-(2**17) :]
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 2**17))  # a page has 65,307 bytes at most
+        data = file.read()
     at = data.rfind(b"OggS")
     return at >= 0 and len(data) > at + 5 and bool(data[at + 5] & 4)
 
