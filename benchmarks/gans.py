@@ -178,15 +178,24 @@ def start(data: Data, seed: int, *, steps: int = 10**6) -> tuple[State, Schedule
     return State.fresh(generator, verifier, chosen.lr), schedule
 
 
-def train_ours(data: Data, seconds: float, seed: int, *, recipe: Recipe | None = None) -> Ours:
+def train_ours(
+    data: Data,
+    seconds: float,
+    seed: int,
+    *,
+    recipe: Recipe | None = None,
+    changes: Callable[[Schedule], Schedule] = lambda s: s,
+) -> Ours:
     """The product's loop for a CPU time; the averaged generator of the last step.
 
     Args:
         data: its held-out part, where there is one, steers ``aug_p``.
         recipe: transforms of real and fake; the product's by default.
+        changes: what is to be different from the product's schedule.
     """
     budget = Budget(seconds - 0.2)  # a step that is under way will be finished
     state, schedule = start(data, seed)
+    schedule = changes(schedule)
     recipe = gan_recipe(get("image").ops) if recipe is None else recipe
     precision = best_precision(state, data, schedule)[0]
     lay_out(state, precision)

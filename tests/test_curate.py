@@ -88,7 +88,7 @@ def test_variety_survives_where_a_top_cut_would_kill_it() -> None:
 
 def test_no_judge_no_filter() -> None:
     found = curate(np.linspace(0, 1, 100), np.zeros(100, int), np.zeros(100, bool), distinct(100), keep=0.5)
-    assert not found.applied and "third part" in found.why and len(found.kept) == 50
+    assert not found.applied and "held out" in found.why and len(found.kept) == 50
     assert set(found.reasons.values()) == {"surplus"}
 
 

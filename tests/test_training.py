@@ -241,6 +241,16 @@ def test_the_augmentation_probability_follows_the_gap_and_stays_in_its_range(aug
         aug_p = after
 
 
+@pytest.mark.parametrize("steps", [3, 40, 97, 1522])
+def test_the_augmentation_is_steered_about_four_times_a_tick_and_not_before_the_first(steps: int) -> None:
+    plan = Schedule(steps, 4, 1.0, 1e-3)
+    each = steps // 10 or 1
+    at = [s for s in range(1, steps + 1) if plan.is_steered(s)]
+    assert at[0] == each and at[-1] == steps and set(range(each, steps + 1, each)) <= set(at)
+    per_tick = [sum(k * each <= s < (k + 1) * each for s in at) for k in range(1, steps // each)]
+    assert set(per_tick) <= {min(4, each)}
+
+
 def test_with_too_few_held_out_reals_nothing_is_steered() -> None:
     x, y = halves(12)
     data = Data(x, y, 2, x[:7], y[:7])

@@ -79,7 +79,7 @@ class TrainConfig(Section):
         None,
         ge=4,
         le=512,
-        description="Longest side that the GAN sees, in pixels (default: from the data and the time).",
+        description="Longest side that the GAN sees (in boost, the probes too), in pixels (default: from the data and the time).",
     )
     steps: int | None = Field(None, ge=1, description="Training steps (default: from the time).")
     batch: int = Field(32, ge=2, le=4096, description="Samples a step.")

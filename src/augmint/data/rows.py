@@ -218,7 +218,7 @@ def _from_arrays(path: Path) -> Rows:
     if len(bad):
         i, j = map(int, bad[0])
         count = int((bad[:, 1] == j).sum())
-        raise _not_finite(float(x[i, j]), columns[j], count, f"{path}, {_row(i)}")
+        raise _not_finite(float(x[i, j]), columns[j], count, f"{path}, {_row(i)} (x[{i}])")
     parts = found["split"].tolist() if "split" in found else [None] * len(x)
     notes = (f"{path.name}: labels from array 'y', {x.shape[1]} features from 'x'",)
     return Rows(path, columns, x, _names(found["y"].tolist(), path), _parts(parts, path), notes, named)

@@ -32,11 +32,10 @@ def advise(proof: Proof, recalls: Sequence[Row]) -> list[str]:
 def _on_use(proof: Proof) -> list[str]:
     out = []
     for v in proof.verdicts:
-        what = "Classic augmentation" if v["question"] == "classic" else "The synthetic samples"
-        verb = "is" if v["question"] == "classic" else "are"
+        what = "classic augmentation" if v["question"] == "classic" else "the synthetic samples"
         if v["verdict"] != "HELPS":
-            why = "proven to hurt here" if v["verdict"] == "HURTS" else "not proven to help here"
-            out.append(f"{what} {verb} left out of the boosted set: {why}.")
+            why = "proven to hurt" if v["verdict"] == "HURTS" else "not proven to help"
+            out.append(f"Train without {what}: {why} here.")
     mean = {a["name"]: a["mean"] for a in proof.arms}
     if "sqrt_adjusted" in mean and mean["sqrt_adjusted"] >= max(mean.get("real", 0.0), mean.get("classic", 0.0)):
         out.append("With unbalanced classes, square-root sampling with logit adjustment costs nothing: use it first.")

@@ -372,9 +372,9 @@ def _settle(lacking: Needed | None) -> str:
     if seeds:
         return f"about {seeds} seeds would settle it" + (f", or {items:,} test samples" if items else "")
     if items:
-        return f"more seeds alone cannot settle it, about {items:,} test samples would"
+        return f"more seeds cannot settle it on so small a test part, which would need about {items:,} samples"
     if lacking and lacking.both:
-        return f"about {lacking.both[0]} seeds on {lacking.both[1]:,} test samples would settle it"
+        return f"to settle it would take about {lacking.both[0]} seeds and a test part of about {lacking.both[1]:,} samples"
     return "no affordable experiment would settle so small a difference"
 
 

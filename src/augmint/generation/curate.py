@@ -165,7 +165,7 @@ def _prove(filtered: I64, unfiltered: I64, judge: Judge | None) -> tuple[bool, s
     it was the outliers' wide neighbourhoods that made recall high (Naeem et al. 2020, section 3.1).
     """
     if judge is None:
-        return False, "not filtered by score: there is no third part of real samples to prove the filter on", {}, {}
+        return False, "not filtered by score: too few real samples are held out to prove the filter on", {}, {}
     if len(filtered) < _MIN_CHOICE:
         return False, f"not filtered by score: with {len(filtered)} samples kept nothing can be proven", {}, {}
     if np.array_equal(filtered, unfiltered):
@@ -182,8 +182,8 @@ def _prove(filtered: I64, unfiltered: I64, judge: Judge | None) -> tuple[bool, s
     elif loses:
         reason = "it would lose variety"
     else:
-        return True, f"filtered by score: proven on the third split ({figures})", before, after
-    return False, f"not filtered by score: {reason} on the third split ({figures})", before, after
+        return True, f"filtered by score: proven on held-out reals of their own ({figures})", before, after
+    return False, f"not filtered by score: {reason} on held-out reals of their own ({figures})", before, after
 
 
 def _change(pairs: list[tuple[Mapping[str, float], Mapping[str, float]]], metric: str) -> tuple[float, float]:

@@ -33,14 +33,14 @@ class TableModality:
     ops = ("GaussianNoise",)
 
     def scan(self, root: Path, *, strict: bool = False) -> Scan:
-        """Every row of the file, in its order; ``id`` is the file's stem and the row's number from 0."""
+        """Every row of the file, in its order; ``id`` is the file's stem and the row's number, counted from 1 as in messages."""
         if root.is_dir():
             raise UserError(
                 "a folder where a feature table is expected", where=root, mend="give a CSV, Parquet or npz file"
             )
         rows = read_rows(root)
         refs = [
-            Ref(f"{root.stem}-{i:06d}", root, label, part, i)
+            Ref(f"{root.stem}-{i + 1:06d}", root, label, part, i)
             for i, (label, part) in enumerate(zip(rows.labels, rows.parts, strict=True))
         ]
         return Scan(tuple(refs), "table", rows.notes)

@@ -158,10 +158,11 @@ class Boost:
         proof, c = float(self.run.chosen("proof_seconds") or 0.0), self.config
         if proof <= 0.6 * c.time or c.steps is not None:
             return []
-        least = (proof + OVERHEAD_S) / 0.6
+        num = len(self.prepared.folds)
+        among = f" in {num} folds" if num > 1 else ""
         return [
-            f"{c.time:.0f} s are short for {len(self.prepared.folds)} fold(s): the experiment alone takes about {proof:.0f} s; "
-            f"this run will take longer than asked, and --time {least / 60:.0f}m would train the GAN properly"
+            f"{c.time:.0f} s are short: the experiment{among} takes about {proof:.0f} s of its own, and the GAN{among} "
+            f"{num * self._gan_seconds():.0f} s; this run will take longer than asked"
         ]
 
     def _scope(self) -> list[str]:

@@ -136,7 +136,9 @@ def _refuse_leaks(data: Dataset, x: F32, pool: Dataset | None, pool_x: F32) -> N
             raise Refused(
                 f"{len(same)} {what} samples stand in the test part too; the first: {names[same[0].index]} is {ids[same[0].test]}",
                 where=data.root,
-                mend="take them out of one of the two (of a folder, `augmint inspect DATA --fix CLEAN` writes such a copy)",
+                mend="take them out of one of the two: `augmint inspect DATA --fix CLEAN` writes such a copy"
+                if data.root.is_dir()
+                else "take these rows out of one of the two; ids number the rows from 1",
             )
 
 

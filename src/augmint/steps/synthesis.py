@@ -18,7 +18,7 @@ from augmint.evaluation.copies import Copies, check
 from augmint.evaluation.features import FeatureExtractor, Plain, trained_cnn_features
 from augmint.evaluation.metrics import Metric, curation_judge, measure, summary
 from augmint.generation.calibrate import Calibration
-from augmint.generation.curate import Curation, curate
+from augmint.generation.curate import Curation, Reason, curate
 from augmint.generation.dials import Dials
 from augmint.generation.draw import Gan, Known, Scores
 from augmint.generation.ratio import ROWS, DensityRatio
@@ -28,6 +28,12 @@ MOST_PER_CLASS = 500
 MOST_JUDGED = 1000
 SPARE = 1.15
 """So many times the candidates that curation may keep, since copies and duplicates go first."""
+_FATES: dict[Reason, str] = {
+    "memorised": "near-copies of training samples",
+    "duplicate": "duplicates of other candidates",
+    "verifier": "by the verifier's score",
+    "surplus": "beyond the number wanted",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +169,9 @@ class Evidence:
 def told(curation: Curation, num: int) -> str:
     """One line on what curation did."""
     reasons = curation.to_dict()["reasons"]
-    out = ", ".join(f"{n} {word}" for word, n in reasons.items())
-    return f"kept {len(curation.kept)} of {num} ({out}); {curation.why}"
+    out = [f"{n} {_FATES[word]}" for word, n in reasons.items()]
+    left = f", left out {', '.join(out)}" if out else ""
+    return f"kept {len(curation.kept)} of {num} candidates{left}; {curation.why}"
 
 
 def _measured(

@@ -22,10 +22,9 @@ def gap(train: torch.Tensor, held_out: torch.Tensor, fake: torch.Tensor) -> floa
     return min(1.0, max(0.0, (train.mean() - held_out.mean()).item() / advantage))
 
 
-def next_aug_p(aug_p: float, found_gap: float, *, per_tick: float = 0.05) -> float:
+def next_aug_p(aug_p: float, found_gap: float, *, step: float = 0.05) -> float:
     """A step towards more augmentation when the verifier overfits, towards less when it does not; within [0, 0.8]."""
-    step = per_tick if found_gap > TARGET_GAP else -per_tick
-    return min(CAP, max(0.0, aug_p + step))
+    return min(CAP, max(0.0, aug_p + (step if found_gap > TARGET_GAP else -step)))
 
 
 def learning_rate(lr: float, progress: float) -> float:

@@ -188,8 +188,8 @@ def short(run: Run, steps: int, config: TrainConfig) -> str:
         return ""
     longer = FEW_STEPS * float(each)
     text = (
-        f"{steps} steps are few: expect rough samples. The GAN would need about {longer / 60:.1f} minutes to itself on this machine "
-        f"as busy as it is, so give more --time; a smaller --grid is cheaper, too"
+        f"{steps} steps are few: expect rough samples. {FEW_STEPS} would take the GAN alone about {longer:.0f} s on this machine as "
+        f"busy as it is; give so much more --time, or a smaller --grid"
     )
     run.log(text)
     return text

@@ -29,6 +29,10 @@ from augmint.transforms.run_torch import augment
 
 Figures = dict[str, float]
 COUNTERS = ("step", "samples_seen", "aug_p", "lr_scale", "best_recall", "improved_at", "notes")
+NUM_GAP = 128
+STEERED = 4
+"""So many times a tick the augmentation is steered, from the first tick on: once would move it by less than half of its range in a
+whole run."""
 FAIR_SHARE = 0.5
 """No run ends before this part of its budget, however still its figures stand."""
 
@@ -61,6 +65,12 @@ class Schedule:
     def is_tick(self, step: int) -> bool:
         """Whether a tick (figures, snapshot, checkpoint) follows this many finished steps."""
         return step == self.steps or step % self.tick_steps == 0
+
+    def is_steered(self, step: int) -> bool:
+        """Whether the augmentation is steered after this many finished steps: at ticks, and at equal distances between them."""
+        each = self.tick_steps
+        part, before = (STEERED * (n % each) // each for n in (step, step - 1))
+        return step >= each and (self.is_tick(step) or part != before)
 
     def half(self, x: Tensor) -> torch.autocast:
         """What the networks run under on ``x``'s device: bfloat16 in convolutions and products where it is chosen."""
@@ -211,12 +221,14 @@ def train(
             _roll_back(state, folder)
             continue
 
+        if schedule.is_steered(state.step):
+            figures |= _steer(state, data, schedule)
+
         if state.step % every == 0 or state.step == schedule.steps:
             on_row({"step": state.step, "samples_seen": state.samples_seen, **figures})
 
         if schedule.is_tick(state.step):
-            found = {**figures, **_steer(state, data, schedule)}
-            found |= ranks.told(on_tick(state, found) if ranks.is_first() else {})
+            found = {**figures, **ranks.told(on_tick(state, figures) if ranks.is_first() else {})}
             is_best = state.judge(found)
             on_row({"step": state.step, "samples_seen": state.samples_seen, "tick": True, **found})
             _save(state, schedule, folder, is_best)
@@ -299,7 +311,7 @@ def _steer(state: State, data: Data, s: Schedule) -> Figures:
     """Measure the held-out gap and move ``aug_p``; with under 8 held-out reals there is nothing to measure."""
     if len(data.held_out_x) < 8:
         return {}
-    n = min(256, len(data.held_out_x))
+    n = min(NUM_GAP, len(data.held_out_x))
     held, held_y = data.held_out_x[:n], data.held_out_y[:n]
     real, y = data.draw(rng.key(s.seed, "gap", state.step), n)
     fake = state.generator(latents(rng.key(s.seed, "gap z", state.step), n).to(held.device), held_y)
