@@ -86,6 +86,8 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=60)
     parser.add_argument("--pool", type=int, default=120)
     args = parser.parse_args()
+    if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
+        raise SystemExit("this takes Debian or Ubuntu: the prompts come as their packages")
     with TemporaryDirectory() as scratch:
         lay_out(fetch(LANGUAGES, Path(scratch)), args.out, train=args.train, test=args.test, pool=args.pool)
 

@@ -13,7 +13,7 @@ import pytest
 
 import augmint as am
 from augmint.core.errors import BadSample, UserError
-from augmint.core.run import read_jsonl
+from augmint.core.run import Run, read_jsonl
 from augmint.core.types import Dataset, Modality, Sample
 from augmint.data import audio
 from augmint.data.audio import Sound
@@ -295,6 +295,11 @@ def test_inspect_tells_lengths_rates_and_duplicates(tmp_path: Path) -> None:
     assert {"seconds_from", "seconds_median", "seconds_to", "rate"} <= set(found.sizes.columns)
     page = found.html(tmp_path / "page.html").read_text()
     assert page.count("<audio") >= 9
+
+
+def test_a_run_without_a_gan_is_reported_as_what_it_is(tmp_path: Path) -> None:
+    Run.open(tmp_path / "run", verb="prove", config={}, inputs={}).choose("modality", "speech", "its files")
+    assert "speech" in am.report(tmp_path / "run").read_text(encoding="utf-8").split("</header>")[0]
 
 
 def test_recipes_of_its_own_have_the_names_of_the_houses() -> None:

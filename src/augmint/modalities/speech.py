@@ -6,6 +6,7 @@ import base64
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from html import escape
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -276,12 +277,10 @@ class SpeechCodec:
         return asdict(self)
 
 
-_MELS: dict[tuple[int, int], Mel] = {}
-
-
+@lru_cache(maxsize=16)
 def _mel(rate: int, num_mels: int) -> Mel:
     """Its filters are worked out once."""
-    return _MELS.setdefault((rate, num_mels), Mel(rate, num_mels))
+    return Mel(rate, num_mels)
 
 
 def _mono(sound: Sound, rate: int) -> F32:

@@ -111,36 +111,49 @@ def stretched(wave: F32, factor: float, rate: int) -> F32:
     reach, step = round(_REACH_S * rate), max(1, rate // _COARSE_HZ)
     edge = reach + 2 * half
     padded = np.pad(wave, ((edge, edge + 2 * half + step), (0, 0)))
-    mono = padded.mean(axis=1)
+    search = _Search(padded.mean(axis=1), 2 * half, reach, step)
     window = (0.5 - 0.5 * np.cos(np.pi * (np.arange(2 * half) + 0.5) / half)).astype(np.float32)[:, None]
     out = np.zeros((length + 4 * half, wave.shape[1]), dtype=np.float32)
     at = edge - half
     for start in range(0, length + half, half):
         if start:
-            ideal = min(edge - half + round(start / factor), len(mono) - reach - 2 * half - step)
-            at = _best(mono, min(at + half, len(mono) - 2 * half), ideal, 2 * half, reach, step)
+            ideal = min(edge - half + round(start / factor), len(padded) - reach - 2 * half - step)
+            at = search.best(min(at + half, len(padded) - 2 * half), ideal)
         out[start : start + 2 * half] += padded[at : at + 2 * half] * window
     return out[half : half + length]
 
 
-def _best(mono: F32, target: int, ideal: int, length: int, reach: int, step: int) -> int:
-    """The place within ``reach`` of ``ideal`` whose piece is most like the one at ``target``: every ``step`` samples, then between."""
-    wanted = mono[target : target + length]
-    found = ideal - reach + step * _likest(mono[ideal - reach : ideal + reach + length : step], wanted[::step])
-    if step == 1:
-        return found
-    low = max(0, found - step + 1)
-    return low + _likest(mono[low : found + step - 1 + length], wanted)
+class _Search:
+    """Where pieces of ``length`` samples are most like a given one: every ``step`` samples within ``reach``, then in between."""
+
+    def __init__(self, mono: F32, length: int, reach: int, step: int) -> None:
+        self.mono, self.length, self.reach, self.step = mono, length, reach, step
+        self.coarse = np.ascontiguousarray(mono[::step])
+        self.energies = [_summed(x) for x in (mono, self.coarse)]
+
+    def best(self, target: int, ideal: int) -> int:
+        """The place near ``ideal`` whose piece is most like the one at ``target``."""
+        length, step = self.length, self.step
+        wanted = self.mono[target : target + length]
+        first, num = (ideal - self.reach) // step, 2 * self.reach // step + 1
+        found = step * _likest(self.coarse, self.energies[1], wanted[::step], first, num)
+        if step == 1:
+            return found
+        low = max(0, found - step + 1)
+        return _likest(self.mono, self.energies[0], wanted, low, 2 * step - 1)
 
 
-def _likest(region: F32, wanted: F32) -> int:
-    """Where in a region the normalised correlation with ``wanted`` is largest."""
-    size = len(region) - len(wanted) + 1
-    products = np.correlate(region, wanted)
-    energy = np.cumsum(np.square(region, dtype=np.float64))
-    held = energy[len(wanted) - 1 :].copy()
-    held[1:] -= energy[: size - 1]
-    return int(np.argmax(products / np.sqrt(np.maximum(held, 1e-9))))
+def _summed(x: F32) -> F64:
+    """``[T + 1]`` energy before each sample."""
+    return np.concatenate([[0.0], np.cumsum(np.square(x, dtype=np.float64))])
+
+
+def _likest(x: F32, energy: F64, wanted: F32, first: int, num: int) -> int:
+    """Which of ``num`` places from ``first`` on has the largest normalised correlation with ``wanted``."""
+    size = len(wanted)
+    products = np.correlate(x[first : first + num + size - 1], wanted)
+    held = energy[first + size : first + size + num] - energy[first : first + num]
+    return first + int((products / np.sqrt(held + 1e-9)).argmax())
 
 
 # --- spectrum --------------------------------------------------------------------------------------------------------
