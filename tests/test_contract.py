@@ -13,6 +13,7 @@ import pytest
 
 import augmint as am
 import toys
+import voices
 from augmint.core.types import Codec, Dataset, Modality
 from augmint.data import images
 from augmint.modalities import MODALITIES
@@ -38,7 +39,16 @@ def write_images(root: Path, *, per_class: int = 12, side: int = 12) -> Path:
     return root
 
 
-KINDS = {"image": write_images, "signal": toys.write_signals, "row": toys.write_rows}
+KINDS = {
+    "image": write_images,
+    "speech": voices.write_voices,
+    "signal": toys.write_signals,
+    "row": toys.write_rows,
+}
+GRID = {"speech": {"grid": 24}}
+"""A smaller grid than its own, where that would take long."""
+LOSSY = {"speech": 0.06}
+"""Mean difference on the grid, where a codec loses something (phases, and what follows from it: 2.4 of 80 dB)."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -72,9 +82,9 @@ def run(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def gan(data: Dataset, run: Path) -> am.Gan:
+def gan(kind: str, data: Dataset, run: Path) -> am.Gan:
     """Trained once a modality, in the folder `run`."""
-    return am.train(data, out=run, **TINY, **TRAIN)
+    return am.train(data, out=run, **TINY, **TRAIN, **GRID.get(kind, {}))
 
 
 def test_it_fulfils_the_protocol(kind: str, data: Dataset) -> None:
@@ -92,7 +102,7 @@ def test_read_gives_ids_labels_a_table_and_a_fingerprint(kind: str, data: Datase
     assert all(data[i].id == data.ids[i] and data[i].label == data.refs[i].label for i in range(len(data)))
 
 
-def test_the_codec_goes_there_and_back_and_survives_json(data: Dataset) -> None:
+def test_the_codec_goes_there_and_back_and_survives_json(kind: str, data: Dataset) -> None:
     codec = data.modality.fit(data)
     x = data.encode(codec)
     assert x.dtype == np.float32 and x.shape == (24, *codec.grid.size)
@@ -100,7 +110,10 @@ def test_the_codec_goes_there_and_back_and_survives_json(data: Dataset) -> None:
     again: Codec = data.modality.codec(json.loads(json.dumps(codec.to_dict())))
     sample = data[0]
     same = type(sample)(sample.id, again.decode(x[0]), sample.label)
-    np.testing.assert_allclose(again.encode(same), x[0], atol=1.01 / 127.5)
+    if kind in LOSSY:
+        assert np.abs(again.encode(same) - x[0]).mean() < LOSSY[kind]
+    else:
+        np.testing.assert_allclose(again.encode(same), x[0], atol=1.01 / 127.5)
     assert data.modality.features(x).shape[0] == 24
     assert "<" in data.modality.preview(sample)
 
@@ -157,9 +170,9 @@ def test_generate_writes_a_data_set_of_its_own(
     assert set(made.classes) <= set(data.classes)
 
 
-def test_prove_ends_with_a_verdict(gan: am.Gan, data: Dataset, tmp_path: Path) -> None:
+def test_prove_ends_with_a_verdict(kind: str, gan: am.Gan, data: Dataset, tmp_path: Path) -> None:
     new = gan.generate(16)
-    proof = am.prove(data, new, out=tmp_path / "proof", **TINY, **PROVE)
+    proof = am.prove(data, new, out=tmp_path / "proof", **TINY, **PROVE, **GRID.get(kind, {}))
     told = json.loads(json.dumps(proof.to_dict()))
     assert {v["verdict"] for v in told["verdicts"]} <= VERDICTS
     assert len(proof.table) == len(told["arms"])
@@ -169,7 +182,7 @@ def test_boost_writes_the_set_the_run_and_the_report(kind: str, data: Dataset, r
     out = tmp_path / "boosted"
     before = _bytes(root)
     events: list[dict[str, Any]] = []
-    result = am.boost(data, out=out, progress=events.append, folds=2, **TINY, **TRAIN, **PROVE)
+    result = am.boost(data, out=out, progress=events.append, folds=2, **TINY, **TRAIN, **PROVE, **GRID.get(kind, {}))
     assert result.summary and events
     json.dumps(result.to_dict())
     assert _bytes(root) == before, "the input was touched"
@@ -194,5 +207,5 @@ def _bytes(folder: Path) -> dict[str, str]:
     return {
         p.relative_to(folder).as_posix(): sha256(p.read_bytes()).hexdigest()
         for p in sorted(folder.rglob("*"))
-        if p.suffix in (".png", ".npy", ".csv")
+        if p.suffix in (".png", ".wav", ".npy", ".csv")
     }

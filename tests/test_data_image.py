@@ -18,6 +18,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from augmint.core.errors import BadSample, UserError
+from augmint.core.provenance import SOURCE_TYPES
 from augmint.core.run import read_jsonl
 from augmint.core.types import Dataset, Modality, Sample
 from augmint.data import images
@@ -73,7 +74,7 @@ def test_scan_names_broken_and_huge_files_and_goes_on(tmp_path: Path) -> None:
 
 def test_scan_of_nothing_but_broken_files_says_why(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("hello")
-    with pytest.raises(UserError, match=r"none of the 1 pictures can be used; the first, a\.png: not a PNG"):
+    with pytest.raises(UserError, match=r"none of the 1 files can be used; the first, a\.png: not a PNG"):
         MODALITY.scan(tmp_path)
 
 
@@ -236,14 +237,14 @@ def test_class_folders_are_written_with_marks_and_metadata(tmp_path: Path) -> No
     ]
     marks = {name: images.header(tmp_path / name).mark for name in ("cat/a.png", "dog/b.jpg", "dog/d.png")}
     assert marks == {
-        "cat/a.png": images.SOURCE_TYPES["augmented"],
-        "dog/b.jpg": images.SOURCE_TYPES["synthetic"],
+        "cat/a.png": SOURCE_TYPES["augmented"],
+        "dog/b.jpg": SOURCE_TYPES["synthetic"],
         "dog/d.png": None,
     }
     back = read(tmp_path)
     assert back.layout == "class-folders" and back.counts == {"cat": 1, "dog": 3} and not back.skipped
     assert {s.id: s.origin for s in back}["dog/c.png"] == "synthetic"
-    assert "3 of 4 pictures are marked" in back.notes[-1]
+    assert "3 of 4 samples are marked" in back.notes[-1]
 
 
 def test_origins_are_known_from_the_marks_alone(tmp_path: Path) -> None:

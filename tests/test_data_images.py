@@ -23,6 +23,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageOps
 
 from augmint.core.errors import BadSample, UserError
+from augmint.core.provenance import SOURCE_TYPES
 from augmint.data import images
 
 
@@ -365,7 +366,7 @@ def xmp_of_jpeg(data: bytes) -> list[str]:
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
 @pytest.mark.parametrize("origin", ["augmented", "synthetic"])
 def test_the_mark_is_valid_xmp_and_leaves_the_pixels_alone(tmp_path: Path, suffix: str, origin: str) -> None:
-    uri = images.SOURCE_TYPES[origin]
+    uri = SOURCE_TYPES[origin]
     marked, plain = images.encode(photo(), suffix, mark=uri), images.encode(photo(), suffix)
     (xmp,) = xmp_of_png(marked) if suffix == ".png" else xmp_of_jpeg(marked)
     tag = "{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}DigitalSourceType"
@@ -380,7 +381,7 @@ def test_the_mark_is_valid_xmp_and_leaves_the_pixels_alone(tmp_path: Path, suffi
 
 def test_pillow_finds_the_mark(tmp_path: Path) -> None:
     for suffix in (".png", ".jpg"):
-        images.write(tmp_path / f"a{suffix}", photo(), mark=images.SOURCE_TYPES["synthetic"])
+        images.write(tmp_path / f"a{suffix}", photo(), mark=SOURCE_TYPES["synthetic"])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow misses defusedxml only for its own parsing
             info = Image.open(tmp_path / f"a{suffix}").info
@@ -388,7 +389,7 @@ def test_pillow_finds_the_mark(tmp_path: Path) -> None:
 
 
 def test_marks_of_other_tools_are_understood(tmp_path: Path) -> None:
-    uri = images.SOURCE_TYPES["synthetic"]
+    uri = SOURCE_TYPES["synthetic"]
     packet = f'<x:xmpmeta><rdf:Description Iptc4xmpExt:DigitalSourceType="{uri}"/></x:xmpmeta>'.encode()
     data = images.encode(photo(), ".png")
     for flag, body in ((b"\0", packet), (b"\1", zlib.compress(packet))):

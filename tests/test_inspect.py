@@ -16,6 +16,7 @@ from sklearn.datasets import load_sample_images
 
 import augmint as am
 from augmint.core.errors import Refused
+from augmint.core.provenance import SOURCE_TYPES
 from augmint.core.run import read_jsonl
 from augmint.core.types import Dataset
 from augmint.data import images
@@ -49,9 +50,7 @@ def troubled(tmp_path: Path) -> Path:
             images.write(root / label / f"{i:02d}.png", x)
     first = images.read(root / "temple" / "00.png")
     shutil.copy(root / "temple" / "00.png", root / "temple" / "copy.png")
-    images.write(
-        root / "temple" / "marked.png", first, mark=images.SOURCE_TYPES["augmented"]
-    )  # other bytes, same pixels
+    images.write(root / "temple" / "marked.png", first, mark=SOURCE_TYPES["augmented"])  # other bytes, same pixels
     images.write(root / "temple" / "small.jpg", cv2.resize(first, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))
     shutil.copy(root / "flower" / "03.png", root / "temple" / "wrong.png")
     (root / "flower" / "empty.png").touch()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from augmint.core.errors import UserError
 from augmint.transforms import run_cv
-from augmint.transforms.plan import OPS
+from augmint.transforms.plan import PICTURE_OPS as OPS
 from augmint.transforms.recipe import Recipe
 from augmint.transforms.targets import Targets, from_format, to_format
 from test_transforms_run import noise_image, plan, small

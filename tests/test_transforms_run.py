@@ -16,7 +16,8 @@ from augmint.core.errors import UserError
 from augmint.transforms import fuse, local, run_cv, run_torch
 from augmint.transforms.colour import table
 from augmint.transforms.pixels import PixelOp
-from augmint.transforms.plan import OPS, Plan, Step, sample_key
+from augmint.transforms.plan import PICTURE_OPS as OPS
+from augmint.transforms.plan import Plan, Step, sample_key
 from augmint.transforms.recipe import PRESETS, Recipe
 
 # OpenCV 4 interpolates on a raster of 1/32 pixel; 5 does not.

@@ -28,7 +28,7 @@ from augmint.core.run import (
 from augmint.core.types import Dataset, Modality, Sample, Skipped
 from augmint.evaluation.proof import Proof
 from augmint.generation.draw import Gan
-from augmint.modalities import get
+from augmint.modalities import find, get
 from augmint.report import html, inspection
 from augmint.scale import ranks
 from augmint.steps import export as exporting
@@ -46,7 +46,7 @@ from augmint.steps.searching import search
 from augmint.steps.synthesis import synthesise, told
 from augmint.steps.training import fingerprints, get_ready
 from augmint.transforms.explain import Explanation, explain
-from augmint.transforms.recipe import Recipe, is_recipe
+from augmint.transforms.recipe import Recipe, is_recipe, recipe_for
 
 Data = str | Path | Dataset
 
@@ -65,8 +65,9 @@ def read(path: str | Path, *, modality: str | Modality | None = None, strict: bo
     root = Path(path).expanduser().resolve()
     if not root.exists():
         raise UserError("there is no such folder", where=path, mend="check the path")
-    default = "table" if root.is_file() else "image"
-    kind = get(modality or default) if isinstance(modality, str | None) else modality
+    if modality is None:
+        modality = "table" if root.is_file() else find(root)
+    kind = get(modality) if isinstance(modality, str) else modality
     scan = kind.scan(root, strict=strict)
     return Dataset(kind, root, scan.refs, layout=scan.layout, notes=scan.notes, skipped=scan.skipped)
 
@@ -125,8 +126,8 @@ def augment(
     samples = _dataset(data, chosen.strict)
     found_before = Path(out) / "recipe.yaml"  # by a run of this command that was stopped later
     searches = chosen.search and not found_before.is_file()
-    recipe = Recipe.load(
-        found_before if chosen.search and not searches else chosen.recipe, allowed=samples.modality.ops, levels=True
+    recipe = recipe_for(
+        samples.modality, found_before if chosen.search and not searches else chosen.recipe, levels=True
     )
     check_apart(Path(out), samples.root)
     mine = samples.with_refs([r for r in samples.refs if r.part in (None, "train")])
@@ -393,7 +394,7 @@ def preview(
         every_op: show all ops that the data takes, with their default ranges.
     """
     samples = _dataset(data, strict=False)
-    chosen, path = Recipe.load(recipe, allowed=samples.modality.ops), Path(out)
+    chosen, path = recipe_for(samples.modality, recipe), Path(out)
     coded, suffix = contact_sheet(samples, chosen, seed=seed, every_op=every_op)
     if path.suffix.lower() != suffix:
         raise UserError(f"the sheet is a {suffix} file", where=path, mend=f"give --out NAME{suffix}")
@@ -486,4 +487,4 @@ def _modality_of(run: Path) -> Modality:
     for place in (run, run / "fold-0"):
         if (place / "gan.json").exists():
             return get(read_json(place / "gan.json")["modality"])
-    return get("image")
+    return get(Run(run).chosen("modality") or "image")

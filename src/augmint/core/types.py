@@ -98,7 +98,11 @@ class Grid:
 
 
 class Codec(Protocol):
-    """Between samples and tensors on a grid; fitted on a data set and saved with the run as plain JSON."""
+    """Between samples and tensors on a grid; fitted on a data set and saved with the run as plain JSON.
+
+    Optional: ``on_grid(x, drawn, clip)`` runs drawn transforms on a batch of tensors, where the grid is no picture (without it,
+    `run_torch` does); ``sketch(x)`` gives a modality's ``sheet`` something to show of a tensor, where decoding takes long.
+    """
 
     @property
     def grid(self) -> Grid: ...
@@ -138,7 +142,9 @@ class Sink(Protocol):
 class Modality(Protocol):
     """Everything that depends on the kind of data. Structural: no base class to inherit from.
 
-    Optional members, looked up with ``getattr``: ``networks(size, grid, num_classes)`` replaces the generic nets;
+    Optional members, looked up with ``getattr``: ``suffixes``, the endings of its files, by which a folder is recognised;
+    ``presets``, its own recipes by name; ``sizes``, the columns that tell how large samples are; ``lasting``, the columns of a
+    data set's metadata that stay true of a sample's variants; ``networks(size, grid, num_classes)`` replaces the generic nets;
     ``transform(plan, sample, load)`` runs a plan on a sample as it is, its targets too (without it, transforms run on the grid);
     ``load(id)`` gives it the samples that a mixing op mixes in;
     ``sheet(rows, titles)`` draws samples in a grid of pictures and returns ``(bytes, suffix)``;

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from mmap import ACCESS_READ, mmap
@@ -48,14 +48,6 @@ PADDING = 16  # bytes after the pixels that some cameras' encoders leave there; 
 _DAMAGE = re.compile(r"Corrupt JPEG data: ((\d+) extraneous bytes .*|.*)\n|Premature end of JPEG file\n")
 _ODD = re.compile(r"(Inconsistent progression sequence|Invalid SOS parameters|Unknown Adobe color transform).*\n")
 _LISTENING = Lock()
-
-# IPTC digital source types (https://cv.iptc.org/newscodes/digitalsourcetype/). A GAN's picture comes from a model
-# derived from sampled content. An augmented picture is a real one that an algorithm changed without inventing
-# anything: "algorithmically altered", never the term for generative models.
-SOURCE_TYPES: Mapping[str, str] = {
-    "augmented": "http://cv.iptc.org/newscodes/digitalsourcetype/algorithmicallyEnhanced",
-    "synthetic": "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia",
-}
 
 
 class Header(NamedTuple):
@@ -235,7 +227,7 @@ def encode(array: NDArray[Any], suffix: str, *, mark: str | None = None) -> byte
     Args:
         array: uint8 ``[H, W, C]``, C in {1, 3, 4}; straight alpha. uint16 in PNG and TIFF.
         suffix: one of `SUFFIXES`, in any case.
-        mark: IPTC digital source type, a URI such as the values of `SOURCE_TYPES`; written as XMP into PNG and JPEG.
+        mark: IPTC digital source type, a URI such as the values of `core.provenance.SOURCE_TYPES`; written as XMP into PNG and JPEG.
 
     Raises:
         UserError: for another suffix, another shape or type, or alpha or 16 bits where the format has none.

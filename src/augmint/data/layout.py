@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from math import isfinite, isnan
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -75,6 +75,35 @@ def scan(root: Path, suffixes: Sequence[str], *, strict: bool = False) -> Scan:
         raise _nothing(root, found)
     _remark(found, refs, folders, bool(tables))
     return Scan(tuple(refs), _layout(refs, folders, bool(tables)), tuple(found.notes), tuple(found.skipped))
+
+
+def examined(found: Scan, look: Callable[[Ref], Ref], *, root: Path, strict: bool) -> Scan:
+    """With what each file says of itself in its head: ``look`` adds it to a reference, its ``origin`` too.
+
+    A file with a broken head is skipped and named.
+
+    Raises:
+        UserError: none of the files can be used.
+        BadSample: with ``strict``, the first that cannot.
+    """
+    refs: list[Ref] = []
+    bad: list[Skipped] = []
+    for ref in found.refs:
+        try:
+            refs.append(look(ref))
+        except BadSample as error:
+            if strict:
+                raise
+            bad.append(Skipped(ref.id, error.problem, error.mend))
+    if not refs:
+        raise UserError(
+            f"none of the {len(bad)} files can be used; the first, {bad[0].where}: {bad[0].reason}",
+            where=root,
+            mend=bad[0].mend,
+        )
+    made = sum(r.meta["origin"] != "real" for r in refs)
+    note = (f"{made} of {len(refs)} samples are marked as augmented or synthetic",) if made else ()
+    return replace(found, refs=tuple(refs), skipped=(*found.skipped, *bad), notes=(*found.notes, *note))
 
 
 @dataclass
@@ -187,7 +216,7 @@ def _listed(found: _Walk, tables: dict[str, Metadata], folders: dict[str, Part])
     for folder, table in tables.items():
         for row in table.rows:
             where = f"{table.path}, line {row.line}"
-            named.add(_safe_name(row.values.get("file_name"), folder)[0])
+            named.add(_safe_name(found, row.values.get("file_name"), folder)[0])
             ref = _row_ref(found, folder, row.values, where, folders)
             if ref is None:
                 continue
@@ -215,7 +244,7 @@ def _owner(name: str, tables: dict[str, Metadata]) -> str | None:
 
 
 def _row_ref(found: _Walk, folder: str, values: dict[str, Any], where: str, folders: dict[str, Part]) -> Ref | None:
-    name, problem = _safe_name(values.get("file_name"), folder)
+    name, problem = _safe_name(found, values.get("file_name"), folder)
     if problem:
         found.skip(where, problem, "write the path relative to the metadata file, inside its folder")
         return None
@@ -248,14 +277,14 @@ def _is_plain(value: Any) -> bool:
 def _explain_missing(found: _Walk, name: str, where: str) -> None:
     if any(s.where == name for s in found.skipped):
         return  # already named, with the better reason
-    if PurePosixPath(name).suffix.lower() not in found.suffixes:
+    if PurePosixPath(name).suffix.lower() not in ("", *found.suffixes):
         found.skip(where, f"'{name}' is not one of {', '.join(found.suffixes)}", "convert the file, or remove the line")
     else:
         found.skip(where, f"there is no file '{name}'", "restore the file, or remove the line")
 
 
-def _safe_name(value: Any, folder: str) -> tuple[str, str]:
-    """(POSIX path relative to the root, '') or ('', what is wrong)."""
+def _safe_name(found: _Walk, value: Any, folder: str) -> tuple[str, str]:
+    """(POSIX path relative to the root, '') or ('', what is wrong). A name without its ending means the file that has one."""
     if not isinstance(value, str) or not value.strip() or "\0" in value:
         return "", f"file_name is {value!r}, not a path"
     path = PurePosixPath(value.strip().replace("\\", "/"))
@@ -263,7 +292,8 @@ def _safe_name(value: Any, folder: str) -> tuple[str, str]:
         return "", f"file_name '{value}' is an absolute path"
     if ".." in path.parts:
         return "", f"file_name '{value}' leads out of the data folder"
-    return (PurePosixPath(folder) / path).as_posix(), ""
+    name = (PurePosixPath(folder) / path).as_posix()
+    return next((n for n in (name, *(name + suffix for suffix in found.suffixes)) if n in found.files), name), ""
 
 
 def _label(value: Any) -> tuple[str | None, str]:

@@ -49,7 +49,8 @@ def read_metadata(path: Path) -> Metadata:
     """Read ``metadata.csv`` or ``metadata.jsonl`` (columns ``file_name``, ``label``, optionally ``split``, others).
 
     CSV: UTF-8, with or without a byte order mark; comma, semicolon or tab, as the header has it. JSONL: one object a
-    line. Empty fields are ``None``.
+    line. Empty fields are ``None``. A CSV without header, of two or three fields between bars (``id|transcript|normalized``), is
+    read as the LJ Speech data set has it (Ito and Johnson 2017): the files are ``wavs/<id>``, and there are no labels.
 
     Raises:
         UserError: not UTF-8, not a table, or without a column ``file_name``; names the file and line.
@@ -75,6 +76,9 @@ def read_metadata(path: Path) -> Metadata:
 
 def _csv_rows(text: str, path: Path) -> Iterator[Row]:
     first = text.split("\n", 1)[0]
+    if "|" in first and "file_name" not in first:
+        yield from _transcript_rows(text, path)
+        return
     reader = csv.reader(text.splitlines(keepends=True), delimiter=max(",;\t", key=first.count), strict=True)
     header: list[str] = []
     while True:
@@ -99,6 +103,21 @@ def _csv_rows(text: str, path: Path) -> Iterator[Row]:
             )
         else:
             yield Row(line, {k: v.strip() or None for k, v in zip(header, fields, strict=True)})
+
+
+def _transcript_rows(text: str, path: Path) -> Iterator[Row]:
+    for line, content in enumerate(text.split("\n"), 1):
+        fields = [f.strip() for f in content.split("|")]
+        if not content.strip():
+            continue
+        if not 2 <= len(fields) <= 3 or not fields[0]:
+            raise UserError(
+                f"{len(fields)} fields between bars, where two or three are expected: id|transcript|normalized",
+                where=f"{path}, line {line}",
+                mend="mend this line, or give the table a header with a column file_name",
+            )
+        said = {k: v or None for k, v in zip(("transcript", "normalized"), fields[1:], strict=False)}
+        yield Row(line, {"file_name": f"wavs/{fields[0]}", "label": None, **said})
 
 
 def _jsonl_rows(text: str, path: Path) -> Iterator[Row]:

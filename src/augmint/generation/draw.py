@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +184,10 @@ class Gan:
 
     def sample(self, x: F32, y: int, index: int, seed: int, scores: Scores) -> Sample:
         """One grid tensor as a sample of the modality, with its scores."""
+        return replace(self.about(y, index, seed, scores), data=self.codec.decode(np.clip(x, -1, 1)))
+
+    def about(self, y: int, index: int, seed: int, scores: Scores) -> Sample:
+        """What is known of a sample, without its data: decoding may take long."""
         label = self.classes[y] if self.classes else None
         meta = {
             "seed": seed,
@@ -193,8 +197,7 @@ class Gan:
             "model": self.name,
             "sealed": self.sealed,
         }
-        name = f"synthetic-{seed}-{index:06d}"
-        return Sample(name, self.codec.decode(np.clip(x, -1, 1)), label, meta=meta, origin="synthetic")
+        return Sample(f"synthetic-{seed}-{index:06d}", None, label, meta=meta, origin="synthetic")
 
     def draw(self, y: I64, *, seed: int = 0, dials: Dials = NEUTRAL, source: str = "generator") -> F32:
         """Grid tensors ``[N, C, *shape]`` in [-1, 1] of these classes.

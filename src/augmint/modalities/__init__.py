@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from importlib import import_module
+from pathlib import Path, PurePath
 
 from augmint.core.errors import UserError, did_you_mean
 from augmint.core.types import Modality
 
 MODALITIES: dict[str, str] = {
     "image": "augmint.modalities.image:ImageModality",
+    "speech": "augmint.modalities.speech:SpeechModality",
     "table": "augmint.modalities.table:TableModality",
 }
 
@@ -22,3 +26,10 @@ def get(name: str) -> Modality:
     module, cls = MODALITIES[name].split(":")
     modality: Modality = getattr(import_module(module), cls)()
     return modality
+
+
+def find(root: Path) -> str:
+    """The name of the kind of data that most files below a folder are of, by their endings; of none or a tie, the first kind's."""
+    known = {name: getattr(get(name), "suffixes", ()) for name in MODALITIES}
+    endings = Counter(PurePath(name).suffix.lower() for _, _, names in os.walk(root) for name in names)
+    return max(known, key=lambda name: sum(endings[suffix] for suffix in known[name]))

@@ -14,17 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augmint.core.errors import BadSample, UserError
-from augmint.core.types import F32, Dataset, Grid, Origin, Ref, Sample, Scan, Skipped
-from augmint.data import images, layout, objects
+from augmint.core.provenance import SOURCE_TYPES, origin_of
+from augmint.core.types import F32, Dataset, Grid, Ref, Sample, Scan
+from augmint.data import contact, images, layout, objects
 from augmint.data.annotated import AnnotatedSink
-from augmint.data.images import SOURCE_TYPES, SUFFIXES, U8
+from augmint.data.images import SUFFIXES, U8
 from augmint.data.objects import Point, Thing
 from augmint.data.sink import FolderSink
 from augmint.data.split import box_means
 from augmint.transforms import run_mix
 from augmint.transforms.marks import marked
 from augmint.transforms.mix import MIXES
-from augmint.transforms.plan import OPS, Plan
+from augmint.transforms.plan import PICTURE_OPS, Plan
 from augmint.transforms.targets import Targets
 
 if TYPE_CHECKING:
@@ -33,16 +34,15 @@ if TYPE_CHECKING:
 LARGEST = 64  # pixels on the longer side, unless a size is asked for: what a CPU trains a GAN on in minutes
 SMALLEST = 4
 SMALLEST_JUDGED = 32
-_PAPER, _GAP = (244, 244, 241), 4
 _SCANNED = ("height", "width", "channels", "format", "bytes", "origin", "annotations")
-_ORIGINS: dict[str | None, Origin] = {SOURCE_TYPES["augmented"]: "augmented", SOURCE_TYPES["synthetic"]: "synthetic"}
 
 
 class ImageModality:
     """Everything about pictures: `Sample.data` is ``[H, W, C]`` with C in {1, 3, 4}, uint8, or uint16 where the file has 16 bits."""
 
     name = "image"
-    ops = (*OPS, *MIXES)
+    suffixes = SUFFIXES
+    ops = (*PICTURE_OPS, *MIXES)
 
     def scan(self, root: Path, *, strict: bool = False) -> Scan:
         """Class folders, a flat folder or metadata, as `layout.scan` has it; COCO, YOLO or masks, as `objects.find` has it; and
@@ -52,24 +52,7 @@ class ImageModality:
         whose header is broken or too large is skipped and named.
         """
         found = objects.find(root, SUFFIXES, strict=strict) or layout.scan(root, SUFFIXES, strict=strict)
-        refs: list[Ref] = []
-        bad: list[Skipped] = []
-        for ref in found.refs:
-            try:
-                refs.append(_with_header(ref))
-            except BadSample as error:
-                if strict:
-                    raise
-                bad.append(Skipped(ref.id, error.problem, error.mend))
-        if not refs:
-            raise UserError(
-                f"none of the {len(bad)} pictures can be used; the first, {bad[0].where}: {bad[0].reason}",
-                where=root,
-                mend=bad[0].mend,
-            )
-        made = sum(r.meta["origin"] != "real" for r in refs)
-        note = (f"{made} of {len(refs)} pictures are marked as augmented or synthetic",) if made else ()
-        return replace(found, refs=tuple(refs), skipped=(*found.skipped, *bad), notes=(*found.notes, *note))
+        return layout.examined(found, _with_header, root=root, strict=strict)
 
     def load(self, ref: Ref) -> Sample:
         """Decode one picture; see `images.read` for what may be in the file and what comes out. With its targets, if there are any."""
@@ -135,15 +118,8 @@ class ImageModality:
 
     def sheet(self, rows: Sequence[Sequence[Sample]], titles: Sequence[str]) -> tuple[bytes, str]:
         """A PNG with one line of pictures a row, each under its title ('' for none): ``(bytes, suffix)``."""
-        lines = [
-            line
-            for row, title in zip(rows, titles, strict=True)
-            for line in (_title(title), _line(row))
-            if line is not None
-        ]
-        width = max(x.shape[1] for x in lines)
-        wide = [cv2.copyMakeBorder(x, 0, 0, 0, width - x.shape[1], cv2.BORDER_CONSTANT, value=_PAPER) for x in lines]
-        return images.encode(np.concatenate(wide), ".png"), ".png"
+        pictures = [[_shown(sample.data, 48) for sample in row] for row in rows]
+        return images.encode(contact.sheet(pictures, titles), ".png"), ".png"
 
     def marked(self, sample: Sample, side: int) -> Sample:
         """The picture over paper, ``side`` pixels at most, with its masks, boxes and keypoints drawn onto it."""
@@ -198,43 +174,18 @@ def _is_cut_out(x: U8) -> bool:
     return bool(min(alpha[0].min(), alpha[-1].min(), alpha[:, 0].min(), alpha[:, -1].min()) == 0)
 
 
-def _title(text: str) -> U8 | None:
-    if not text:
-        return None
-    out = np.full((24, 10 + 8 * len(text), 3), _PAPER, dtype=np.uint8)
-    cv2.putText(out, text, (_GAP, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (70, 75, 80), 1, cv2.LINE_AA)
-    return out
-
-
 def _shown(x: U8, side: int) -> U8:
     """RGB over paper; a small picture is enlarged to about ``side`` pixels without smoothing."""
     x = _promoted(images.eight_bits(x), 4)
     alpha = x[:, :, 3:] / 255.0
-    rgb: U8 = np.rint(x[:, :, :3] * alpha + np.array(_PAPER) * (1 - alpha)).astype(np.uint8)
+    rgb: U8 = np.rint(x[:, :, :3] * alpha + np.array(contact.PAPER) * (1 - alpha)).astype(np.uint8)
     times = max(1, side // max(rgb.shape[:2]))
     return np.repeat(np.repeat(rgb, times, axis=0), times, axis=1)
 
 
-def _line(row: Sequence[Sample]) -> U8 | None:
-    """Pictures side by side, small ones enlarged to about 48 pixels without smoothing; transparency over paper."""
-    if not row:
-        return None
-    cells = []
-    for sample in row:
-        cells.append(_shown(sample.data, 48))
-    height = max(x.shape[0] for x in cells)
-    out = np.full((height + _GAP, sum(x.shape[1] + _GAP for x in cells) + _GAP, 3), _PAPER, dtype=np.uint8)
-    left = _GAP
-    for x in cells:
-        out[: x.shape[0], left : left + x.shape[1]] = x
-        left += x.shape[1] + _GAP
-    return out
-
-
 def _with_header(ref: Ref) -> Ref:
     head = images.header(ref.path)
-    told = ref.meta.get("origin")
-    origin = told if told in ("real", *_ORIGINS.values()) else _ORIGINS.get(head.mark, "real")
+    origin = origin_of(ref.meta.get("origin"), head.mark)
     seen = {"height": head.height, "width": head.width, "channels": head.channels, "format": head.format}
     return replace(ref, meta={**ref.meta, **seen, "bytes": ref.path.stat().st_size, "origin": origin})
 

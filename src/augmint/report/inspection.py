@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from tempfile import mkdtemp
@@ -28,6 +28,7 @@ COMPARED_SIDE = 32  # cells a side on which near-duplicates are compared
 SHOWN = 48  # samples on the contact sheet
 SHOWN_PAIRS = 24
 FEW = 8
+_SPAN = (("from", "min"), ("median", "median"), ("to", "max"))
 _SEALED = ("test", "val", "train", None)
 _PARTS: dict[str, Part] = {"fit": "train", "held-out": "val", "test": "test"}
 T = TypeVar("T")
@@ -119,7 +120,8 @@ def inspect(data: Dataset, *, previews: bool = True) -> Inspection:
     usable = study.data
     broken = pd.DataFrame([{"where": s.where, "reason": s.reason, "mend": s.mend} for s in usable.skipped])
     table = usable.table if len(usable) else pd.DataFrame({"id": [], "label": [], "part": []})
-    duplicates, sizes, classes = _duplicates(study), _sizes(table), describe(usable)
+    names = getattr(usable.modality, "sizes", ("width", "height", "channels", "format"))
+    duplicates, sizes, classes = _duplicates(study), _sizes(table, names), describe(usable)
     advice = tuple(_advice(study, duplicates, classes))
     lines = _summary(usable, table, sizes, duplicates)
     sheet = tuple(_contact_sheet(usable)) if previews else ()
@@ -168,10 +170,15 @@ def _study(data: Dataset) -> _Study:
 
 def _digest(sample: Sample) -> str:
     """Equal for samples that hold the same data, however the files are coded."""
-    data = sample.data
+    return sha256(_content(sample.data)).hexdigest()
+
+
+def _content(data: Any) -> bytes:
     if isinstance(data, np.ndarray):
-        return sha256(f"{data.dtype}{data.shape}".encode() + np.ascontiguousarray(data).tobytes()).hexdigest()
-    return sha256(repr(data).encode()).hexdigest()
+        return f"{data.dtype}{data.shape}".encode() + np.ascontiguousarray(data).tobytes()
+    if is_dataclass(data):  # its repr would leave out the middle of long arrays
+        return b"".join(_content(getattr(data, entry.name)) for entry in fields(data))
+    return repr(data).encode()
 
 
 def _duplicates(study: _Study) -> pd.DataFrame:
@@ -188,12 +195,16 @@ def _duplicates(study: _Study) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _sizes(table: pd.DataFrame) -> pd.DataFrame:
-    """How often each size occurs, the most frequent first; empty where the scan knows no sizes."""
-    columns = [c for c in ("width", "height", "channels", "format") if c in table.columns]
-    if not {"width", "height"} <= set(columns) or not len(table):
+def _sizes(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """How often each size occurs, the most frequent first; empty where the scan knows no sizes. Of what is no whole number
+    stands the range."""
+    columns = [c for c in names if c in table.columns]
+    spans = [c for c in columns if table[c].dtype.kind == "f"]
+    groups = table.groupby([c for c in columns if c not in spans], sort=True) if len(columns) > len(spans) else None
+    if groups is None or not len(table):
         return table.iloc[:0, :0]
-    counts = table.groupby(columns, sort=True).size().reset_index(name="samples")
+    found = {f"{c}_{word}": groups[c].agg(how) for c in spans for word, how in _SPAN}
+    counts = groups.size().to_frame("samples").assign(**found).reset_index()
     return counts.sort_values("samples", ascending=False, kind="stable").reset_index(drop=True)
 
 
@@ -209,7 +220,10 @@ def _summary(data: Dataset, table: pd.DataFrame, sizes: pd.DataFrame, duplicates
     if bool(table["part"].notna().any()):
         parts = {p: int((table["part"] == p).sum()) for p in ("train", "val", "test")}
         lines.append("given parts: " + ", ".join(f"{n} {p}" for p, n in parts.items() if n))
-    if len(sizes):
+    if len(sizes) and "width" not in sizes:
+        names = [c for c in getattr(data.modality, "sizes", ()) if c in table]
+        lines.append("; ".join(f"{name} {_span(table[name])}" for name in names))
+    elif len(sizes):
         small, large = table[["width", "height"]].min(), table[["width", "height"]].max()
         span = f"{small.width} x {small.height}"
         if len(sizes[["width", "height"]].drop_duplicates()) > 1:
@@ -222,6 +236,14 @@ def _summary(data: Dataset, table: pd.DataFrame, sizes: pd.DataFrame, duplicates
     lines.append(f"{len(left)} left out" + (":" if left else ""))
     lines += [f"  {s}" for s in left[:10]]
     return lines + ([f"  ... and {len(left) - 10} more"] if len(left) > 10 else [])
+
+
+def _span(column: pd.Series[Any]) -> str:
+    """The range of numbers, or how often each word occurs."""
+    if column.dtype.kind not in "if":
+        return ", ".join(f"{word} ({n})" for word, n in column.value_counts().items())
+    low, high = column.min(), column.max()
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
 
 def _advice(study: _Study, duplicates: pd.DataFrame, classes: pd.DataFrame) -> list[str]:

@@ -129,8 +129,9 @@ def augment_all(
     """
     modality = data.modality
     codec = None if hasattr(modality, "transform") else modality.fit(data)
+    lasting = getattr(modality, "lasting", ())
     in_worker = sink if hasattr(sink, "save") else None
-    job = _Job(modality, codec, recipe, seed, variants, in_worker)
+    job = _Job(modality, codec, recipe.on(codec), seed, variants, in_worker)
     results = ordered_map(
         partial(augment_sample, job), _items(data, job, part), workers=workers, name=lambda item: item.ref.id
     )
@@ -143,7 +144,7 @@ def augment_all(
                 path = sink.write(sample, part=part(ref))
             else:
                 path = place
-                extra = {k: v for k, v in sample.meta.items() if k not in ref.meta}
+                extra = {k: v for k, v in sample.meta.items() if k not in ref.meta or k in lasting}
                 sink.note(place, label=sample.label, origin="augmented", extra=extra)  # type: ignore[attr-defined]
             yield {
                 "file_name": path.as_posix(),

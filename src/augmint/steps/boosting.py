@@ -29,7 +29,7 @@ from augmint.steps.sizing import fitting
 from augmint.steps.synthesis import Synthetic, synthesise
 from augmint.steps.training import fingerprints
 from augmint.training.choose import FEWEST_STEPS
-from augmint.transforms.recipe import Recipe
+from augmint.transforms.recipe import recipe_for
 
 OVERHEAD_S = 20.0
 """Reading, curating, writing and the report, out of the time given."""
@@ -46,7 +46,7 @@ class Boost:
     def __init__(self, data: Dataset, pool: Dataset | None, out: Path, config: BoostConfig, progress: Progress) -> None:
         self.data, self.pool, self.out, self.config, self.progress = data, pool, out, config, progress
         self.run = Run(out.with_name(out.name + ".run"))
-        self.recipe = Recipe.load(config.recipe, allowed=data.modality.ops, alone=True, levels=True)
+        self.recipe = recipe_for(data.modality, config.recipe, alone=True, levels=True)
         self._prepared: Prepared | None = None
 
     # -- before anything is trained ------------------------------------------------------------------------------
@@ -117,6 +117,7 @@ class Boost:
         if not (self.run / "split.csv").exists():
             write_text(self.run / "split.csv", p.split.table(p.data.ids, labels).to_csv(index=False))
         self.run.update(skipped=[{"where": s.where, "reason": s.reason, "mend": s.mend} for s in p.data.skipped])
+        self.run.choose("modality", p.data.modality.name, "the kind of the files that are there")
         self.run.choose("layout", p.data.layout, f"{len(p.data)} samples, {len(p.data.classes)} classes")
         self.run.choose("regime", p.regime, p.notes[-1])
         self.run.choose("share", *share(self.config, p.regime))

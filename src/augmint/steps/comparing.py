@@ -28,7 +28,7 @@ from augmint.steps.prepare import FOLDS, Prepared, left_out, prepare, read_seale
 from augmint.steps.results import Progress, Result
 from augmint.steps.shares import share
 from augmint.steps.synthesis import wanted
-from augmint.transforms.recipe import Recipe
+from augmint.transforms.recipe import Recipe, recipe_for
 
 Synthetic = Dataset | Gan | Sequence[Sample]
 FEWEST_TESTED = 2
@@ -82,7 +82,7 @@ def compare(
     folds = p.folds if fold is None else p.folds[fold : fold + 1]
     offer = _on_grid(synthetic, p, sealed, strict=config.strict)
     _refuse_leaks(offer, p, folds)
-    recipe = Recipe.load(config.recipe, allowed=real.modality.ops, alone=True, levels=True)
+    recipe = recipe_for(real.modality, config.recipe, alone=True, levels=True)
     amount, why = share(config, p.regime)
     num_test = sum(int((p.y[f.test] >= 0).sum()) for f in folds)
     lines = [*p.notes, *offer.notes, *_classic(recipe), *_power(num_test, config.seeds)]
@@ -101,6 +101,7 @@ def compare(
         where = synthetic.root if isinstance(synthetic, Dataset) else "SYNTHETIC"
         run.update(command=command("prove", real.root, where, "--out", place, "--config", run / "config.yaml"))
     write_text(run / "split.csv", p.split.table(p.data.ids, [r.label for r in p.data.refs]).to_csv(index=False))
+    run.choose("modality", real.modality.name, "the kind of the files that are there")
     run.choose("regime", p.regime, p.notes[-1])
     run.choose("share", amount, why)
     run.choose("grid", list(p.codec.grid.size), "as set" if config.grid else "as the real samples are")

@@ -145,7 +145,7 @@ def task_of(prepared: Prepared, recipe: Recipe, offered: Offered) -> Task:
         test_x=p.x[test],
         test_y=p.y[test],
         num_classes=p.num_classes,
-        recipe=recipe,
+        recipe=recipe.on(p.codec),
         pool_x=p.pool_x if has_pool else None,
         pool_y=gan.classify(p.pool_x)[0] if has_pool and gan is not None else None,
         synthetic_x=kept[0],

@@ -113,7 +113,7 @@ def card(run: Path, gan: Gan, *, onnx: bool) -> str:
         *([f"- started from another GAN: {choices['init']['reason']}"] if "init" in choices else []),
         "- the training samples are not part of this folder", "",
         "## Measured", "", *_measured(run), "",
-        "## Use", "", *_usage(onnx), "",
+        "## Use", "", *_usage(gan.modality.name, onnx), "",
         "## Limits", "",
         "- It knows nothing but its training samples: their gaps and biases are its own.",
         "- Whether its samples train a better model is another question: `augmint prove` answers it.",
@@ -136,14 +136,14 @@ def _measured(run: Path) -> list[str]:
     return [f"On held-out samples, at step {best['step']}: " + ", ".join(f"{k} {best[k]:.3g}" for k in names) + "."]
 
 
-def _usage(onnx: bool) -> list[str]:
+def _usage(kind: str, onnx: bool) -> list[str]:
     lines = [
         "```python",
         "from pathlib import Path",
         "from augmint.generation.draw import Gan",
         "from augmint.modalities import get",
         "",
-        'gan = Gan.load(Path("."), get("image"))  # the kind of data: see gan.json',
+        f'gan = Gan.load(Path("."), get("{kind}"))',
         "samples = gan.generate(16)",
         "```",
     ]

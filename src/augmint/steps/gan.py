@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -112,8 +112,7 @@ class _Watcher:
         real = np.stack([_first(known.x, known.y, c % classes, c) for c in range(columns)])
         rows = [*fake, real, gan.reconstruct(real)]
         titles = ["synthetic", *[""] * (SNAPSHOT_ROWS - 1), "real", "rebuilt by the verifier"]
-        samples = [[Sample("", gan.codec.decode(x)) for x in row] for row in rows]
-        data, suffix = sheet(samples, titles)
+        data, suffix = sheet(_sketched(gan.codec, rows), titles)
         write_bytes(self.run / "samples" / f"step-{step:06d}{suffix}", data)
 
 
@@ -138,9 +137,14 @@ def _show_dials(gan: Gan, run: Run) -> None:
     for strength in (0.0, 0.3, 0.6):
         made = gan.draw(near, dials=replace(like, strength=strength))
         rows[f"like the first (real), strength {strength:g}"] = np.concatenate([gan.known.x[:1], made[1:]])
-    pictures = [[Sample("", gan.codec.decode(x)) for x in row] for row in rows.values()]
-    data, suffix = sheet(pictures, list(rows))
+    data, suffix = sheet(_sketched(gan.codec, rows.values()), list(rows))
     write_bytes(run / "samples" / f"dials{suffix}", data)
+
+
+def _sketched(codec: Codec, rows: Iterable[F32]) -> list[list[Sample]]:
+    """Samples for a sheet: decoded, or sketched by a codec that decodes slowly."""
+    look = getattr(codec, "sketch", codec.decode)
+    return [[Sample("", look(x)) for x in row] for row in rows]
 
 
 def _first(x: F32, y: I64, label: int, nth: int) -> F32:

@@ -96,7 +96,7 @@ def write_rejected(path: Path, made: Iterable[Synthetic]) -> None:
     rows: Rows = []
     for fold, synthetic in enumerate(made):
         for index, reason in sorted(synthetic.curation.reasons.items()):
-            sample = synthetic.sample(index)
+            sample = synthetic.about(index)
             rows.append({"id": sample.id, "fold": fold, "label": sample.label, "reason": reason, **metadata(sample)})
     write_jsonl(path, rows)
 

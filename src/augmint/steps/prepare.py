@@ -74,7 +74,9 @@ class Prepared:
         held_x = np.concatenate([self.x[fold.held_out], self.pool_x[self.pool_held]])
         held_y = np.concatenate([self.y[fold.held_out], np.full(len(self.pool_held), -1)])
         pool_x = np.concatenate([self.pool_x[used], self.x[bare]])
-        return Material(self.x[fit], self.y[fit], pool_x, held_x, held_y, self.num_classes, self.data.classes)
+        return Material(
+            self.x[fit], self.y[fit], pool_x, held_x, held_y, self.num_classes, self.data.classes, codec=self.codec
+        )
 
 
 def prepare(

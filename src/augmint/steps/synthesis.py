@@ -66,6 +66,10 @@ class Synthetic:
         """One candidate as a sample, with its scores."""
         return self.gan.sample(self.x[index], int(self.y[index]), index, self.seed, self.scores)
 
+    def about(self, index: int) -> Sample:
+        """The same without its data."""
+        return self.gan.about(int(self.y[index]), index, self.seed, self.scores)
+
 
 def wanted(y: I64, num_classes: int) -> dict[int, int]:
     """How many synthetic samples of each class: three times the largest class, between 100 and 500.

@@ -49,6 +49,7 @@ class Ready:
         run = Run.open(place, verb="train", config=kept, inputs=self.inputs, budgets=("time", "steps"))
         table = self.prepared.split.table(self.prepared.data.ids, [r.label for r in self.prepared.data.refs])
         write_text(run / "split.csv", table.to_csv(index=False))
+        run.choose("modality", self.prepared.data.modality.name, "the kind of the files that are there")
         for name, (value, why) in self.choices.items():
             run.choose(name, value, why)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ import torch
 from augmint.core.config import TrainConfig
 from augmint.core.errors import Interrupted
 from augmint.core.run import Run, read_jsonl, write_jsonl
-from augmint.core.types import F32, I64, Grid, Modality
+from augmint.core.types import F32, I64, Codec, Grid, Modality
 from augmint.models import sizes
 from augmint.models.blocks import count_weights
 from augmint.models.generator import Maker
@@ -28,9 +28,8 @@ from augmint.scale import ranks
 from augmint.training import checkpoint, choose, losses, semi
 from augmint.training.loop import Data, Figures, Schedule, State, one_step, train
 from augmint.training.transfer import Start, adopt
-from augmint.transforms.local import Cutout
+from augmint.training.views import Views, views_of
 from augmint.transforms.recipe import Recipe
-from augmint.transforms.run_torch import gan_recipe
 
 SHOWN = ("v_loss", "g_loss", "aug_p", "fid", "precision", "recall")
 """Figures that progress shows; all of them are in metrics.jsonl."""
@@ -49,6 +48,7 @@ class Material:
         held_out_x: reals that nothing trains on, ``[H, ...]``; ``held_out_y`` may hold -1.
         classes: names of the classes, where weights to start from are matched by them.
         start: weights of another GAN, to start from instead of chance.
+        codec: what put the samples on their grid, where it has transforms of its own there.
     """
 
     x: F32
@@ -59,6 +59,7 @@ class Material:
     num_classes: int
     classes: tuple[str, ...] = ()
     start: Start | None = None
+    codec: Codec | None = None
 
     @property
     def grid(self) -> Grid:
@@ -106,12 +107,12 @@ def fit(
         seconds: time for everything here; `POOL_PART` of it goes to stage 1 where there is a pool.
         on_tick: sees the state about ten times a run, returns held-out figures; ``fid`` chooses the best checkpoint.
     """
-    recipe = gan_recipe(modality.ops)
+    views = views_of(modality, material.codec)
     generator, verifier = _begin(run, modality, material, config, seed)
     known, pool_y, pool_sure = material, np.zeros(0, np.int64), np.zeros(0, np.float32)
     if material.has_pool:
         known, pool_y, pool_sure = _with_pool(
-            run, material, verifier, modality.ops, POOL_PART * seconds, seed, config, stop, progress
+            run, material, verifier, views, POOL_PART * seconds, seed, config, stop, progress
         )
         seconds *= 1 - POOL_PART
     data = Data(known.x, known.y, known.num_classes, known.held_out_x, known.held_out_y, sizes.device(config.device))
@@ -126,7 +127,7 @@ def fit(
     schedule = replace(schedule, precision=choose.precision(run, config, state, data, schedule))
     schedule = replace(schedule, steps=choose.steps(run, state, data, schedule, config.steps, seconds))
     gamma = choose.gamma(
-        run, state, data, schedule, recipe, config, seconds,
+        run, state, data, schedule, views.gan, config, seconds,
         stop=stop, measure=lambda trial: on_tick(trial, {}, known), progress=progress,
     )  # fmt: skip
     schedule = replace(schedule, gamma=gamma)
@@ -143,7 +144,7 @@ def fit(
         state,
         data,
         schedule,
-        recipe,
+        views.gan,
         folder=run / "checkpoints",
         stop=stop,
         on_row=row if ranks.is_first() else lambda figures: None,
@@ -200,7 +201,7 @@ def _with_pool(
     run: Run,
     material: Material,
     verifier: Judge,
-    ops: Sequence[str],
+    views: Views,
     seconds: float,
     seed: int,
     config: TrainConfig,
@@ -218,7 +219,7 @@ def _with_pool(
 
     none = material.held_out_x[:0], material.held_out_y[:0]
     labelled = Data(material.x, material.y, material.num_classes, *none, sizes.device(config.device))
-    _teach(run, labelled, material.pool_x, verifier, ops, seconds, seed, config, told)
+    _teach(run, labelled, material.pool_x, verifier, views, seconds, seed, config, told)
     ranks.equalise(verifier)
     pool_y, pool_sure = semi.label_pool(verifier, labelled, material.pool_x)
     held_y = np.where(material.held_out_y < 0, semi.label(verifier, material.held_out_x)[0], material.held_out_y)
@@ -237,7 +238,7 @@ def _teach(
     labelled: Data,
     pool: F32,
     verifier: Judge,
-    ops: Sequence[str],
+    views: Views,
     seconds: float,
     seed: int,
     config: TrainConfig,
@@ -248,13 +249,9 @@ def _teach(
     if ranks.told((folder / "state.json").exists()):
         checkpoint.load_into(verifier, folder, "verifier")
         return
-    # The strong view has no flips: they change handwriting, letters and parts with a side, and with them the label.
-    medium = Recipe.load("medium", allowed=ops)
-    weak = Recipe.load("light", allowed=ops)
-    strong = Recipe("strong view", (*medium.ops, *((Cutout(p=0.5),) if "Cutout" in ops else ())))
 
     def lesson(net: Judge, steps: int, tell: Callable[[int], None]) -> dict[str, torch.Tensor]:
-        return semi.teach(net, labelled, pool, weak, strong, semi.Lessons(steps, seed=seed), on_step=tell)
+        return semi.teach(net, labelled, pool, views.weak, views.strong, semi.Lessons(steps, seed=seed), on_step=tell)
 
     if config.steps is None and run.chosen("stage_1_steps") is None:
         trial = copy.deepcopy(verifier)

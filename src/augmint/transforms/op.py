@@ -14,7 +14,7 @@ from augmint.core.errors import UserError, did_you_mean
 from augmint.core.rng import F64
 
 Range = tuple[float, float]
-Family = Literal["geometry", "colour", "local", "mixing"]
+Family = Literal["geometry", "colour", "local", "mixing", "time", "response", "samples"]
 Params = Mapping[str, F64]
 Bool = NDArray[np.bool_]
 

@@ -51,6 +51,7 @@ from augmint.transforms.pixels import (
     Sharpen,
     ShotNoise,
 )
+from augmint.transforms.signal import AddNoise, BandPass, FreqMask, Gain, PolarityInvert, TimeMask
 from augmint.transforms.sizing import (
     CenterCrop,
     LetterBox,
@@ -63,11 +64,12 @@ from augmint.transforms.sizing import (
     Transpose,
     Upscale,
 )
+from augmint.transforms.temporal import PitchShift, TimeShift, TimeStretch
 
 Border = Literal["reflect", "edge", "zero"]
 Interp = Literal["linear", "cubic"]
 
-OPS: dict[str, type[Op]] = {
+PICTURE_OPS: dict[str, type[Op]] = {
     op.__name__: op
     for op in (
         *(Rotate, Translate, Scale, Shear, Affine, HorizontalFlip, VerticalFlip, Crop),
@@ -91,6 +93,16 @@ OPS: dict[str, type[Op]] = {
         *(Downscale, CoarseDropout, GridDropout, Denoise, Binarize, Embolden, Deblock, Deskew),
     )
 }
+SOUND_OPS: dict[str, type[Op]] = {
+    op.__name__: op
+    for op in (
+        *(TimeStretch, PitchShift, TimeShift),
+        *(Gain, PolarityInvert, BandPass, FreqMask),
+        *(AddNoise, TimeMask),
+    )
+}
+OPS: dict[str, type[Op]] = {**PICTURE_OPS, **SOUND_OPS}
+"""One namespace: a recipe names ops, whatever they are for."""
 
 
 def sample_key(seed: int, sample_id: str, variant: int = 0, epoch: int = 0) -> int:

@@ -7,8 +7,8 @@ of the batch, of the order or of the number of workers.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from augmint.core import rng
 from augmint.core.config import load_yaml
 from augmint.core.errors import UserError, did_you_mean
 from augmint.core.rng import U64
+from augmint.core.types import Codec, Modality
 from augmint.transforms.bending import Perspective
 from augmint.transforms.choice import CHOICES, Choice, OneOf, SomeOf
 from augmint.transforms.colour import Brightness, Contrast, Gamma, Hue, Invert, Posterize, Saturation, Solarize
@@ -54,6 +55,7 @@ class Recipe:
         border: what lies beyond the edge: ``reflect`` (mirrored, edge pixel repeated), ``edge`` or ``zero`` (black, or transparent).
         interp: ``linear``, or ``cubic`` (keeps more detail, three to five times the warp's time).
         normalize: what a network gets; files cannot hold it. In a recipe file it is the last entry of ``ops``.
+        on_grid: what runs drawn ops on a batch of tensors, from ``(x, drawn, clip)``, where the grid is no picture; see `on`.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Recipe:
     border: Border = "reflect"
     interp: Interp = "linear"
     normalize: Normalize | None = None
+    on_grid: Callable[[Any, Sequence[Drawn], bool], Any] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         check_ways(self.border, self.interp)
@@ -172,6 +175,10 @@ class Recipe:
         kept = (e.only(names) if isinstance(e, Choice) else e if e.name in names else None for e in self.ops)
         return replace(self, ops=tuple(e for e in kept if e is not None))
 
+    def on(self, codec: Codec | None) -> Recipe:
+        """The same for tensors that this codec has put on their grid: where it says itself what ops do there (``on_grid``), it is asked."""
+        return replace(self, on_grid=getattr(codec, "on_grid", None))
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, in the form of a recipe file."""
         return {
@@ -214,6 +221,7 @@ class Recipe:
         allowed: Sequence[str] | None = None,
         alone: bool = False,
         levels: bool = False,
+        presets: Mapping[str, Recipe] | None = None,
     ) -> Recipe:
         """A preset by name, or a recipe file in YAML.
 
@@ -222,18 +230,19 @@ class Recipe:
                 one is an error.
             alone: refuse ops that mix samples: where each is changed by itself.
             levels: refuse `Normalize`: where the results are pictures again.
+            presets: the modality's own, by name; default: those for pictures.
 
         Raises:
             UserError: for an unknown preset, a missing file, or a fault in it, with the file's name.
         """
-        text = str(name_or_path)
-        if text in PRESETS:
-            return PRESETS[text].only(allowed)
+        text, presets = str(name_or_path), PRESETS if presets is None else presets
+        if text in presets:
+            return presets[text].only(allowed)
         path = Path(text)
         if path.suffix not in (".yaml", ".yml") and not path.is_file():
             raise UserError(
-                f"there is no recipe '{text}'{did_you_mean(text, PRESETS)}",
-                mend="use " + ", ".join(PRESETS) + ", or the path of a .yaml file",
+                f"there is no recipe '{text}' for this kind of data{did_you_mean(text, presets)}",
+                mend="use " + ", ".join(presets) + ", or the path of a .yaml file",
             )
         if not path.is_file():
             raise UserError("there is no such recipe file", where=path, mend="check the path given to --recipe")
@@ -258,6 +267,12 @@ def is_recipe(name_or_path: str | Path) -> bool:
     """Whether this is a preset's name or looks like a recipe file, and is no folder."""
     path = Path(name_or_path)
     return not path.is_dir() and (str(name_or_path) in PRESETS or path.suffix in (".yaml", ".yml"))
+
+
+def recipe_for(modality: Modality, name_or_path: str | Path, *, alone: bool = False, levels: bool = False) -> Recipe:
+    """`Recipe.load` with what this kind of data takes, and its own presets where it has any."""
+    own = getattr(modality, "presets", None)
+    return Recipe.load(name_or_path, allowed=modality.ops, alone=alone, levels=levels, presets=own)
 
 
 def _from_file(path: Path, allowed: Sequence[str] | None) -> Recipe:

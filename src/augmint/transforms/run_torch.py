@@ -22,6 +22,8 @@ from augmint.transforms.normalize import Normalize
 from augmint.transforms.pixels import Picture
 from augmint.transforms.plan import Drawn, op_alone
 from augmint.transforms.recipe import Recipe
+from augmint.transforms.signal import FreqMask, Gain, TimeMask
+from augmint.transforms.temporal import PitchShift, TimeShift, TimeStretch
 
 _PADDING = {"reflect": "reflection", "edge": "border", "zero": "zeros"}
 _MODE = {"linear": "bilinear", "cubic": "bicubic"}
@@ -48,7 +50,10 @@ def augment(x: Tensor, recipe: Recipe, keys: ArrayLike, *, p: float = 1.0, clip:
             mend="give [N, C, *grid] with 1 to 3 axes and one key a sample",
         )
     planar = x.ndim == 4
-    drawn = [d for d in recipe.draw_batch(keys, p=p) if d.active.any() and (planar or op_alone(d.op).any_axes)]
+    drawn = [d for d in recipe.draw_batch(keys, p=p) if d.active.any()]
+    if recipe.on_grid is not None:
+        return recipe.on_grid(x, drawn, clip) if drawn else x
+    drawn = [d for d in drawn if planar or op_alone(d.op).any_axes]
     if drawn:
         resizes = planar and any(op_alone(d.op).resizes for d in drawn)
         x = (_alike if resizes else _program)(x, drawn, recipe, clip)
@@ -98,7 +103,7 @@ def gan_recipe(ops: Sequence[str]) -> Recipe:
         ops: names of the ops that the data's modality takes.
 
     Source: the groups of Karras et al. 2020 (arXiv 2006.06676, appendix B) that are differentiable and cheap, with the ranges
-    of Zhao et al. 2020 (arXiv 2006.10738) made smaller, so that small strokes stay inside the picture.
+    of Zhao et al. 2020 (arXiv 2006.10738) made smaller, so that small strokes stay inside the picture. Sound gets the same kinds.
     """
     return Recipe(
         "gan",
@@ -110,6 +115,12 @@ def gan_recipe(ops: Sequence[str]) -> Recipe:
             Contrast(factor=(0.75, 1.33), p=0.8),
             Saturation(factor=(0.5, 1.5), p=0.8),
             Cutout(side_frac=(0.2, 0.5), p=0.5),
+            TimeStretch(rate=(0.92, 1.09), p=0.8),
+            PitchShift(semitones=(-1, 1), p=0.8),
+            TimeShift(shift_s=(-0.05, 0.05), p=0.8),
+            Gain(gain_db=(-4, 4), p=0.8),
+            FreqMask(width_frac=(0.05, 0.2), p=0.5),
+            TimeMask(width_frac=(0.05, 0.2), p=0.5),
         ),
     ).only(ops)
 

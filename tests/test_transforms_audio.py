@@ -1,0 +1,287 @@
+"""Transforms of sound, by numbers: level, pitch, length and spectrum of what comes out; fused and chain; wave and spectrogram."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import signal as peer
+
+from augmint.core import rng
+from augmint.core.errors import UserError
+from augmint.core.types import Sample
+from augmint.data.audio import Sound
+from augmint.modalities.speech import PRESETS, SpeechCodec, SpeechModality
+from augmint.transforms import fuse_audio, run_audio, run_torch
+from augmint.transforms.op import Op
+from augmint.transforms.plan import SOUND_OPS, Plan, sample_key
+from augmint.transforms.recipe import Recipe
+from augmint.transforms.signal import SLOPES, AddNoise, BandPass, FreqMask, Gain, PolarityInvert, TimeMask
+from augmint.transforms.temporal import PitchShift, TimeShift, TimeStretch
+from voices import pitch, voice
+
+RATE = 16_000
+
+
+def drawn(*ops: Op, seed: int = 0) -> Plan:
+    return Recipe("r", ops).draw(seed=seed, sample_id="a")
+
+
+def made(wave: np.ndarray, *ops: Op, rate: int = RATE, seed: int = 0) -> np.ndarray:
+    return run_audio.apply(drawn(*ops, seed=seed), wave, rate)
+
+
+def db(ratio: float) -> float:
+    return float(10 * np.log10(ratio))
+
+
+def tone(hz: float, seconds: float = 1.0, rate: int = RATE) -> np.ndarray:
+    return (0.4 * np.sin(2 * np.pi * hz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)[:, None]
+
+
+def rms(wave: np.ndarray) -> float:
+    return float(np.sqrt(np.square(wave[len(wave) // 4 : -len(wave) // 4], dtype=np.float64).mean()))
+
+
+# --- single ops ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gain", [-20.0, 0.0, 7.5])
+def test_gain_is_in_db(gain: float) -> None:
+    x = voice(rate=RATE).wave
+    np.testing.assert_allclose(made(x, Gain(gain_db=(gain, gain))), x * 10 ** (gain / 20), rtol=1e-6)
+
+
+def test_polarity_is_a_sign_and_two_are_none() -> None:
+    x = voice(rate=RATE).wave
+    np.testing.assert_array_equal(made(x, PolarityInvert(p=1)), -x)
+    np.testing.assert_array_equal(made(x, PolarityInvert(p=1), PolarityInvert(p=1)), x)
+
+
+@pytest.mark.parametrize("colour", SLOPES)
+@pytest.mark.parametrize(("snr", "channels"), [(0.0, 1), (12.5, 2)])
+def test_noise_has_the_level_asked_for_within_a_tenth_of_a_db(colour: str, snr: float, channels: int) -> None:
+    x = voice(rate=RATE, channels=channels).wave
+    y = made(x, AddNoise(snr_db=(snr, snr), colour=colour))
+    assert abs(db(np.square(x, dtype=np.float64).mean() / np.square(y - x, dtype=np.float64).mean()) - snr) < 0.1
+    if channels == 2:
+        noise = (y - x).T
+        assert abs(np.corrcoef(noise)[0, 1]) < 0.1, "each channel has its own"
+
+
+@pytest.mark.parametrize(("colour", "db_an_octave"), [("white", 0), ("pink", -3.01), ("brown", -6.02), ("blue", 3.01)])
+def test_noise_has_its_colour(colour: str, db_an_octave: float) -> None:
+    x = tone(1000, 8.0)
+    hz, density = peer.welch((made(x, AddNoise(snr_db=(0, 0), colour=colour)) - x)[:, 0], RATE, nperseg=2048)
+    part = (hz > 200) & (hz < 6400)
+    slope = np.polyfit(np.log2(hz[part]), 10 * np.log10(density[part]), 1)[0]
+    assert abs(slope - db_an_octave) < 0.3
+
+
+@pytest.mark.parametrize("semitones", [-4.0, -1.5, 0.5, 3.0])
+def test_pitch_shift_by_autocorrelation(semitones: float) -> None:
+    x = voice(f0=150, seconds=1.0, rate=RATE).wave
+    y = made(x, PitchShift(semitones=(semitones, semitones)))
+    assert len(y) == len(x)
+    middle = slice(RATE // 4, -RATE // 4)
+    moved = 12 * np.log2(pitch(y[middle, 0], RATE) / pitch(x[middle, 0], RATE))
+    assert abs(moved - semitones) < 0.05
+
+
+@pytest.mark.parametrize("rate", [0.5, 0.87, 1.2, 2.0])
+def test_time_stretch_changes_the_length_and_neither_pitch_nor_level(rate: float) -> None:
+    x = voice(f0=130, seconds=1.0, rate=RATE).wave
+    y = made(x, TimeStretch(rate=(rate, rate)))
+    assert len(y) == round(len(x) / rate)
+    middle = slice(len(y) // 4, -len(y) // 4)
+    assert abs(12 * np.log2(pitch(y[middle, 0], RATE) / 130)) < 0.1
+    assert abs(db((rms(y) / rms(x)) ** 2)) < 0.7
+
+
+def test_time_stretch_keeps_channels_together() -> None:
+    one = voice(rate=RATE).wave
+    both = np.concatenate([one, -0.5 * one], axis=1)
+    y = made(both, TimeStretch(rate=(0.9, 0.9)), PitchShift(semitones=(1, 1)))
+    np.testing.assert_allclose(y[:, 1], -0.5 * y[:, 0], atol=1e-6)
+
+
+@pytest.mark.parametrize("shift", [-0.05, 0.03, 2.0])
+def test_time_shift_moves_by_so_many_seconds_and_keeps_the_length(shift: float) -> None:
+    x = np.random.default_rng(0).normal(0, 0.1, (RATE // 2, 1)).astype(np.float32)
+    y = made(x, TimeShift(shift_s=(shift, shift)))
+    assert len(y) == len(x)
+    if abs(shift) * RATE >= len(x):
+        assert not y.any()
+        return
+    lags = peer.correlation_lags(len(y), len(x))
+    assert lags[np.argmax(peer.correlate(y[:, 0], x[:, 0]))] == round(shift * RATE)
+    gap = y[: round(shift * RATE)] if shift > 0 else y[round(shift * RATE) :]
+    assert not gap.any()
+
+
+@pytest.mark.parametrize(("hz", "loss"), [(300.0, 3.01), (1000.0, 0.0), (3000.0, 3.01), (6000.0, 24.1), (75.0, 48.2)])
+def test_band_pass_is_butterworths_fourth_order_without_phase(hz: float, loss: float) -> None:
+    x = tone(hz)
+    y = made(x, BandPass(low_hz=(300, 300), high_hz=(3000, 3000)))
+    assert abs(-db((rms(y) / rms(x)) ** 2) - loss) < 0.2
+    middle = slice(RATE // 4, -RATE // 4)
+    assert np.corrcoef(x[middle, 0], y[middle, 0])[0, 1] > 0.9999
+
+
+def test_freq_mask_takes_out_its_band_and_nothing_else() -> None:
+    mask = drawn(FreqMask(width_frac=(0.2, 0.2)))
+    numbers = mask.steps[0].params
+    top = 1127 * np.log1p(8000 / 700)
+
+    def hz_at(part: float) -> float:
+        return float(700 * np.expm1(top * (numbers["from_frac"] + part * numbers["width_frac"]) / 1127))
+
+    for part, loss in ((0.5, 80.0), (-0.1, 0.0), (1.1, 0.0)):
+        x = tone(hz_at(part)) * np.hanning(RATE).astype(np.float32)[:, None]
+        assert abs(-db((rms(run_audio.apply(mask, x, RATE)) / rms(x)) ** 2) - loss) < 1.0
+
+
+def test_time_mask_silences_so_much_and_fades_at_its_edges() -> None:
+    x = np.ones((RATE, 1), np.float32)
+    y = made(x, TimeMask(width_frac=(0.25, 0.25)))[:, 0]
+    assert (y < 1).sum() == 0.25 * RATE and y.min() == 0
+    assert np.abs(np.diff(y)).max() < 0.03
+
+
+@pytest.mark.parametrize("name", SOUND_OPS)
+def test_every_op_takes_silence_a_blink_and_six_channels(name: str) -> None:
+    for wave, rate in (
+        (np.zeros((800, 1), np.float32), 8000),
+        (voice(seconds=0.02, rate=8000).wave, 8000),
+        (voice(seconds=0.05, rate=192_000, channels=6).wave, 192_000),
+        (np.full((400, 1), 0.3, np.float32), 8000),
+    ):
+        out = made(wave, SOUND_OPS[name](p=1.0), rate=rate)
+        assert out.dtype == np.float32 and out.shape[1] == wave.shape[1] and np.isfinite(out).all()
+        assert 0.4 < len(out) / len(wave) < 2.1
+
+
+# --- plans -----------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.sampled_from(sorted(SOUND_OPS)), min_size=1, max_size=6), st.integers(0, 2**31))
+def test_a_plan_replays_from_its_json_to_the_same_numbers(names: list[str], seed: int) -> None:
+    plan = Recipe("r", tuple(SOUND_OPS[n]() for n in names)).draw(seed=seed, sample_id="a")
+    x = voice(seconds=0.1).wave
+    again = Plan.from_json(plan.to_json())
+    assert again == plan
+    np.testing.assert_array_equal(run_audio.apply(again, x, 8000), run_audio.apply(plan, x, 8000))
+
+
+def test_a_run_becomes_one_map_and_one_response() -> None:
+    ops = (Gain(), TimeStretch(), BandPass(), PitchShift(), TimeShift(), AddNoise(), Gain(), TimeMask())
+    kinds = [type(stage).__name__ for stage in fuse_audio.compile(drawn(*ops))]
+    assert kinds == ["TimeMap", "Response", "Noise", "Response", "Gap"]
+
+
+def test_two_stretches_are_one_and_undo_each_other() -> None:
+    x = voice(rate=RATE).wave
+    np.testing.assert_array_equal(made(x, TimeStretch(rate=(0.8, 0.8)), TimeStretch(rate=(1.25, 1.25))), x)
+    np.testing.assert_array_equal(made(x, PitchShift(semitones=(3, 3)), PitchShift(semitones=(-3, -3))), x)
+
+
+def test_what_commutes_is_as_the_chain_has_it() -> None:
+    x = voice(seconds=0.5, rate=RATE).wave
+    plan = drawn(Gain(), BandPass(), PolarityInvert(p=1), TimeShift(shift_s=(0.05, 0.05)), FreqMask())
+    fused, exact = (run_audio.apply(plan, x, RATE, exact=e) for e in (False, True))
+    # But for the fade where the shift cuts, and what a filter rings on beyond it.
+    np.testing.assert_allclose(fused[2000:], exact[2000:], atol=2e-3)
+
+
+def test_times_move_along_the_map() -> None:
+    x = np.zeros((RATE, 1), np.float32)
+    clicks = np.array([0.2, 0.5, 0.81])
+    for t in clicks:
+        at = round(t * RATE)
+        x[at - 160 : at + 160, 0] = tone(1000, 0.02)[:, 0] * np.hanning(320)
+    plan = drawn(TimeStretch(rate=(0.8, 0.8)), TimeShift(shift_s=(0.03, 0.03)))
+    y = np.abs(run_audio.apply(plan, x, RATE)[:, 0])
+    (stage,) = fuse_audio.compile(plan)
+    assert isinstance(stage, fuse_audio.TimeMap)
+    for t in stage.moved(clicks, 1.0):
+        near = slice(round((t - 0.05) * RATE), round((t + 0.05) * RATE))
+        centre = np.average(np.arange(near.start, near.stop), weights=y[near]) / RATE
+        assert abs(centre - t) < 0.01
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_draw_and_no_label_is_lost(preset: str) -> None:
+    x = voice(seconds=0.3).wave
+    for i in range(6):
+        y = run_audio.apply(PRESETS[preset].draw(seed=i, sample_id="a"), x, 8000)
+        assert np.isfinite(y).all() and rms(y) > 0.05 * rms(x)
+
+
+def test_a_colour_that_is_none_is_named() -> None:
+    with pytest.raises(UserError, match=r"colour is 'red'(.|\n)*white, pink, brown, blue"):
+        AddNoise(colour="red")  # type: ignore[arg-type]
+
+
+# --- spectrograms ----------------------------------------------------------------------------------------------------
+
+CODEC = SpeechCodec(RATE, 64, 40, 0.016, -10.0)
+VOICES = [voice(v, f0=f, seconds=s, rate=RATE) for v, f, s in (("ah", 120, 0.4), ("ee", 200, 0.5), ("oo", 160, 0.45))]
+
+
+def on_the_grid(sound: Sound) -> np.ndarray:
+    return CODEC.encode(Sample("a", sound))
+
+
+@pytest.mark.parametrize(
+    ("op", "most_db"),
+    [
+        (Gain(gain_db=(-9, -9)), 0.1),
+        (TimeShift(shift_s=(0.048, 0.048)), 1.0),
+        (TimeStretch(rate=(0.85, 0.85)), 3.0),
+        (PitchShift(semitones=(2, 2)), 3.5),
+        (BandPass(), 0.5),
+        (FreqMask(width_frac=(0.2, 0.2)), 1.5),
+        (AddNoise(snr_db=(10, 10)), 3.5),
+        (AddNoise(snr_db=(10, 10), colour="pink"), 3.5),
+        (PolarityInvert(p=1), 0.01),
+    ],
+)
+def test_a_spectrogram_becomes_what_the_spectrogram_of_the_wave_becomes(op: Op, most_db: float) -> None:
+    recipe, modality = Recipe("r", (op,)), SpeechModality()
+    x = np.stack([on_the_grid(v) for v in VOICES])
+    keys = np.array([sample_key(0, str(i)) for i in range(len(x))], dtype=np.uint64)
+    got = run_torch.augment(torch.from_numpy(x), recipe.on(CODEC), keys).numpy()
+    want = np.stack([on_the_grid(modality.apply(recipe.plan_of(int(k)), v)) for k, v in zip(keys, VOICES, strict=True)])
+    heard = np.maximum(got, want) > -0.5  # within 60 dB of the loudest
+    assert 40 * np.abs(got - want)[heard].mean() < most_db
+
+
+def test_the_gap_on_a_spectrogram_lies_where_it_lies_in_the_sound() -> None:
+    steady = np.random.default_rng(0).normal(0, 0.1, (round(0.6 * RATE), 1)).astype(np.float32)
+    plan_of = Recipe("r", (TimeMask(width_frac=(0.3, 0.3)),))
+    key = np.array([sample_key(0, "a")], dtype=np.uint64)
+    got = run_torch.augment(torch.from_numpy(on_the_grid(Sound(steady, RATE))[None]), plan_of.on(CODEC), key)[0, 0]
+    want = on_the_grid(Sound(run_audio.apply(plan_of.plan_of(int(key[0])), steady, RATE), RATE))[0]
+    silent = [np.flatnonzero((a <= -1).all(axis=0)[:36]) for a in (got.numpy(), want)]
+    assert abs(silent[0].min() - silent[1].min()) <= 1 and abs(silent[0].max() - silent[1].max()) <= 1
+
+
+def test_a_batch_is_what_each_sample_is_alone_and_gradients_pass() -> None:
+    recipe = PRESETS["strong"].on(CODEC)
+    x = torch.from_numpy(np.stack([on_the_grid(v) for v in VOICES])).requires_grad_()
+    keys = rng.bits(3, np.arange(len(x)))
+    whole = run_torch.augment(x, recipe, keys)
+    for i in range(len(x)):
+        np.testing.assert_allclose(
+            whole[i].detach(), run_torch.augment(x[i : i + 1], recipe, keys[i : i + 1])[0].detach(), atol=1e-5
+        )
+    run_torch.augment(x, run_torch.gan_recipe(list(SOUND_OPS)).on(CODEC), keys, clip=False).sum().backward()
+    assert x.grad is not None and torch.isfinite(x.grad).all() and (x.grad != 0).any()
+
+
+def test_silence_stays_silence_on_the_grid() -> None:
+    x = torch.full((2, 1, 64, 40), -1.0)
+    assert torch.equal(run_torch.augment(x, PRESETS["strong"].on(CODEC), rng.bits(1, np.arange(2))), x)
