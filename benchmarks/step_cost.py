@@ -111,7 +111,8 @@ def whole_run(data: Data, num_steps: int, seed: int) -> Row:
         begun = time.process_time()
         train_gan(job, names, codec, material, config, seconds=1.0, seed=seed, sealed="0/5/0")
         full = time.process_time() - begun
-    step, begun = engine(data), time.process_time()
+        half = job.chosen("precision") == "bf16"
+    step, begun = engine(data, half=half), time.process_time()
     for _ in range(num_steps):
         step()
     bare, images = time.process_time() - begun, num_steps * BATCH
