@@ -26,7 +26,7 @@ from augmint.data.sink import folder_name
 from augmint.modalities.image import ImageCodec, ImageModality
 from augmint.transforms.geometry import Translate
 from augmint.transforms.mix import MIXES
-from augmint.transforms.plan import OPS
+from augmint.transforms.plan import PICTURE_OPS
 from augmint.transforms.recipe import Recipe
 
 MODALITY = ImageModality()
@@ -53,7 +53,7 @@ def _applied(plan, x: np.ndarray) -> np.ndarray:
 
 def test_it_is_a_modality_with_ops_that_exist() -> None:
     assert isinstance(MODALITY, Modality)
-    assert len(set(MODALITY.ops)) == len(MODALITY.ops) and set(MODALITY.ops) == {*OPS, *MIXES}
+    assert len(set(MODALITY.ops)) == len(MODALITY.ops) and set(MODALITY.ops) == {*PICTURE_OPS, *MIXES}
     assert {"Rotate", "HorizontalFlip", "Contrast", "Cutout"} <= set(MODALITY.ops)
 
 

@@ -28,6 +28,10 @@ from voices import pitch, voice, write, write_voices
 MODALITY = SpeechModality()
 
 
+def nobody(name: str) -> Sample:
+    raise AssertionError(f"no op mixes in {name}")
+
+
 def files(root: Path) -> dict[str, str]:
     return {p.relative_to(root).as_posix(): sha256(p.read_bytes()).hexdigest() for p in root.rglob("*") if p.is_file()}
 
@@ -173,7 +177,7 @@ def test_variants_replay_from_the_manifest_and_do_not_depend_on_workers(tmp_path
     for row in read_jsonl(tmp_path / "one" / "manifest.jsonl"):
         if row["origin"] == "augmented":
             parent = data[data.ids.index(row["parents"][0])]
-            again = MODALITY.apply(Plan.from_dict(row["plan"]), parent.data)
+            again = MODALITY.transform(Plan.from_dict(row["plan"]), parent, nobody).data
             sample = Sample(row["file_name"], again, row["label"], meta=parent.meta, origin="augmented")
             MODALITY.sink(tmp_path / "replayed", layout="class-folders").save(sample)
             assert sha256((tmp_path / "replayed" / row["file_name"]).read_bytes()).hexdigest() == row["sha256"]
