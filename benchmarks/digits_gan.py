@@ -84,7 +84,7 @@ def main() -> int:
         found, limit = one_side(side, args)
         rows += found
         limits.append(limit)
-    tables = {"Every seed": at_the_end(rows, "planned", "aug_p"), "Real against real": limits}
+    tables = {"Every seed": at_the_end(rows, "planned", "aug_p", "in"), "Real against real": limits}
     notes = ["Pictures (seed 0): digits_gan_16_*.png, digits_gan_32_*.png; the last two rows are real."]
     judged = [bar for side in SIDES for bar in bars(rows, side)]
     return publish("digits_gan", args.claim, judged, tables, notes, store=args.whole)

@@ -75,7 +75,9 @@ def test_two_ranks_equal_one_and_speak_once(tmp_path: Path) -> None:
     told = [finish(launch(num, data, tmp_path / str(num) / "run", steps=1)) for num in (1, 2)]
     for name in ("generator", "verifier"):
         one, two = (weights(tmp_path / num / "run", name) for num in ("1", "2"))
-        assert np.abs(one - two).max() < 1e-6, name
+        apart = np.abs(one - two)
+        # Adam divides a first gradient by itself: where it is all but zero, its rounding decides (at most 2 weights in 100,000).
+        assert np.quantile(apart, 1 - 2e-5) < 1e-6 and apart.max() < 1e-5, (name, apart.max(), (apart > 1e-6).sum())
     assert all(text.count("a GAN of 12 x 12 grids") == 1 for text in told)
 
 
