@@ -16,7 +16,7 @@ import pytest
 import augmint as am
 from augmint import cli
 from augmint.core import presets
-from augmint.core.config import ProveVerb
+from augmint.core.config import BoostConfig, ProveVerb
 from augmint.core.errors import Refused, UserError
 from augmint.core.run import Run
 from augmint.data import images, leaks
@@ -26,7 +26,7 @@ from augmint.evaluation.lift import steps_to_learn
 from augmint.evaluation.paired import smallest_provable
 from augmint.evaluation.proof import Proof
 from augmint.steps.comparing import tests_needed as needed  # not a test
-from augmint.steps.experiment import told_beforehand
+from augmint.steps.experiment import probe_input, undertrained
 from augmint.transforms.local import GaussianNoise
 from augmint.transforms.recipe import Recipe
 
@@ -472,10 +472,10 @@ def test_probes_that_are_short_of_steps_are_told(tmp_path: Path) -> None:
     run = Run.open(tmp_path / "run", verb="prove", config={}, inputs={})
     for name, value in {"probe_steps": 150, "probe_steps_wanted": 800, "proof_seconds": 70.0}.items():
         run.choose(name, value, "")
-    first, second = told_beforehand(run, ProveVerb(time=60.0))
-    assert "about 70 s" in first and "get 150 training steps" in second and "--probe-steps 800" in second
-    assert "--time 14m" in second  # 70 s x 800 / 150, of which it may take .45
-    assert len(told_beforehand(run, ProveVerb(probe_steps=150))) == 1, "as set is as wanted"
+    (told,) = undertrained(run, ProveVerb(time=60.0))
+    assert "get 150 training steps" in told and "--probe-steps 800" in told
+    assert "--time 14m" in told  # 70 s x 800 / 150, of which it may take .45
+    assert not undertrained(run, ProveVerb(probe_steps=150)), "as set is as wanted"
 
 
 def test_copies_are_told_on_the_terminal(tmp_path: Path) -> None:
@@ -489,3 +489,17 @@ def test_copies_are_told_on_the_terminal(tmp_path: Path) -> None:
     assert told is not None and int(told[1]) >= 60  # the others copy reals that were held out of training
     fresh = am.prove(real, saved(table(40, 3), tmp_path / "f.csv"), out=tmp_path / "fresh", **QUICK)
     assert isinstance(fresh, Proof) and not any("suspiciously" in a for a in fresh.summary)
+
+
+def test_a_probe_of_the_house_is_no_input_of_a_run_and_an_edited_one_changes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`boost` and `prove` ask the same question."""
+    monkeypatch.chdir(tmp_path)
+    assert probe_input(ProveVerb()) == probe_input(BoostConfig(probe="linear")) == {}
+    module = tmp_path / "another_probe.py"
+    module.write_text(KNN.format("min"))
+    before = probe_input(BoostConfig(probe="another_probe:probe"))
+    assert before == probe_input(ProveVerb(probe="another_probe:probe")) != {}
+    module.write_text(KNN.format("max"))
+    assert before != probe_input(BoostConfig(probe="another_probe:probe"))

@@ -451,3 +451,20 @@ def test_run_lengths_are_read_as_numbers_and_as_text() -> None:
         np.testing.assert_array_equal(outlines.from_runs({**runs, "counts": coded(runs["counts"])}, (23, 37)), pixels)
     with pytest.raises(UserError, match="do not fill"):
         outlines.from_runs({"size": [10, 10], "counts": "T"}, (10, 10))
+
+
+def test_a_yolo_file_that_is_no_text_is_named_and_costs_only_its_picture(tmp_path: Path) -> None:
+    root = write_yolo(tmp_path / "in", "boxes")
+    victim = next((root / "labels").rglob("*.txt"))
+    victim.write_bytes(b"\xff\xfe\x00\x81")
+    data = am.read(root)
+    (bad,) = (ref for ref in data.refs if ref.path.stem == victim.stem)
+    with pytest.raises(BadSample, match="not UTF-8 text"):
+        data[data.ids.index(bad.id)]
+    result = am.augment(root, out=tmp_path / "out", variants=1, workers=1)
+    assert any(bad.id in line and "not UTF-8 text" in line for line in result.summary)
+    for info in root.glob("*.yaml"):
+        info.unlink()
+    (root / "classes.txt").write_bytes(b"\xff\xfe\x00\x81")
+    with pytest.raises(UserError, match="not UTF-8 text"):
+        am.read(root)

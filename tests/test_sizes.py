@@ -67,7 +67,7 @@ def test_the_largest_grids_and_other_numbers_of_axes_too(shape: tuple[int, ...])
 
 
 @pytest.mark.parametrize(
-    ("size", "least", "most"), [("nano", 0.6, 1.2), ("small", 4.5, 6), ("base", 18, 22), ("large", 40, 48)]
+    ("size", "least", "most"), [("nano", 0.6, 0.8), ("small", 4.5, 6), ("base", 18, 22), ("large", 40, 48)]
 )
 def test_weights_of_both_nets_at_32_pixels_in_millions(size: str, least: float, most: float) -> None:
     assert least <= millions(size, 32) <= most
@@ -89,8 +89,8 @@ def test_no_stage_costs_more_than_about_three_times_the_one_before(size: str, si
     """Of two convolutions a cell: multiplications go with the square of the width, and cells fourfold."""
     widths = stage_widths((side, side), size)
     assert widths == sorted(widths, reverse=True)
-    narrowest, rounding = 16, 1.35  # to multiples of 16
-    assert all(4 * b**2 <= 3.4 * rounding * a**2 or b == narrowest for a, b in pairwise(widths))
+    narrowest = 16
+    assert all(4 * b**2 <= 3.4 * a**2 or b == narrowest for a, b in pairwise(widths))
 
 
 def outputs_in_bytes(net: nn.Module, *inputs: Tensor) -> int:

@@ -7,7 +7,6 @@ What is refused: files cut short (where the format can tell), values that are no
 
 from __future__ import annotations
 
-import stat
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ import numpy as np
 from augmint.core.errors import BadSample, UserError
 from augmint.core.provenance import SOURCE_TYPES
 from augmint.core.types import F32
+from augmint.data.files import regular
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 FORMATS: Mapping[str, str] = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG", ".mp3": "MP3"}
@@ -148,28 +148,18 @@ def _opened(path: Path) -> Iterator[Any]:
     """The decoder on a file; pipes, devices and what is no sound are refused by name."""
     import soundfile as sf
 
-    try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
-            raise BadSample("not a regular file", where=path, mend="take it out of the folder")
+    with regular(path) as found:
         if found.st_size == 0:
             raise BadSample("the file is empty", where=path, mend="restore the file, or delete it")
-        with path.open("rb") as raw, sf.SoundFile(raw) as file:
-            yield file
-    except FileNotFoundError:
-        raise BadSample("the file is gone", where=path, mend="restore it, or scan the folder again") from None
-    except PermissionError:
-        raise BadSample(
-            "the file may not be read", where=path, mend="mend its permissions, for example chmod u+r"
-        ) from None
-    except sf.SoundFileError as error:
-        raise BadSample(
-            f"not readable as sound: {str(error).rstrip('.')}",
-            where=path,
-            mend="restore the file, or save it again as WAV, FLAC, Ogg or MP3",
-        ) from None
-    except OSError as error:
-        raise BadSample(f"reading failed: {error.strerror}", where=path, mend="check the disk and the path") from None
+        try:
+            with path.open("rb") as raw, sf.SoundFile(raw) as file:
+                yield file
+        except sf.SoundFileError as error:
+            raise BadSample(
+                f"not readable as sound: {str(error).rstrip('.')}",
+                where=path,
+                mend="restore the file, or save it again as WAV, FLAC, Ogg or MP3",
+            ) from None
 
 
 def _check(head: Header, path: Path) -> None:

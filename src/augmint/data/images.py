@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
@@ -30,6 +29,7 @@ from augmint.core.errors import BadSample, UserError
 from augmint.core.run import write_bytes
 from augmint.data import formats
 from augmint.data.containers import Head, check_whole, lean_png, read_head, with_mark
+from augmint.data.files import regular
 
 U8 = NDArray[np.uint8]
 T = TypeVar("T")
@@ -103,10 +103,7 @@ def eight_bits(x: NDArray[Any]) -> U8:
 @contextmanager
 def _opened(path: Path) -> Iterator[bytes | mmap]:
     """The file's bytes, mapped and not loaded; pipes, devices and giants are refused before they are opened."""
-    try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
-            raise BadSample("not a regular file", where=path, mend="take it out of the folder")
+    with regular(path) as found:
         if found.st_size > MAX_BYTES:
             raise BadSample(
                 f"{found.st_size / 2**20:.0f} MiB; the limit for one picture is {MAX_BYTES // 2**20} MiB",
@@ -118,14 +115,6 @@ def _opened(path: Path) -> Iterator[bytes | mmap]:
             return
         with path.open("rb") as f, mmap(f.fileno(), 0, access=ACCESS_READ) as data:
             yield data
-    except FileNotFoundError:
-        raise BadSample("the file is gone", where=path, mend="restore it, or scan the folder again") from None
-    except PermissionError:
-        raise BadSample(
-            "the file may not be read", where=path, mend="mend its permissions, for example chmod u+r"
-        ) from None
-    except OSError as error:
-        raise BadSample(f"reading failed: {error.strerror}", where=path, mend="check the disk and the path") from None
 
 
 def _check_limits(head: Head, path: Path, max_pixels: int) -> None:

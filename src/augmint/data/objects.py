@@ -25,6 +25,7 @@ from augmint.core.config import load_yaml
 from augmint.core.errors import BadSample, UserError
 from augmint.core.types import Part, Ref, Scan, Skipped
 from augmint.data import outlines
+from augmint.data.files import regular
 from augmint.data.layout import part_of
 
 LAYOUTS = ("coco", "yolo", "masks")
@@ -206,8 +207,7 @@ class _Found:
                 return _YoloInfo({int(k): str(v) for k, v in names.items()}, int(shape[0]), int(shape[1]), (path,))
         path = self.base / "classes.txt"
         if path.is_file():
-            lines = path.read_text(encoding="utf-8").splitlines()
-            return _YoloInfo(dict(enumerate(lines)), files=(path,))
+            return _YoloInfo(dict(enumerate(_lines(path))), files=(path,))
         self.notes.append("no names of classes (data.yaml or classes.txt): they are called by their numbers")
         return _YoloInfo({})
 
@@ -234,6 +234,18 @@ class _YoloInfo:
 def _with(ref: Ref, targets: Mapping[str, Any], beside: tuple[Path, ...], source: str = "") -> Ref:
     meta = {"annotations": source} if source else {}
     return Ref(ref.id, ref.path, ref.label, ref.part, meta=meta, targets=targets, beside=beside)
+
+
+def _lines(path: Path) -> list[str]:
+    """
+    Raises:
+        BadSample: the file may not be read, or holds no text.
+    """
+    with regular(path):
+        try:
+            return path.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError as error:
+            raise BadSample(f"not UTF-8 text: {error.reason}", where=path, mend="restore the file") from None
 
 
 def _same_name(path: Path) -> Path | None:
@@ -289,8 +301,9 @@ def _coco_object(found: Mapping[str, Any], names: Mapping[Any, str]) -> dict[str
 
 
 def _are_numbers(found: object, count: int | None = None) -> bool:
-    is_list = isinstance(found, list) and (count is None or len(found) == count)
-    return is_list and all(isinstance(v, int | float) and not isinstance(v, bool) for v in found)  # type: ignore[attr-defined]
+    if not isinstance(found, list) or (count is not None and len(found) != count):
+        return False
+    return all(isinstance(v, int | float) and not isinstance(v, bool) for v in found)
 
 
 def load(ref: Ref, size: tuple[int, int]) -> dict[str, Any]:
@@ -348,7 +361,7 @@ def _yolo_objects(ref: Ref, size: tuple[int, int]) -> Iterator[dict[str, Any]]:
         return
     scale = np.array([size[1], size[0]], np.float64)
     names, count, each = ref.targets["names"], ref.targets["num_points"], ref.targets["point_size"]
-    for line, text in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+    for line, text in enumerate(_lines(file), 1):
         if not text.strip():
             continue
         try:

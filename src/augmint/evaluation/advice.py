@@ -38,14 +38,12 @@ _WHY = {
 
 def _on_use(proof: Proof) -> list[str]:
     classic, synthetic = proof.verdict("classic"), proof.verdict("synthetic")
-    out = [
-        f"Train without {what}: {_WHY[verdict]}."
-        for what, verdict in (("the synthetic samples", synthetic), ("classic augmentation", classic))
-        if verdict in _WHY and not (what == "classic augmentation" and synthetic == "HELPS")
-    ]
     if synthetic == "HELPS":
         alone = "" if classic == "HELPS" else ", which alone is not proven to help: the lift was measured on top of it"
-        out.append(f"Train with the synthetic samples and classic augmentation{alone}.")
+        out = [f"Train with the synthetic samples and classic augmentation{alone}."]
+    else:
+        asked = {"the synthetic samples": synthetic, "classic augmentation": classic}
+        out = [f"Train without {what}: {_WHY[v]}." for what, v in asked.items() if v in _WHY]
     mean = {a["name"]: a["mean"] for a in proof.arms}
     if "sqrt_adjusted" in mean and mean["sqrt_adjusted"] >= max(mean.get("real", 0.0), mean.get("classic", 0.0)):
         out.append("With unbalanced classes, square-root sampling with logit adjustment costs nothing: use it first.")

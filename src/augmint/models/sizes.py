@@ -21,6 +21,8 @@ _STEEP_TAPER = (1.0, 0.67, 0.34, 0.17, 0.17, 0.17, 0.17)
 _MULTIPLE = 16
 """Convolutions compute channels in blocks of so many; 40 take as long as 48."""
 _NARROWEST = 16
+_STEEPEST = 0.92
+"""Of the width before: fourfold cells then cost no more than 3.4 times as much."""
 FEW, MANY = 500, 10_000
 """Samples below which a GPU gets one size less, and from which on a large grid gets the largest."""
 
@@ -69,7 +71,11 @@ def stage_widths(shape: Sequence[int], size: str) -> list[int]:
     top = TOP_WIDTH[size]
     first = min(top, _MULTIPLE * round(top * (64 + 2 * max(shape)) / 128 / _MULTIPLE))
     taper = _STEEP_TAPER if size == "nano" else _TAPER
-    return [max(_NARROWEST, _MULTIPLE * round(first * f / _MULTIPLE)) for f in taper]
+    widths = [first]
+    for f in taper[1:]:
+        most = int(_STEEPEST * widths[-1]) // _MULTIPLE  # where rounding up would undo the taper
+        widths.append(max(_NARROWEST, _MULTIPLE * min(most, round(first * f / _MULTIPLE))))
+    return widths
 
 
 def device(wanted: str = "auto") -> str:

@@ -19,7 +19,7 @@ from augmint.generation.draw import Gan
 from augmint.report import html
 from augmint.steps import output
 from augmint.steps.augmenting import augment_all
-from augmint.steps.experiment import Labelled, Offered, experiment, probe_steps, told_beforehand
+from augmint.steps.experiment import Labelled, Offered, experiment, probe_input, probe_steps, undertrained
 from augmint.steps.gan import train_gan
 from augmint.steps.mapping import look_closer
 from augmint.steps.prepare import Prepared, enough_to_train, prepare, sealed_name
@@ -98,7 +98,7 @@ class Boost:
     def open(self) -> None:
         """Start the run, or find it and check that nothing has changed."""
         kept = self.config.model_dump(exclude={"workers", "strict"})
-        inputs = fingerprints(self.data, self.pool)
+        inputs = {**fingerprints(self.data, self.pool), **probe_input(self.config)}
         fresh = not (self.run / "run.json").exists()
         if fresh:
             check_output(self.out)
@@ -156,7 +156,7 @@ class Boost:
     def _short(self) -> list[str]:
         """A warning where the time given is too short for what must be done at least."""
         proof, c = float(self.run.chosen("proof_seconds") or 0.0), self.config
-        hidden = told_beforehand(self.run, c)[1:]
+        hidden = undertrained(self.run, c)
         if proof <= 0.6 * c.time or c.steps is not None:
             return hidden
         num = len(self.prepared.folds)

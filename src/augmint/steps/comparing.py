@@ -15,7 +15,6 @@ from augmint.core.run import Run, command, write_json, write_text
 from augmint.core.types import F32, I64, Codec, Dataset, Sample
 from augmint.data.leaks import copies
 from augmint.data.split import Fold
-from augmint.evaluation import estimators
 from augmint.evaluation.audit import FEWEST, audit
 from augmint.evaluation.copies import check
 from augmint.evaluation.features import trained_cnn_features
@@ -23,7 +22,7 @@ from augmint.evaluation.metrics import measure, summary
 from augmint.evaluation.paired import smallest_provable
 from augmint.evaluation.proof import Proof
 from augmint.generation.draw import Gan
-from augmint.steps.experiment import Offered, experiment, probe_steps, told_beforehand
+from augmint.steps.experiment import Offered, experiment, probe_input, probe_steps, undertrained
 from augmint.steps.prepare import FOLDS, Prepared, left_out, prepare, read_sealed
 from augmint.steps.results import Progress, Result
 from augmint.steps.shares import share
@@ -74,7 +73,7 @@ def compare(
         UserError: if there is nothing to prove, or nothing to prove it on.
         Refused: if test samples stand in the training part or in the synthetic set.
     """
-    probe = estimators.digest(config.probe)  # first: a name that is no probe must not cost a reading of all samples
+    probe = probe_input(config)  # first: a name that is no probe must not cost a reading of all samples
     sealed = _sealed(synthetic)
     seed, num_folds, fold = read_sealed(sealed) if sealed is not None else (config.seed, FOLDS, None)
     p = prepare(real, None, seed=seed, folds=num_folds, grid=config.grid, strict=config.strict)
@@ -94,8 +93,7 @@ def compare(
         progress({"stage": "read", "note": line})
 
     kept = config.model_dump(exclude={"workers", "strict"})
-    given = {"data": real.fingerprint, "synthetic": f"{len(offer.x)} samples, {_digest(offer.x, offer.y)}"}
-    given |= {"probe": probe} if probe else {}
+    given = {"data": real.fingerprint, "synthetic": f"{len(offer.x)} samples, {_digest(offer.x, offer.y)}", **probe}
     run = Run.open(place, verb="prove", config=kept, inputs=given)
     if "command" not in run.state:
         where = synthetic.root if isinstance(synthetic, Dataset) else "SYNTHETIC"
@@ -109,7 +107,8 @@ def compare(
     gan = synthetic if isinstance(synthetic, Gan) else None
     offered = [Offered(fold, kept=(offer.x, offer.y), gan=gan) for fold in folds]
     probe_steps(run, p, recipe, config)
-    for line in told_beforehand(run, config):
+    took = float(run.chosen("proof_seconds"))
+    for line in (f"the experiment takes about {took:.0f} s", *undertrained(run, config)):
         progress({"stage": "read", "note": line})
     proof = experiment(run, p, offered, recipe, config, seed=config.seed, stop=stop, progress=progress)
     found = _metrics(p, folds[0], offer, config.seed)

@@ -20,6 +20,7 @@ from augmint.core.errors import Interrupted
 from augmint.core.run import Run, read_json, write_bytes, write_json
 from augmint.core.types import F32, I64
 from augmint.data.split import Fold
+from augmint.evaluation import estimators
 from augmint.evaluation.arms import CNN, Arm, Augment, Regime, Task, Views, arms, best_classic, extras, num_reals
 from augmint.evaluation.lift import LEARNED, run, seconds_per_arm, seconds_per_step, steps_to_learn
 from augmint.evaluation.proof import Proof, Told, judge, register
@@ -76,21 +77,30 @@ def probe_steps(job: Run, prepared: Prepared, recipe: Recipe, config: ProveVerb 
     return int(job.chosen("probe_steps"))
 
 
-def told_beforehand(job: Run, config: ProveVerb | BoostConfig) -> list[str]:
-    """How long the experiment will take, and whether its probes get the steps that they need."""
+def probe_input(config: ProveVerb | BoostConfig) -> dict[str, str]:
+    """What a run's inputs name of a probe of the user's own: its file, for an edited one is another experiment.
+
+    Raises:
+        UserError: if there is no such probe, before anything is read for it.
+    """
+    found = estimators.digest(config.probe)
+    return {"probe": found} if found else {}
+
+
+def undertrained(job: Run, config: ProveVerb | BoostConfig) -> list[str]:
+    """A word where the probes do not get the steps that they need."""
     steps, wanted = int(job.chosen("probe_steps")), int(job.chosen("probe_steps_wanted") or 0)
-    seconds = float(job.chosen("proof_seconds"))
-    lines = [f"the experiment takes about {seconds:.0f} s"]
+    lines = []
     if config.probe == CNN and config.probe_steps is None and steps < wanted:
-        time = seconds * wanted / steps / LARGEST_PART
+        time = float(job.chosen("proof_seconds")) * wanted / steps / LARGEST_PART
         lines.append(
-            f"its probes get {steps} training steps for want of time and need {wanted} or more: a lift, or a harm, may stay hidden; "
+            f"the probes get {steps} training steps for want of time and need {wanted} or more: a lift, or a harm, may stay hidden; "
             f"give --time {np.ceil(time / 60):.0f}m or --probe-steps {wanted}"
         )
     left = float(job.chosen("probe_loss") or 0.0)
     if steps == wanted and left >= LEARNED:
         lines.append(
-            f"its probes do not learn their own samples in {steps} training steps (loss {left:.2f}): a lift, or a harm, may stay hidden; "
+            f"the probes do not learn their own samples in {steps} training steps (loss {left:.2f}): a lift, or a harm, may stay hidden; "
             f"--probe-steps {2 * steps} gives them more"
         )
     return lines
