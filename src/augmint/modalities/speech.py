@@ -26,7 +26,7 @@ from augmint.data.split import box_means
 from augmint.transforms import run_audio
 from augmint.transforms.choice import OneOf, SomeOf
 from augmint.transforms.op import Op
-from augmint.transforms.plan import SOUND_OPS, Drawn, Plan
+from augmint.transforms.plan import SOUND_OPS, SOUNDS, Drawn, Plan
 from augmint.transforms.recipe import Recipe
 from augmint.transforms.signal import AddNoise, BandPass, FreqMask, Gain, PolarityInvert, TimeMask
 from augmint.transforms.temporal import PitchShift, TimeShift, TimeStretch
@@ -112,6 +112,7 @@ class SpeechModality:
 
     name = "speech"
     suffixes = SUFFIXES
+    kind = SOUNDS
     ops = tuple(SOUND_OPS)
     presets = PRESETS
     sizes = ("seconds", "rate", "channels", "coding")

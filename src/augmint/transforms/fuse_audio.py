@@ -16,7 +16,7 @@ import numpy as np
 
 from augmint.core.rng import F64
 from augmint.transforms.op import Bool, Op, Params
-from augmint.transforms.plan import OPS, Drawn, Plan
+from augmint.transforms.plan import SOUNDS, Drawn, Plan, op_named
 from augmint.transforms.signal import Filter, Point, Pointwise
 from augmint.transforms.temporal import Temporal, TimeMap
 
@@ -62,7 +62,7 @@ _HAPPENS = np.array(True)
 
 def compile(plan: Plan) -> tuple[Stage, ...]:
     """The program of one plan."""
-    steps = ((OPS[s.op], cast(Params, s.params), _HAPPENS) for s in plan.steps)
+    steps = ((op, cast(Params, s.params), _HAPPENS) for op, s in plan.ops(SOUNDS))
     return _stages(steps, np.zeros((), np.int64))
 
 
@@ -70,7 +70,7 @@ def compile_batch(drawn: Sequence[Drawn]) -> tuple[Stage, ...]:
     """The stages of N samples at once; every array in them has the leading axis N, or none."""
     if not drawn:
         return ()
-    steps = ((OPS[d.op], d.params, d.active) for d in drawn)
+    steps = ((op_named(d.op, SOUNDS), d.params, d.active) for d in drawn)
     return _stages(steps, np.zeros(len(drawn[0].active), np.int64))
 
 

@@ -7,7 +7,7 @@ of the batch, of the order or of the number of workers.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +31,8 @@ from augmint.transforms.normalize import Normalize
 from augmint.transforms.op import Op
 from augmint.transforms.pixels import JPEG, AutoContrast, Binarize, Denoise, Embolden, Equalize, Sharpen
 from augmint.transforms.plan import (
+    PICTURES,
+    VOCABULARIES,
     Border,
     Drawn,
     Interp,
@@ -38,6 +40,7 @@ from augmint.transforms.plan import (
     Plan,
     Step,
     check_ways,
+    kind_for,
     op_named,
     sample_key,
 )
@@ -106,6 +109,12 @@ class Recipe:
         return out
 
     @cached_property
+    def kind(self) -> str:
+        """The kind of data that its ops are for; pictures where several have them."""
+        fitting = (k for k, known in VOCABULARIES.items() if all(known.get(op.name) is type(op) for op in self.flat))
+        return next(fitting, PICTURES)
+
+    @cached_property
     def mixes(self) -> bool:
         """Whether some op needs other samples, or versions of the sample itself."""
         return any(isinstance(op, Mix) for op in self.flat)
@@ -129,7 +138,7 @@ class Recipe:
     def _plan(self, key: int, own: str, pool: Pool | None, end: int) -> Plan:
         """The plan of the first ``end`` ops of ``flat``."""
         drawn = self.draw_batch(np.array([key], np.uint64))[:end]
-        plan = Plan.row(drawn, 0, border=self.border, interp=self.interp)
+        plan = Plan.row(drawn, 0, border=self.border, interp=self.interp, kind=self.kind)
         if not self.mixes:
             return plan
         return replace(plan, steps=tuple(s for step in plan.steps for s in self._mixed(step, key, own, pool)))
@@ -189,8 +198,11 @@ class Recipe:
         }
 
     @classmethod
-    def from_dict(cls, found: Mapping[str, Any]) -> Recipe:
+    def from_dict(cls, found: Mapping[str, Any], *, kind: str | None = None) -> Recipe:
         """
+        Args:
+            kind: of data, a key of `VOCABULARIES`; without one, the first that has all the ops named.
+
         Raises:
             UserError: for an unknown key, op or setting (with the nearest known one), or a value out of range.
         """
@@ -209,7 +221,8 @@ class Recipe:
         name, settings = _named(last, str(len(ops) + 1))
         normalize = Normalize.build(settings or {}) if name == "Normalize" else None
         ops = ops if normalize else [*ops, last]
-        built = tuple(_entry(entry, str(number)) for number, entry in enumerate(ops, 1))
+        kind = kind_for(_all_named(ops)) if kind is None else kind
+        built = tuple(_entry(entry, str(number), kind) for number, entry in enumerate(ops, 1))
         ways = (found.get("border", "reflect"), found.get("interp", "linear"))
         return cls(str(found.get("name", "recipe")), built, *ways, normalize)
 
@@ -219,6 +232,7 @@ class Recipe:
         name_or_path: str | Path,
         *,
         allowed: Sequence[str] | None = None,
+        kind: str | None = None,
         alone: bool = False,
         levels: bool = False,
         presets: Mapping[str, Recipe] | None = None,
@@ -228,6 +242,7 @@ class Recipe:
         Args:
             allowed: names of the ops that the data's modality takes. A preset leaves the others out; a file that names
                 one is an error.
+            kind: as in `from_dict`.
             alone: refuse ops that mix samples: where each is changed by itself.
             levels: refuse `Normalize`: where the results are pictures again.
             presets: the modality's own, by name; default: those for pictures.
@@ -246,7 +261,7 @@ class Recipe:
             )
         if not path.is_file():
             raise UserError("there is no such recipe file", where=path, mend="check the path given to --recipe")
-        found = _from_file(path, allowed)
+        found = _from_file(path, allowed, kind)
         mixing = [op.name for op in found.flat if isinstance(op, Mix) and alone]
         if mixing:
             raise UserError(
@@ -271,14 +286,19 @@ def is_recipe(name_or_path: str | Path) -> bool:
 
 def recipe_for(modality: Modality, name_or_path: str | Path, *, alone: bool = False, levels: bool = False) -> Recipe:
     """`Recipe.load` with what this kind of data takes, and its own presets where it has any."""
-    own = getattr(modality, "presets", None)
-    return Recipe.load(name_or_path, allowed=modality.ops, alone=alone, levels=levels, presets=own)
+    own, kind = getattr(modality, "presets", None), kind_of(modality)
+    return Recipe.load(name_or_path, allowed=modality.ops, kind=kind, alone=alone, levels=levels, presets=own)
 
 
-def _from_file(path: Path, allowed: Sequence[str] | None) -> Recipe:
+def kind_of(modality: Modality) -> str:
+    """Which of `VOCABULARIES` tells what the names of its ops mean."""
+    return str(getattr(modality, "kind", PICTURES))
+
+
+def _from_file(path: Path, allowed: Sequence[str] | None, kind: str | None) -> Recipe:
     found = load_yaml(path)
     try:
-        recipe = Recipe.from_dict({"name": path.stem, **found})
+        recipe = Recipe.from_dict({"name": path.stem, **found}, kind=kind)
     except UserError as error:
         raise UserError(error.problem, where=path, mend=error.mend) from None
     for op in recipe.flat:
@@ -301,13 +321,22 @@ def _ids(things: Sequence[Op] | Sequence[Choice]) -> tuple[str, ...]:
     return tuple(out)
 
 
-def _entry(entry: object, number: str) -> Op | Choice:
+def _all_named(entries: Sequence[object]) -> Iterator[str]:
+    """The ops' names, those of choices too; what is wrong with an entry is told when it is built."""
+    for number, entry in enumerate(entries, 1):
+        name, settings = _named(entry, str(number))
+        inner = (settings or {}).get("ops") if name in CHOICES else None
+        names = [_named(e, f"{number}.{i}")[0] for i, e in enumerate(inner, 1)] if isinstance(inner, list) else []
+        yield from (n for n in ([] if name in CHOICES else [name]) + names if n != "Normalize")
+
+
+def _entry(entry: object, number: str, kind: str) -> Op | Choice:
     """An op, or a choice among ops; choices do not nest."""
     name, settings = _named(entry, number)
     if name not in CHOICES:
-        return _op(entry, number)
-    kind = CHOICES[name]
-    known = [e.name for e in fields(kind)]
+        return _op(entry, number, kind)
+    choice = CHOICES[name]
+    known = [e.name for e in fields(choice)]
     for key in settings or {}:
         if key not in known:
             raise UserError(
@@ -318,8 +347,8 @@ def _entry(entry: object, number: str) -> Op | Choice:
         raise UserError(
             f"op {number}, {name}: it needs a list of `ops`", mend=f"write `- {name}: {{ops: [Rotate, Scale]}}`"
         )
-    built = tuple(_op(e, f"{number}.{i}") for i, e in enumerate(ops, 1))
-    return kind(**{**(settings or {}), "ops": built})
+    built = tuple(_op(e, f"{number}.{i}", kind) for i, e in enumerate(ops, 1))
+    return choice(**{**(settings or {}), "ops": built})
 
 
 def _named(entry: object, number: str) -> tuple[str, Any]:
@@ -335,11 +364,11 @@ def _named(entry: object, number: str) -> tuple[str, Any]:
     return name, settings
 
 
-def _op(entry: object, number: str) -> Op:
+def _op(entry: object, number: str, kind: str) -> Op:
     name, settings = _named(entry, number)
     if name == "Normalize":
         raise UserError(f"op {number} is Normalize", mend="write it last, and not inside a choice")
-    return op_named(name).build(settings or {})
+    return op_named(name, kind).build(settings or {})
 
 
 # The ops of RandAugment (Cubuk et al. 2019, arXiv 1909.13719), each drawn evenly up to its strength and in both directions. There
