@@ -18,8 +18,25 @@ from augmint.transforms import fuse_audio, run_audio, run_torch
 from augmint.transforms.op import Op
 from augmint.transforms.plan import SOUND_OPS, Plan, sample_key
 from augmint.transforms.recipe import Recipe
-from augmint.transforms.signal import SLOPES, AddNoise, BandPass, FreqMask, Gain, PolarityInvert, TimeMask
-from augmint.transforms.temporal import PitchShift, TimeShift, TimeStretch
+from augmint.transforms.channel import VTLP, Codec, PacketLoss
+from augmint.transforms.levels import BitCrush, Clip, Limiter, LoudnessNormalize, PeakNormalize, Trim, loudness
+from augmint.transforms.signal import (
+    SLOPES,
+    AddNoise,
+    BandPass,
+    BandStop,
+    FreqMask,
+    Gain,
+    HighPass,
+    HighShelf,
+    LowPass,
+    LowShelf,
+    Peaking,
+    PolarityInvert,
+    Reverb,
+    TimeMask,
+)
+from augmint.transforms.temporal import Crop, Pad, PitchShift, SpeedPerturb, TimeShift, TimeStretch
 from voices import pitch, voice
 
 RATE = 16_000
@@ -247,6 +264,22 @@ def on_the_grid(sound: Sound) -> np.ndarray:
         (AddNoise(snr_db=(10, 10)), 3.5),
         (AddNoise(snr_db=(10, 10), colour="pink"), 3.5),
         (PolarityInvert(p=1), 0.01),
+        (SpeedPerturb(factor=(1.1, 1.1)), 3.5),
+        (Crop(seconds=(0.3, 0.3)), 1.5),
+        (Pad(seconds=(0.6, 0.6), before_frac=(0.5, 0.5)), 2.0),
+        (LowPass(cutoff_hz=(1500, 1500)), 0.5),
+        (HighPass(cutoff_hz=(500, 500)), 0.5),
+        (BandStop(low_hz=(500, 500), high_hz=(1500, 1500)), 1.0),
+        (Peaking(centre_hz=(1000, 1000), gain_db=(10, 10)), 0.5),
+        (LowShelf(gain_db=(8, 8)), 0.5),
+        (HighShelf(gain_db=(-8, -8)), 0.5),
+        (Reverb(rt60_s=(0.5, 0.5), drr_db=(3, 3)), 3.5),
+        (LoudnessNormalize(lufs=(-30, -30)), 1.0),
+        (PeakNormalize(peak_dbfs=(-20, -20)), 2.5),
+        (Trim(below_db=(20, 20)), 3.5),
+        (VTLP(alpha=(1.15, 1.15)), 3.5),
+        (Codec(), 2.0),
+        (PacketLoss(loss_frac=(0.15, 0.15)), 3.5),
     ],
 )
 def test_a_spectrogram_becomes_what_the_spectrogram_of_the_wave_becomes(op: Op, most_db: float) -> None:

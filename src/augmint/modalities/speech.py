@@ -30,6 +30,7 @@ from augmint.transforms.plan import SOUND_OPS, SOUNDS, Drawn, Plan
 from augmint.transforms.recipe import Recipe
 from augmint.transforms.signal import AddNoise, BandPass, FreqMask, Gain, PolarityInvert, TimeMask
 from augmint.transforms.temporal import PitchShift, TimeShift, TimeStretch
+from augmint.transforms.waves import resampled
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -288,7 +289,7 @@ def _mel(rate: int, num_mels: int) -> Mel:
 def _mono(sound: Sound, rate: int) -> F32:
     """The mean of all channels at another rate, ``[T]``."""
     wave = sound.wave.mean(axis=1, keepdims=True)
-    out: F32 = run_audio.resampled(wave, rate / sound.rate)[:, 0] if rate != sound.rate else wave[:, 0]
+    out: F32 = resampled(wave, rate / sound.rate)[:, 0] if rate != sound.rate else wave[:, 0]
     return out
 
 

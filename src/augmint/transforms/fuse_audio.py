@@ -17,7 +17,7 @@ import numpy as np
 from augmint.core.rng import F64
 from augmint.transforms.op import Bool, Op, Params
 from augmint.transforms.plan import SOUNDS, Drawn, Plan, op_named
-from augmint.transforms.signal import Filter, Point, Pointwise
+from augmint.transforms.signal import Filter, Point, Pointwise, Room
 from augmint.transforms.temporal import Temporal, TimeMap
 
 
@@ -34,6 +34,11 @@ class Response:
             out = out * np.where(active[..., None], op.response(params, hz), 1.0)
         return out
 
+    def rooms(self) -> list[Room]:
+        """What echoes, in order; where an op does not happen its room has none."""
+        found = ((op.room(params), active) for op, params, active in self.parts)
+        return [room.masked(active) for room, active in found if room is not None]
+
 
 Stage = TimeMap | Response | Point
 
@@ -42,18 +47,17 @@ Stage = TimeMap | Response | Point
 class _Run:
     """Between two ops on samples."""
 
-    time: TimeMap | None = None
+    times: list[tuple[type[Temporal], Params, Bool]] = field(default_factory=list)
     filters: list[tuple[type[Filter], Params, Bool]] = field(default_factory=list)
 
     def add(self, op: type[Op], params: Params, active: Bool) -> None:
         if issubclass(op, Temporal):
-            found = op.time_map(params).masked(active)
-            self.time = found if self.time is None else self.time.then(found)
+            self.times.append((op, params, active))
         else:
             self.filters.append((cast(type[Filter], op), params, active))
 
     def stages(self) -> list[Stage]:
-        out: list[Stage] = [] if self.time is None or self.time.is_still else [self.time]
+        out: list[Stage] = [TimeMap(tuple(self.times))] if self.times else []
         return [*out, Response(tuple(self.filters))] if self.filters else out
 
 

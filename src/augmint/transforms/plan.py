@@ -11,6 +11,7 @@ from augmint.core import rng
 from augmint.core.errors import UserError, did_you_mean
 from augmint.core.rng import F64
 from augmint.transforms.bending import ElasticTransform, GridDistortion, OpticalDistortion, Perspective
+from augmint.transforms.channel import VTLP, Codec, PacketLoss
 from augmint.transforms.colour import (
     Brightness,
     BrightnessContrast,
@@ -28,6 +29,7 @@ from augmint.transforms.colour import (
     WhiteBalance,
 )
 from augmint.transforms.geometry import Affine, Crop, HorizontalFlip, Rotate, Scale, Shear, Translate, VerticalFlip
+from augmint.transforms.levels import BitCrush, Clip, Limiter, LoudnessNormalize, PeakNormalize, Trim
 from augmint.transforms.local import Cutout, GaussianBlur, GaussianNoise
 from augmint.transforms.mix import MIXES, AugMix, Mix
 from augmint.transforms.op import Bool, Op
@@ -51,7 +53,21 @@ from augmint.transforms.pixels import (
     Sharpen,
     ShotNoise,
 )
-from augmint.transforms.signal import AddNoise, BandPass, FreqMask, Gain, PolarityInvert, TimeMask
+from augmint.transforms.signal import (
+    AddNoise,
+    BandPass,
+    BandStop,
+    FreqMask,
+    Gain,
+    HighPass,
+    HighShelf,
+    LowPass,
+    LowShelf,
+    Peaking,
+    PolarityInvert,
+    Reverb,
+    TimeMask,
+)
 from augmint.transforms.sizing import (
     CenterCrop,
     LetterBox,
@@ -64,10 +80,13 @@ from augmint.transforms.sizing import (
     Transpose,
     Upscale,
 )
-from augmint.transforms.temporal import PitchShift, TimeShift, TimeStretch
+from augmint.transforms.temporal import Crop as SoundCrop
+from augmint.transforms.temporal import Pad as SoundPad
+from augmint.transforms.temporal import PitchShift, SpeedPerturb, TimeShift, TimeStretch
 
 Border = Literal["reflect", "edge", "zero"]
 Interp = Literal["linear", "cubic"]
+Quality = Literal["fast", "best"]
 
 PICTURE_OPS: dict[str, type[Op]] = {
     op.__name__: op
@@ -96,9 +115,10 @@ PICTURE_OPS: dict[str, type[Op]] = {
 SOUND_OPS: dict[str, type[Op]] = {
     op.__name__: op
     for op in (
-        *(TimeStretch, PitchShift, TimeShift),
-        *(Gain, PolarityInvert, BandPass, FreqMask),
-        *(AddNoise, TimeMask),
+        *(TimeStretch, PitchShift, SpeedPerturb, TimeShift, SoundCrop, SoundPad),
+        *(Gain, PolarityInvert, LowPass, HighPass, BandPass, BandStop, Peaking, LowShelf, HighShelf, FreqMask, Reverb),
+        *(LoudnessNormalize, PeakNormalize, Limiter, Clip, BitCrush, Trim),
+        *(VTLP, Codec, PacketLoss, AddNoise, TimeMask),
     )
 }
 Vocabulary = Mapping[str, type[Op]]
@@ -162,9 +182,9 @@ def op_alone(name: str) -> type[Op]:
     return op_named(name, PICTURES)
 
 
-def check_ways(border: object, interp: object) -> None:
-    """Refuse a border or an interpolation that the executors do not know."""
-    for name, value, kind in (("border", border, Border), ("interp", interp, Interp)):
+def check_ways(border: object, interp: object, quality: object) -> None:
+    """Refuse a border, an interpolation or a quality that the executors do not know."""
+    for name, value, kind in (("border", border, Border), ("interp", interp, Interp), ("quality", quality, Quality)):
         known = get_args(kind)
         if value not in known:
             raise UserError(f"{name} is {value!r}{did_you_mean(str(value), known)}", mend="use " + " or ".join(known))
@@ -215,8 +235,9 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Plan:
-    """The steps that happen to one sample, in order, and how pixels beyond the edge and between pixels are found.
+    """The steps that happen to one sample, in order, and how they are computed.
 
+    ``border`` and ``interp``: how pixels beyond the edge and between pixels are found. ``quality``: of changes of pitch and tempo.
     ``kind``: of data, which its ops' names are for; see `VOCABULARIES`.
     """
 
@@ -224,16 +245,19 @@ class Plan:
     border: Border = "reflect"
     interp: Interp = "linear"
     kind: str = PICTURES
+    quality: Quality = "best"
 
     @classmethod
-    def row(cls, drawn: tuple[Drawn, ...], index: int, *, border: Border, interp: Interp, kind: str) -> Plan:
-        """The plan of one sample of a batch."""
+    def row(cls, drawn: tuple[Drawn, ...], index: int, like: Plan) -> Plan:
+        """The plan of one sample of a batch, to be computed as ``like`` is."""
         steps = (Step(d.op, d.id, {k: float(v[index]) for k, v in d.params.items()}) for d in drawn if d.active[index])
-        return cls(tuple(steps), border, interp, kind)
+        return replace(like, steps=tuple(steps))
 
     def to_dict(self) -> dict[str, Any]:
-        kind = {} if self.kind == PICTURES else {"kind": self.kind}
-        return {**kind, "border": self.border, "interp": self.interp, "steps": [s.to_dict() for s in self.steps]}
+        ways: dict[str, str] = {"border": self.border, "interp": self.interp}
+        if self.kind != PICTURES:
+            ways = {"kind": self.kind, "quality": self.quality}
+        return {**ways, "steps": [s.to_dict() for s in self.steps]}
 
     def ops(self, kind: str) -> Iterator[tuple[type[Op], Step]]:
         """Each step with what its name means.
@@ -264,12 +288,13 @@ class Plan:
         Raises:
             UserError: for an unknown op, or numbers that are missing or not numbers.
         """
-        border, interp, steps = found.get("border", "reflect"), found.get("interp", "linear"), found.get("steps", ())
-        check_ways(border, interp)
+        border, interp, quality = (found.get(k, d) for k, d in _WAYS.items())
+        steps = found.get("steps", ())
+        check_ways(border, interp, quality)
         kind = found["kind"] if "kind" in found else kind_for(s.get("op") for s in steps)
         if kind not in VOCABULARIES:
             raise UserError(f"a plan for {kind!r}, which is no kind of data", mend="restore the manifest")
-        return cls(tuple(_step(s, kind) for s in steps), border, interp, kind)
+        return cls(tuple(_step(s, kind) for s in steps), border, interp, kind, quality)
 
     @classmethod
     def from_json(cls, text: str) -> Plan:
@@ -280,6 +305,9 @@ class Plan:
         if not isinstance(found, dict):
             raise UserError("a plan is a JSON object", mend="restore the manifest")
         return cls.from_dict(found)
+
+
+_WAYS: Mapping[str, Any] = {"border": "reflect", "interp": "linear", "quality": "best"}
 
 
 def _step(found: Mapping[str, Any], kind: str) -> Step:

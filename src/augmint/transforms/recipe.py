@@ -38,6 +38,7 @@ from augmint.transforms.plan import (
     Interp,
     Partner,
     Plan,
+    Quality,
     Step,
     check_ways,
     kind_for,
@@ -45,6 +46,7 @@ from augmint.transforms.plan import (
     sample_key,
 )
 
+_WAYS = ("border", "interp", "quality")
 _PARTNER = np.uint64(rng.key("partner"))  # so that what partners are drawn from is apart from the op's own numbers
 
 
@@ -57,6 +59,7 @@ class Recipe:
         ops: in the order of their effect; choices among ops stand where their ops do.
         border: what lies beyond the edge: ``reflect`` (mirrored, edge pixel repeated), ``edge`` or ``zero`` (black, or transparent).
         interp: ``linear``, or ``cubic`` (keeps more detail, three to five times the warp's time).
+        quality: of changes of a sound's pitch and tempo: ``best``, or ``fast``.
         normalize: what a network gets; files cannot hold it. In a recipe file it is the last entry of ``ops``.
         on_grid: what runs drawn ops on a batch of tensors, from ``(x, drawn, clip)``, where the grid is no picture; see `on`.
     """
@@ -65,11 +68,12 @@ class Recipe:
     ops: tuple[Op | Choice, ...]
     border: Border = "reflect"
     interp: Interp = "linear"
+    quality: Quality = "best"
     normalize: Normalize | None = None
     on_grid: Callable[[Any, Sequence[Drawn], bool], Any] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        check_ways(self.border, self.interp)
+        check_ways(self.border, self.interp, self.quality)
         twice = [i for i, n in Counter(self.ids).items() if n > 1]
         if twice:
             raise UserError(f"two ops have the id '{twice[0]}'", mend="give each op an id of its own, or none")
@@ -138,7 +142,7 @@ class Recipe:
     def _plan(self, key: int, own: str, pool: Pool | None, end: int) -> Plan:
         """The plan of the first ``end`` ops of ``flat``."""
         drawn = self.draw_batch(np.array([key], np.uint64))[:end]
-        plan = Plan.row(drawn, 0, border=self.border, interp=self.interp, kind=self.kind)
+        plan = Plan.row(drawn, 0, Plan((), self.border, self.interp, self.kind, self.quality))
         if not self.mixes:
             return plan
         return replace(plan, steps=tuple(s for step in plan.steps for s in self._mixed(step, key, own, pool)))
@@ -190,10 +194,12 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, in the form of a recipe file."""
+        ways: dict[str, str] = {"border": self.border, "interp": self.interp}
+        if self.kind != PICTURES:
+            ways = {"kind": self.kind, "quality": self.quality}
         return {
             "name": self.name,
-            "border": self.border,
-            "interp": self.interp,
+            **ways,
             "ops": [op.to_dict() for op in (*self.ops, *([self.normalize] if self.normalize else []))],
         }
 
@@ -201,12 +207,12 @@ class Recipe:
     def from_dict(cls, found: Mapping[str, Any], *, kind: str | None = None) -> Recipe:
         """
         Args:
-            kind: of data, a key of `VOCABULARIES`; without one, the first that has all the ops named.
+            kind: of data, a key of `VOCABULARIES`; without one what it says itself, else the first that has all the ops named.
 
         Raises:
             UserError: for an unknown key, op or setting (with the nearest known one), or a value out of range.
         """
-        known = ("name", "border", "interp", "ops")
+        known = ("name", "kind", *_WAYS, "ops")
         for key in found:
             if key not in known:
                 raise UserError(
@@ -221,10 +227,10 @@ class Recipe:
         name, settings = _named(last, str(len(ops) + 1))
         normalize = Normalize.build(settings or {}) if name == "Normalize" else None
         ops = ops if normalize else [*ops, last]
-        kind = kind_for(_all_named(ops)) if kind is None else kind
+        kind = _kind(found.get("kind"), kind) or kind_for(_all_named(ops))
         built = tuple(_entry(entry, str(number), kind) for number, entry in enumerate(ops, 1))
-        ways = (found.get("border", "reflect"), found.get("interp", "linear"))
-        return cls(str(found.get("name", "recipe")), built, *ways, normalize)
+        ways = {key: found[key] for key in _WAYS if key in found}
+        return cls(str(found.get("name", "recipe")), built, **ways, normalize=normalize)
 
     @classmethod
     def load(
@@ -319,6 +325,17 @@ def _ids(things: Sequence[Op] | Sequence[Choice]) -> tuple[str, ...]:
             seen[thing.name] += 1
         out.append(thing.id or f"{thing.name}-{seen[thing.name]}")
     return tuple(out)
+
+
+def _kind(said: Any, wanted: str | None) -> str | None:
+    """The kind of data that a recipe is for, if it says so or is asked for one."""
+    if said is not None and said not in VOCABULARIES:
+        raise UserError(
+            f"kind is {said!r}{did_you_mean(str(said), VOCABULARIES)}", mend="use " + " or ".join(VOCABULARIES)
+        )
+    if None not in (said, wanted) and said != wanted:
+        raise UserError(f"a recipe for {said}, and here are {wanted}", mend="give one for this data")
+    return wanted or said
 
 
 def _all_named(entries: Sequence[object]) -> Iterator[str]:
