@@ -145,7 +145,7 @@ def test_without_others_nothing_is_mixed_and_without_a_pool_it_is_an_error():
 
 def test_executors_of_one_picture_refuse_to_mix():
     plan = recipe("MixUp").draw(seed=0, sample_id="a", pool=POOL)
-    with pytest.raises(UserError, match="MixUp mixes pictures"):
+    with pytest.raises(UserError, match="MixUp mixes samples"):
         run_cv.apply(plan, noise_image(8, 8, 3))
     import torch
 
@@ -157,7 +157,7 @@ def test_the_experiment_refuses_recipes_that_mix(tmp_path):
     path = tmp_path / "mix.yaml"
     path.write_text("ops:\n  - OneOf: {ops: [MixUp, Rotate]}\n")
     assert Recipe.load(path).mixes
-    with pytest.raises(UserError, match=r"mix\.yaml: MixUp mixes pictures"):
+    with pytest.raises(UserError, match=r"mix\.yaml: MixUp mixes samples"):
         Recipe.load(path, alone=True)
 
 

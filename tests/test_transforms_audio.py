@@ -15,11 +15,12 @@ from augmint.core.types import Sample
 from augmint.data.audio import Sound
 from augmint.modalities.speech import PRESETS, SpeechCodec
 from augmint.transforms import fuse_audio, run_audio, run_torch
+from augmint.transforms.channel import VTLP, Codec, PacketLoss
+from augmint.transforms.levels import LoudnessNormalize, PeakNormalize, Trim
+from augmint.transforms.mix import Mix
 from augmint.transforms.op import Op
 from augmint.transforms.plan import SOUND_OPS, Plan, sample_key
 from augmint.transforms.recipe import Recipe
-from augmint.transforms.channel import VTLP, Codec, PacketLoss
-from augmint.transforms.levels import BitCrush, Clip, Limiter, LoudnessNormalize, PeakNormalize, Trim, loudness
 from augmint.transforms.signal import (
     SLOPES,
     AddNoise,
@@ -167,7 +168,11 @@ def test_time_mask_silences_so_much_and_fades_at_its_edges() -> None:
     assert np.abs(np.diff(y)).max() < 0.03
 
 
-@pytest.mark.parametrize("name", SOUND_OPS)
+ALONE = [name for name, op in SOUND_OPS.items() if not issubclass(op, Mix)]
+LONGER = {"Pad": {"seconds": (0.1, 0.15)}}  # so that its length is of the others' kind
+
+
+@pytest.mark.parametrize("name", ALONE)
 def test_every_op_takes_silence_a_blink_and_six_channels(name: str) -> None:
     for wave, rate in (
         (np.zeros((800, 1), np.float32), 8000),
@@ -175,16 +180,16 @@ def test_every_op_takes_silence_a_blink_and_six_channels(name: str) -> None:
         (voice(seconds=0.05, rate=192_000, channels=6).wave, 192_000),
         (np.full((400, 1), 0.3, np.float32), 8000),
     ):
-        out = made(wave, SOUND_OPS[name](p=1.0), rate=rate)
+        out = made(wave, SOUND_OPS[name](p=1.0, **LONGER.get(name, {})), rate=rate)
         assert out.dtype == np.float32 and out.shape[1] == wave.shape[1] and np.isfinite(out).all()
-        assert 0.4 < len(out) / len(wave) < 2.1
+        assert 0.4 < len(out) / len(wave) < 2.1 or (name == "Pad" and 0.09 < len(out) / rate < 0.16)
 
 
 # --- plans -----------------------------------------------------------------------------------------------------------
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.lists(st.sampled_from(sorted(SOUND_OPS)), min_size=1, max_size=6), st.integers(0, 2**31))
+@given(st.lists(st.sampled_from(sorted(ALONE)), min_size=1, max_size=6), st.integers(0, 2**31))
 def test_a_plan_replays_from_its_json_to_the_same_numbers(names: list[str], seed: int) -> None:
     plan = Recipe("r", tuple(SOUND_OPS[n]() for n in names)).draw(seed=seed, sample_id="a")
     x = voice(seconds=0.1).wave

@@ -23,11 +23,12 @@ from augmint.data.images import U8
 from augmint.data.sink import FolderSink
 from augmint.data.spectra import LOWEST_DB, Mel, to_db
 from augmint.data.split import box_means
-from augmint.transforms import run_audio
+from augmint.transforms import run_mix_audio
 from augmint.transforms.choice import OneOf, SomeOf
 from augmint.transforms.op import Op
 from augmint.transforms.plan import SOUND_OPS, SOUNDS, Drawn, Plan
 from augmint.transforms.recipe import Recipe
+from augmint.transforms.run_mix_audio import Heard
 from augmint.transforms.signal import AddNoise, BandPass, FreqMask, Gain, PolarityInvert, TimeMask
 from augmint.transforms.temporal import PitchShift, TimeShift, TimeStretch
 from augmint.transforms.waves import resampled
@@ -45,6 +46,7 @@ RANGE_DB = 80.0
 _MEASURED = 200  # sounds that the levels of a data set are taken from
 _HEARD = 0.05  # what is this much above silence on the grid is sound
 _SHOWN_S = 4.0
+_SPOKEN = ("transcript", "normalized", "transcription", "text", "sentence")
 _SCANNED = ("seconds", "rate", "channels", "format", "coding", "bytes", "origin")
 
 
@@ -117,7 +119,7 @@ class SpeechModality:
     ops = tuple(SOUND_OPS)
     presets = PRESETS
     sizes = ("seconds", "rate", "channels", "coding")
-    lasting = ("transcript", "normalized", "transcription", "text", "sentence", "speaker", "language")
+    lasting = (*_SPOKEN, "speaker", "language")
 
     def scan(self, root: Path, *, strict: bool = False) -> Scan:
         """Class folders, a flat folder or metadata, as `layout.scan` has it, and the head of each file.
@@ -133,9 +135,20 @@ class SpeechModality:
         return Sample(ref.id, audio.read(ref.path), ref.label, meta=ref.meta, origin=ref.meta.get("origin", "real"))
 
     def transform(self, plan: Plan, sample: Sample, load: Callable[[str], Sample]) -> Sample:
-        """What a plan makes of one sound, with its own rate and channels."""
-        sound: Sound = sample.data
-        return replace(sample, data=Sound(run_audio.apply(plan, sound.wave, sound.rate), sound.rate))
+        """What a plan makes of one sound, with its own rate and channels; ``meta`` gets ``soft_label`` where classes are mixed."""
+        partners: dict[str, Sample] = {"": sample}
+
+        def heard(name: str) -> Heard:
+            partners[name] = load(name)
+            return _heard(partners[name])
+
+        made = run_mix_audio.apply(plan, _heard(sample), heard)
+        meta = dict(sample.meta)
+        if len(made.parts) > 1:
+            meta = _joined_meta(meta, [partners[name].meta for name in made.parts])
+        if len(made.labels) > 1:
+            meta["soft_label"] = {k: round(v, 6) for k, v in made.labels.items()}
+        return replace(sample, data=Sound(made.wave, made.rate), meta=meta)
 
     def sink(self, out: Path, *, layout: str) -> FolderSink:
         """Writes sounds with the provenance mark of their origin; variants are coded as their originals."""
@@ -284,6 +297,22 @@ class SpeechCodec:
 def _mel(rate: int, num_mels: int) -> Mel:
     """Its filters are worked out once."""
     return Mel(rate, num_mels)
+
+
+def _heard(sample: Sample) -> Heard:
+    sound: Sound = sample.data
+    return Heard(sound.wave, sound.rate, {} if sample.label is None else {sample.label: 1.0})
+
+
+def _joined_meta(own: dict[str, Any], parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What is known of sounds one after another: their words joined; what is not known of all, or not the same, of none."""
+    for key in SpeechModality.lasting:
+        values = [part.get(key) for part in parts]
+        if key in _SPOKEN and all(values):
+            own[key] = " ".join(map(str, values))
+        elif len(set(values)) > 1:
+            own.pop(key, None)
+    return own
 
 
 def _mono(sound: Sound, rate: int) -> F32:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from augmint.core.errors import BadSample
+from augmint.core.errors import BadSample, UserError
 from augmint.core.types import Codec, Dataset, Modality, Ref, Sample, Sink, Skipped
 from augmint.scale.pool import ordered_map
-from augmint.transforms.mix import Pool
+from augmint.transforms.mix import FILE, Pool
 from augmint.transforms.plan import Plan, sample_key
 from augmint.transforms.recipe import Recipe
 
@@ -164,8 +164,47 @@ def _items(data: Dataset, job: _Job, part: Callable[[Ref], str | None]) -> Itera
     if not job.recipe.mixes:
         yield from (_Item(ref, part(ref)) for ref in data.refs)
         return
-    pool, refs = Pool(data.ids), dict(zip(data.ids, data.refs, strict=True))
+    files = partial(files_of, suffixes=getattr(data.modality, "suffixes", ()))
+    pool, refs = Pool(data.ids, files), dict(zip(data.ids, data.refs, strict=True))
     for ref in data.refs:
         keys = (sample_key(job.seed, ref.id, variant) for variant in range(job.variants))
         plans = tuple(job.recipe.plan_of(key, own=ref.id, pool=pool) for key in keys)
-        yield _Item(ref, part(ref), plans, {i: refs[i] for plan in plans for i in plan.others})
+        yield _Item(ref, part(ref), plans, {i: partner(i, refs) for plan in plans for i in plan.others})
+
+
+def files_of(folder: str, *, suffixes: Sequence[str]) -> list[str]:
+    """Paths of a folder's files with these endings, also of folders within it, in order.
+
+    Raises:
+        UserError: if there is no such folder, or nothing in it.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise UserError(
+            "there is no such folder to mix in from", where=root, mend="give the path from where the command runs"
+        )
+    found = sorted(p.as_posix() for p in root.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
+    if not found:
+        raise UserError(
+            "nothing in it can be mixed in", where=root, mend="put files there that end in " + ", ".join(suffixes)
+        )
+    return found
+
+
+def partner(name: str, refs: Mapping[str, Ref]) -> Ref:
+    """Where what a plan mixes in lies: a sample of the data set, or a file.
+
+    Raises:
+        UserError: if it is gone.
+    """
+    if name.startswith(FILE):
+        path = Path(name.removeprefix(FILE)).absolute()
+        if path.is_file():
+            return Ref(name, path)
+    elif name in refs:
+        return refs[name]
+    raise UserError(
+        "a sample that others were made of is gone",
+        where=name,
+        mend="restore it; files of the recipe's folders are looked for from where the command runs",
+    )

@@ -208,7 +208,7 @@ _HAPPENS = np.array(True)
 
 def compile(plan: Plan, size: tuple[int, int, int]) -> Program:
     """The program of one plan for a picture of ``size`` (height, width, channels)."""
-    steps = ((op_alone(s.op), _HAPPENS, cast(Params, s.params)) for _, s in plan.ops(PICTURES))
+    steps = ((op, _HAPPENS, cast(Params, s.params)) for op, s in plan.ops(PICTURES))
     stages = _stages(steps, size[:2], colours(size[2]), np.zeros((), np.int64))
     return Program(tuple(s for stage in stages if (s := _as_move(stage)) is not None), size, plan)
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from augmint.core.rng import F64
 from augmint.transforms.op import Bool, Op, Params
-from augmint.transforms.plan import SOUNDS, Drawn, Plan, op_named
+from augmint.transforms.plan import SOUNDS, Drawn, Plan, op_alone
 from augmint.transforms.signal import Filter, Point, Pointwise, Room
 from augmint.transforms.temporal import Temporal, TimeMap
 
@@ -74,7 +74,7 @@ def compile_batch(drawn: Sequence[Drawn]) -> tuple[Stage, ...]:
     """The stages of N samples at once; every array in them has the leading axis N, or none."""
     if not drawn:
         return ()
-    steps = ((op_named(d.op, SOUNDS), d.params, d.active) for d in drawn)
+    steps = ((op_alone(d.op, SOUNDS), d.params, d.active) for d in drawn)
     return _stages(steps, np.zeros(len(drawn[0].active), np.int64))
 
 

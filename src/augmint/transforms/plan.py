@@ -32,6 +32,7 @@ from augmint.transforms.geometry import Affine, Crop, HorizontalFlip, Rotate, Sc
 from augmint.transforms.levels import BitCrush, Clip, Limiter, LoudnessNormalize, PeakNormalize, Trim
 from augmint.transforms.local import Cutout, GaussianBlur, GaussianNoise
 from augmint.transforms.mix import MIXES, AugMix, Mix
+from augmint.transforms.mix_audio import SOUND_MIXES
 from augmint.transforms.op import Bool, Op
 from augmint.transforms.pixels import (
     CLAHE,
@@ -119,6 +120,7 @@ SOUND_OPS: dict[str, type[Op]] = {
         *(Gain, PolarityInvert, LowPass, HighPass, BandPass, BandStop, Peaking, LowShelf, HighShelf, FreqMask, Reverb),
         *(LoudnessNormalize, PeakNormalize, Limiter, Clip, BitCrush, Trim),
         *(VTLP, Codec, PacketLoss, AddNoise, TimeMask),
+        *SOUND_MIXES.values(),
     )
 }
 Vocabulary = Mapping[str, type[Op]]
@@ -175,11 +177,13 @@ def op_named(name: object, kind: str) -> type[Op]:
     raise UserError(f"unknown op '{name}'{did_you_mean(str(name), known)}", mend="known ops: " + ", ".join(known))
 
 
-def op_alone(name: str) -> type[Op]:
-    """The op for pictures of this name, if one picture is all that it needs."""
-    if name in MIXES:
-        raise UserError(f"{name} mixes pictures, and here is one alone", mend="use run_mix.apply, or take it out")
-    return op_named(name, PICTURES)
+def op_alone(name: str, kind: str = PICTURES) -> type[Op]:
+    """The op of this name, if one sample is all that it needs."""
+    op = op_named(name, kind)
+    if issubclass(op, Mix):
+        module = "run_mix" if kind == PICTURES else "run_mix_audio"
+        raise UserError(f"{name} mixes {kind}, and here is one alone", mend=f"use {module}.apply, or take it out")
+    return op
 
 
 def check_ways(border: object, interp: object, quality: object) -> None:
@@ -263,11 +267,11 @@ class Plan:
         """Each step with what its name means.
 
         Raises:
-            UserError: if the plan is for another kind of data.
+            UserError: if the plan is for another kind of data, or (when it comes to it) a step mixes samples.
         """
         if self.steps and self.kind != kind:
             raise UserError(f"a plan for {self.kind}, and here are {kind}", mend="draw it from a recipe for this data")
-        return ((op_named(step.op, kind), step) for step in self.steps)
+        return ((op_alone(step.op, kind), step) for step in self.steps)
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -323,7 +327,8 @@ def _step(found: Mapping[str, Any], kind: str) -> Step:
 def _partners(op: type[Op], found: Any, kind: str) -> tuple[Partner, ...]:
     name, mix = op.__name__, op if issubclass(op, Mix) else None
     wanted = 0 if mix is None else mix.num_partners or AugMix.num_chains
-    if not isinstance(found, list) or len(found) != wanted or not all(isinstance(p, dict) for p in found):
+    enough = isinstance(found, list) and (len(found) >= wanted if mix and mix.has_more else len(found) == wanted)
+    if not enough or not all(isinstance(p, dict) for p in found):
         raise UserError(f"a plan's {name} needs {wanted} partners", mend="restore the manifest")
     ids = [p.get("sample") for p in found]
     if any(not isinstance(i, str) if mix is not None and mix.num_partners else i is not None for i in ids):

@@ -159,8 +159,11 @@ class Recipe:
             return (replace(step, partners=tuple(Partner(None, chain) for chain in chains)),)
         if pool is None:
             raise UserError(f"{op.name} needs other samples", mend="give `pool`, the ids of the data set")
-        others = pool.pick(key, own, op.num_partners)
-        before = (self._plan(int(rng.combine(key, i)[0]), other, pool, at).steps for i, other in enumerate(others))
+        others = op.source(pool).pick(key, own, op.wanted)
+        before = (
+            () if op.is_raw else self._plan(int(rng.combine(key, i)[0]), other, pool, at).steps
+            for i, other in enumerate(others)
+        )
         partners = tuple(Partner(*pair) for pair in zip(others, before, strict=True))
         return (replace(step, partners=partners),) if partners else ()
 
@@ -271,7 +274,7 @@ class Recipe:
         mixing = [op.name for op in found.flat if isinstance(op, Mix) and alone]
         if mixing:
             raise UserError(
-                f"{mixing[0]} mixes pictures, and the experiment changes each by itself",
+                f"{mixing[0]} mixes samples, and the experiment changes each by itself",
                 where=path,
                 mend="take it out here; `augmint augment` takes it",
             )

@@ -13,7 +13,7 @@ from augmint.transforms.local import normal_field
 from augmint.transforms.plan import Plan, Quality
 from augmint.transforms.signal import Alone, Gap, Noise, Point, Room, tilt
 from augmint.transforms.temporal import Line, TimeMap
-from augmint.transforms.waves import FADE_S, RINGING_S, fade, places_hz, power
+from augmint.transforms.waves import FADE_S, RINGING_S, fade, mixed_in, places_hz
 
 _FRAME_S, _REACH_S = 0.030, 0.010
 _MARGIN_S = 2 * (_FRAME_S + _REACH_S)
@@ -215,12 +215,6 @@ def _follow(mono: F32, ideal: I64, half: int, reach: int, step: int) -> I64:
 
 def _noisy(stage: Noise, wave: F32, rate: int) -> F32:
     return mixed_in(wave, _noise(stage, len(wave), wave.shape[1], rate), float(stage.snr_db))
-
-
-def mixed_in(wave: F32, other: F32, snr_db: float) -> F32:
-    """Plus ``other``, ``snr_db`` softer on average; nothing where one of them is silent."""
-    have, want = power(other), power(wave) * 10 ** (-snr_db / 10)
-    return wave + other * np.float32(np.sqrt(want / have)) if have > 0 else wave
 
 
 def _noise(stage: Noise, length: int, channels: int, rate: int) -> F32:

@@ -65,3 +65,9 @@ def of_length(wave: F32, length: int) -> F32:
 def power(wave: F32) -> float:
     """Mean square."""
     return float(np.square(wave, dtype=np.float64).mean())
+
+
+def mixed_in(wave: F32, other: F32, snr_db: float) -> F32:
+    """Plus ``other``, ``snr_db`` softer on average; nothing where one of them is silent."""
+    have, want = power(other), power(wave) * 10 ** (-snr_db / 10)
+    return wave + other * np.float32(np.sqrt(want / have)) if have > 0 else wave
