@@ -145,7 +145,7 @@ def test_without_others_nothing_is_mixed_and_without_a_pool_it_is_an_error():
 
 def test_executors_of_one_picture_refuse_to_mix():
     plan = recipe("MixUp").draw(seed=0, sample_id="a", pool=POOL)
-    with pytest.raises(UserError, match="MixUp mixes samples"):
+    with pytest.raises(UserError, match="MixUp mixes pictures"):
         run_cv.apply(plan, noise_image(8, 8, 3))
     import torch
 

@@ -20,8 +20,8 @@ from augmint.transforms.waves import filtered, of_length, resampled
 Coder = Literal["mulaw", "alaw", "gsm", "mp3", "vorbis", "opus"]
 TELEPHONE_HZ = (300.0, 3400.0)
 _FRAME_S = 0.032
-_RIPPLE_S = 0.0015
-"""Of a spectrum, what repeats within less of the cepstrum than this is the mouth, the rest the voice: pitches lie below 500 Hz."""
+_MOUTH_S, _VOICE_S = 0.0018, 0.0028
+"""What lies below the first of these in the cepstrum is the mouth, above the second the voice: pitches are below 360 Hz mostly."""
 _MOST_DB = 30.0
 
 
@@ -56,9 +56,9 @@ def _moved_formants(mono: F32, rate: int, alpha: float) -> F32:
     spectrum = scipy.fft.rfft(frames * window, axis=1)
     size_db = 20 * np.log10(np.abs(spectrum) + 1e-7)
     cepstrum = scipy.fft.irfft(size_db, size, axis=1)
-    keep = max(2, round(_RIPPLE_S * rate))
-    at = np.minimum(np.arange(size), size - np.arange(size))
-    smooth = scipy.fft.rfft(cepstrum * (0.5 + 0.5 * np.cos(np.pi * np.minimum(at / keep, 1))), axis=1).real
+    at_s = np.minimum(np.arange(size), size - np.arange(size)) / rate
+    voice = np.clip((at_s - _MOUTH_S) / (_VOICE_S - _MOUTH_S), 0, 1)
+    smooth = scipy.fft.rfft(cepstrum * (0.5 + 0.5 * np.cos(np.pi * voice)), axis=1).real
     places = np.minimum(np.arange(smooth.shape[1]) / alpha, smooth.shape[1] - 1)
     low = np.minimum(places.astype(np.int64), smooth.shape[1] - 2)
     moved = smooth[:, low] + (smooth[:, low + 1] - smooth[:, low]) * (places - low)
@@ -95,7 +95,7 @@ class PacketLoss(Whole):
     @staticmethod
     def lost(params: Params, times_s: F64) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
         """Whether the packets that these times fall into are lost."""
-        packet = (times_s / (float(params["packet_ms"]) / 1000)).astype(np.uint64)
+        packet = (times_s / (float(params["packet_ms"]) / 1000) + 1e-9).astype(np.uint64)
         each = rng.uniform(np.uint64(params["key"]), np.arange(int(packet.max(initial=0)) + 1))
         found: np.ndarray[tuple[int, ...], np.dtype[np.bool_]] = (each < float(params["loss_frac"]))[packet]
         return found

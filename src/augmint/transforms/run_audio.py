@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 
@@ -130,12 +131,18 @@ def _sizes(least: int, pitch: float) -> tuple[int, int]:
 
 def _smooth(low: int, high: int) -> I64:
     """Whole numbers within ``[low, high]`` whose factors are 2, 3, 5, 7, 11 and 13 only, in order."""
+    known = _smooth_up_to(high.bit_length())
+    return known[np.searchsorted(known, low) : np.searchsorted(known, high, side="right")]
+
+
+@cache
+def _smooth_up_to(bits: int) -> I64:
     found = np.array([1], np.int64)
     for prime in (2, 3, 5, 7, 11, 13):
-        powers = prime ** np.arange(int(np.log(high) / np.log(prime)) + 1, dtype=np.int64)
-        found = (found[:, None] * powers).ravel()
-        found = found[found <= high]
-    return np.sort(found[found >= low])
+        powers = prime ** np.arange(int(bits / np.log2(prime)) + 1, dtype=np.int64)
+        found = np.outer(found, powers).ravel()
+        found = found[found < 1 << bits]
+    return np.sort(found)
 
 
 def _placed(line: Line, wave: F32, rate: int, inner: float, quality: Quality) -> F32:
@@ -177,7 +184,13 @@ def stretched(wave: F32, factor: float, rate: int, quality: Quality = "best") ->
     edge = reach + 2 * half + step
     padded = np.pad(wave, ((edge, edge + 4 * half), (0, 0)))
     ideal = edge - half + np.rint(np.arange(0, length + half, half) / factor).astype(np.int64)
-    places = _follow(padded.mean(axis=1), np.minimum(ideal, len(padded) - 4 * half - reach - step), half, reach, step)
+    places = _follow(
+        padded @ np.full(wave.shape[1], 1 / wave.shape[1], np.float32),
+        np.minimum(ideal, len(padded) - 4 * half - reach - step),
+        half,
+        reach,
+        step,
+    )
     window = (0.5 - 0.5 * np.cos(np.pi * (np.arange(2 * half) + 0.5) / half)).astype(np.float32)[:, None]
     out = np.empty((len(places) + 1, half, wave.shape[1]), dtype=np.float32)
     pieces = np.lib.stride_tricks.sliding_window_view(padded, half, axis=0)
@@ -187,10 +200,17 @@ def stretched(wave: F32, factor: float, rate: int, quality: Quality = "best") ->
     return out.reshape(-1, wave.shape[1])[half : half + length]
 
 
+def _means(x: F32, step: int) -> F32:
+    """Of each ``step`` samples; added slice by slice, for numpy is slow along short axes."""
+    size = len(x) // step * step
+    out: F32 = sum((x[k:size:step] for k in range(1, step)), x[:size:step]) / np.float32(step)
+    return out
+
+
 def _follow(mono: F32, ideal: I64, half: int, reach: int, step: int) -> I64:
     """Where each piece of ``2 half`` samples is taken from: within ``reach`` of its ideal place, where it is most like what follows the
-    last one, by normalised correlation of every ``step``-th sample; between those places, by a parabola."""
-    few = np.ascontiguousarray(mono[::step])
+    last one, by normalised correlation of means of ``step`` samples; between those places, by a parabola."""
+    few = _means(mono, step)
     size, num = 2 * half // step, 2 * reach // step + 1
     energy = np.concatenate([[0.0], np.cumsum(np.square(few, dtype=np.float64))])
     weight = (1 / np.sqrt(energy[size:] - energy[:-size] + 1e-9)).astype(np.float32)
@@ -203,7 +223,7 @@ def _follow(mono: F32, ideal: I64, half: int, reach: int, step: int) -> I64:
         best = int(likeness.argmax())
         place = step * (first + best) + (found[-1] + half) % step
         if step > 1 and 0 < best < num - 1:
-            low, peak, high = (float(v) for v in likeness[best - 1 : best + 2])
+            low, peak, high = likeness[best - 1 : best + 2].tolist()
             bend = low - 2 * peak + high
             place += round(step * 0.5 * (low - high) / bend) if bend < 0 else 0
         found.append(place)
