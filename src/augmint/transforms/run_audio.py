@@ -16,9 +16,9 @@ from augmint.transforms.signal import Alone, Gap, Noise, Point, Room, tilt
 from augmint.transforms.temporal import Line, TimeMap
 from augmint.transforms.waves import FADE_S, RINGING_S, fade, mixed_in, places_hz
 
-_FRAME_S, _REACH_S = 0.030, 0.010
+_FRAME_S, _REACH_S = 0.040, 0.010
 _MARGIN_S = 2 * (_FRAME_S + _REACH_S)
-_SEARCH_HZ: dict[Quality, int] = {"fast": 8_000, "best": 16_000}
+_SEARCH_HZ: dict[Quality, int] = {"fast": 4_000, "best": 16_000}
 _TAPER = 0.05  # of the band
 _FIRST_ECHO_S = 0.0025  # 86 cm further than the direct way
 _OUT_OF_TUNE = 5e-4  # a hundredth of a semitone

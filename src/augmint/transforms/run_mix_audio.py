@@ -47,9 +47,7 @@ def _run(plan: Plan, steps: tuple[Step, ...], sound: Heard, load: Load) -> Heard
             waiting.append(step)
             continue
         sound, waiting = _alone(plan, waiting, sound), []
-        others = [
-            _like(sound, _run(plan, p.steps, replace(load(str(p.id)), parts=(str(p.id),)), load)) for p in step.partners
-        ]
+        others = [_run(plan, p.steps, replace(load(str(p.id)), parts=(str(p.id),)), load) for p in step.partners]
         sound = _MIX[step.op](step, sound, others)
     return _alone(plan, waiting, sound)
 
@@ -68,13 +66,13 @@ def _like(sound: Heard, other: Heard) -> Heard:
 
 
 def _mix_up(step: Step, sound: Heard, others: list[Heard]) -> Heard:
-    (other,), lam = others, step.params["lam"]
+    other, lam = _like(sound, others[0]), step.params["lam"]
     wave = np.float32(lam) * sound.wave + np.float32(1 - lam) * of_length(other.wave, len(sound.wave))
     return replace(sound, wave=wave, labels=_shares((sound, lam), (other, 1 - lam)))
 
 
 def _concat(step: Step, sound: Heard, others: list[Heard]) -> Heard:
-    (other,) = others
+    other = _like(sound, others[0])
     gap = np.zeros((round(step.params["gap_s"] * sound.rate), sound.wave.shape[1]), np.float32)
     own = len(sound.wave) / (len(sound.wave) + len(other.wave))
     wave = np.concatenate([sound.wave, gap, other.wave])
@@ -83,13 +81,13 @@ def _concat(step: Step, sound: Heard, others: list[Heard]) -> Heard:
 
 def _add_babble(step: Step, sound: Heard, others: list[Heard]) -> Heard:
     places = rng.uniform(np.uint64(step.params["key"]), np.arange(len(others)))
-    voices = [_cut(o.wave, len(sound.wave), float(u)) for o, u in zip(others, places, strict=True)]
+    voices = [_cut(_like(sound, o).wave, len(sound.wave), float(u)) for o, u in zip(others, places, strict=True)]
     babble = sum((v / np.float32(np.sqrt(have)) for v in voices if (have := power(v)) > 0), np.zeros_like(sound.wave))
     return replace(sound, wave=mixed_in(sound.wave, babble, step.params["snr_db"]))
 
 
 def _add_background(step: Step, sound: Heard, others: list[Heard]) -> Heard:
-    background = _cut(others[0].wave, len(sound.wave), step.params["from_frac"])
+    background = _cut(_like(sound, others[0]).wave, len(sound.wave), step.params["from_frac"])
     return replace(sound, wave=mixed_in(sound.wave, background, step.params["snr_db"]))
 
 
@@ -104,7 +102,7 @@ def _cut(wave: F32, length: int, start: float) -> F32:
 def _in_room(step: Step, sound: Heard, others: list[Heard]) -> Heard:
     import scipy.signal
 
-    answer = others[0].wave[:, 0]
+    answer = resampled(others[0].wave[:, :1], sound.rate / others[0].rate)[:, 0]
     answer = answer[int(np.abs(answer).argmax()) :][: len(sound.wave)]
     have = float(np.square(answer, dtype=np.float64).sum())
     if have == 0:
