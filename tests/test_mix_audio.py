@@ -18,6 +18,7 @@ from augmint.transforms.plan import Plan
 from augmint.transforms.recipe import Recipe
 from augmint.transforms.run_mix_audio import Heard
 from augmint.transforms.signal import Gain
+from augmint.transforms.temporal import Temporal, TimeShift, TimeStretch, along
 from test_speech import files
 from test_transforms_audio import RATE, db, tone
 from voices import voice, write, write_voices
@@ -28,7 +29,9 @@ SOUNDS = {"a": A, "b": B, "file:noises/rain.wav": Heard(0.1 * tone(3000, 3.0), R
 POOL = Pool(["a", "b"], lambda folder: [f"{folder}/rain.wav"])
 
 
-def mixed(*ops: Mix | Gain, seed: int = 0, sound: Heard = A, sounds: dict[str, Heard] = SOUNDS) -> tuple[Plan, Heard]:
+def mixed(
+    *ops: Mix | Gain | Temporal, seed: int = 0, sound: Heard = A, sounds: dict[str, Heard] = SOUNDS
+) -> tuple[Plan, Heard]:
     plan = Recipe("r", ops).draw(seed=seed, sample_id="a", pool=POOL)
     return plan, run_mix_audio.apply(plan, sound, sounds.__getitem__)
 
@@ -48,7 +51,15 @@ def test_concat_puts_one_behind_the_other() -> None:
     _, made = mixed(Concat(gap_s=(0.25, 0.25)))
     gap = np.zeros((RATE // 4, 1))
     np.testing.assert_array_equal(made.wave, np.concatenate([A.wave, gap, B.wave]))
-    assert made.labels == pytest.approx({"ah": 0.625, "ee": 0.375}) and made.parts == ("", "b")
+    assert made.labels == pytest.approx({"ah": 0.625, "ee": 0.375}) and [name for name, _ in made.parts] == ["", "b"]
+
+
+def test_times_of_both_go_along() -> None:
+    ops = (TimeStretch(rate=(0.8, 0.8)), Concat(gap_s=(0.1, 0.1)), TimeShift(shift_s=(0.05, 0.05)))
+    _, made = mixed(*ops)
+    times = {name: along(lines, np.array([0.0, 0.3])) for name, lines in made.parts}
+    np.testing.assert_allclose(times[""], [0.05, 0.425], atol=1e-4)
+    np.testing.assert_allclose(times["b"], [0.775, 1.1], atol=1e-4)  # its last 50 ms are shifted out
 
 
 def test_partners_went_through_what_stands_before_but_raw_ones_did_not() -> None:

@@ -38,7 +38,7 @@ from augmint.transforms.signal import (
     Reverb,
     TimeMask,
 )
-from augmint.transforms.temporal import Crop, Pad, PitchShift, SpeedPerturb, Temporal, TimeShift, TimeStretch
+from augmint.transforms.temporal import Crop, Pad, PitchShift, SpeedPerturb, Temporal, TimeShift, TimeStretch, along
 from voices import pitch, voice
 
 RATE = 16_000
@@ -393,17 +393,32 @@ def test_what_commutes_is_as_the_chain_has_it() -> None:
     np.testing.assert_allclose(fused[2000:], exact[2000:], atol=2e-3)
 
 
-def test_times_move_along_the_map() -> None:
+@pytest.mark.parametrize(
+    ("ops", "num"),
+    [
+        ((TimeStretch(rate=(0.8, 0.8)), TimeShift(shift_s=(0.03, 0.03))), 1),
+        (
+            (
+                Trim(below_db=(30, 30)),
+                TimeStretch(rate=(1.2, 1.2)),
+                PitchShift(),
+                Pad(seconds=(2, 2), before_frac=(1, 1)),
+            ),
+            2,
+        ),
+    ],
+)
+def test_times_move_along_the_lines(ops: tuple[Op, ...], num: int) -> None:
     x = np.zeros((RATE, 1), np.float32)
     clicks = np.array([0.2, 0.5, 0.81])
     for t in clicks:
         at = round(t * RATE)
         x[at - 160 : at + 160, 0] = tone(1000, 0.02)[:, 0] * np.hanning(320)
-    plan = drawn(TimeStretch(rate=(0.8, 0.8)), TimeShift(shift_s=(0.03, 0.03)))
-    y = np.abs(run_audio.apply(plan, x, RATE)[:, 0])
-    (stage,) = fuse_audio.compile(plan)
-    assert isinstance(stage, fuse_audio.TimeMap)
-    for t in stage.moved(clicks, 1.0):
+    plan = drawn(*ops)
+    wave, lines = run_audio.apply_with(plan, x, RATE)
+    y = np.abs(wave[:, 0])
+    assert len(lines) == num
+    for t in along(lines, clicks):
         near = slice(round((t - 0.05) * RATE), round((t + 0.05) * RATE))
         centre = np.average(np.arange(near.start, near.stop), weights=y[near]) / RATE
         assert abs(centre - t) < 0.01

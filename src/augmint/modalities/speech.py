@@ -145,7 +145,7 @@ class SpeechModality:
         made = run_mix_audio.apply(plan, _heard(sample), heard)
         meta = dict(sample.meta)
         if len(made.parts) > 1:
-            meta = _joined_meta(meta, [partners[name].meta for name in made.parts])
+            meta = _joined_meta(meta, [partners[name].meta for name, _ in made.parts])
         if len(made.labels) > 1:
             meta["soft_label"] = {k: round(v, 6) for k, v in made.labels.items()}
         return replace(sample, data=Sound(made.wave, made.rate), meta=meta)

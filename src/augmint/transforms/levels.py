@@ -14,6 +14,7 @@ from augmint.core.rng import F64
 from augmint.core.types import F32
 from augmint.transforms.op import Params, Range, between, within
 from augmint.transforms.signal import Whole
+from augmint.transforms.temporal import Line
 from augmint.transforms.waves import faded
 
 _BLOCK_S, _STEP_S = 0.4, 0.1
@@ -132,6 +133,13 @@ class Trim(Whole):
     def apply(params: Params, wave: F32, rate: int) -> F32:
         first, last = Trim.kept(params, wave, rate)
         return wave if (first, last) == (0, len(wave)) else faded(wave[first:last], rate)
+
+    @staticmethod
+    def line(params: Params, wave: F32, rate: int) -> Line:
+        first, last = Trim.kept(params, wave, rate)
+        return Line.still(np.asarray(len(wave) / rate)).framed(
+            np.asarray(-first / rate), np.asarray((last - first) / rate)
+        )
 
     @staticmethod
     def kept(params: Params, wave: F32, rate: int) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from augmint.core.types import F32, I64
 from augmint.transforms import fuse_audio
-from augmint.transforms.fuse_audio import Response
+from augmint.transforms.fuse_audio import Response, Stage
 from augmint.transforms.local import normal_field
 from augmint.transforms.plan import Plan, Quality
 from augmint.transforms.signal import Alone, Gap, Noise, Point, Room, tilt
@@ -30,19 +31,39 @@ def apply(plan: Plan, wave: F32, rate: int, *, exact: bool = False) -> F32:
     Args:
         exact: op by op, as they are written: the reference for the fused program.
     """
-    plans = [replace(plan, steps=(step,)) for step in plan.steps] if exact else [plan]
-    for each in plans:
-        waiting: TimeMap | None = None
-        for stage in fuse_audio.compile(each):
-            if isinstance(stage, TimeMap):
-                waiting = stage
-            elif isinstance(stage, Response):
-                wave, waiting = _passed(waiting, stage, wave, rate, each.quality), None
+    return apply_with(plan, wave, rate, exact=exact)[0]
+
+
+def apply_with(plan: Plan, wave: F32, rate: int, *, exact: bool = False) -> tuple[F32, tuple[Line, ...]]:
+    """The same, and the lines that its times have gone along, one after another; see `temporal.along`."""
+    lines: list[Line] = []
+    for each in [replace(plan, steps=(step,)) for step in plan.steps] if exact else [plan]:
+        for time, stage in _paired(fuse_audio.compile(each)):
+            line = Line.still(np.asarray(len(wave) / rate)) if time is None else time.line(np.asarray(len(wave) / rate))
+            if isinstance(stage, Alone):
+                line = stage.op.line(stage.params, wave, rate)
+            if stage is None or isinstance(stage, Response):
+                wave = _passed(line, stage, wave, rate, each.quality)
             else:
-                wave = wave if waiting is None else _passed(waiting, None, wave, rate, each.quality)
-                wave, waiting = _pointwise(stage, wave, rate), None
-        wave = wave if waiting is None else _passed(waiting, None, wave, rate, each.quality)
-    return wave
+                wave = _pointwise(stage, wave, rate)
+            lines.append(line)
+    return wave, tuple(lines)
+
+
+def _paired(stages: Sequence[Stage]) -> Iterator[tuple[TimeMap | None, Response | Point | None]]:
+    """Time and what follows it, if that is a response: they are computed together."""
+    waiting: TimeMap | None = None
+    for stage in stages:
+        if isinstance(stage, TimeMap):
+            waiting = stage
+            continue
+        if waiting is not None and not isinstance(stage, Response):
+            yield waiting, None
+            waiting = None
+        yield waiting, stage
+        waiting = None
+    if waiting is not None:
+        yield waiting, None
 
 
 def _pointwise(stage: Point, wave: F32, rate: int) -> F32:
@@ -58,16 +79,14 @@ def _pointwise(stage: Point, wave: F32, rate: int) -> F32:
 # --- time and spectrum -----------------------------------------------------------------------------------------------
 
 
-def _passed(time: TimeMap | None, response: Response | None, wave: F32, rate: int, quality: Quality) -> F32:
+def _passed(line: Line, response: Response | None, wave: F32, rate: int, quality: Quality) -> F32:
     """The sound along its new times, then through the response; at most one stretch and one Fourier transform there and back."""
-    seconds = len(wave) / rate
-    line = Line.still(np.asarray(seconds)) if time is None else time.line(np.asarray(seconds))
     length = max(1, round(float(line.seconds) * rate))
     rooms = [] if response is None else [_echoes(room, rate, length) for room in response.rooms()]
     ringing = max([round(RINGING_S * rate), *(len(room) for room in rooms)])
     size, inner = _sizes(length + ringing, float(line.pitch))
     # What is stretched is at another rate than what comes out, if the pitch changes: so many samples a second of new time.
-    out = wave if time is None else _placed(line, wave, rate, rate * inner / size, quality)
+    out = wave if line.is_still else _placed(line, wave, rate, rate * inner / size, quality)
     if inner == size:
         if response is None:
             return out

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from augmint.core import rng
+from augmint.core.rng import F64
 from augmint.core.types import F32
 from augmint.transforms import run_audio
 from augmint.transforms.mix_audio import SOUND_MIXES
 from augmint.transforms.plan import Plan, Step
+from augmint.transforms.temporal import Line
 from augmint.transforms.waves import mixed_in, of_length, power, resampled
 
 Labels = Mapping[str, float]
@@ -19,13 +21,25 @@ Labels = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Heard:
-    """A sound ``[T, C]`` and what is known of it. ``labels``: the share of each class, 1 in all; empty where it has no label.
-    ``parts``: whose words are heard one after another: samples' ids, "" for the sound itself."""
+    """A sound ``[T, C]`` and what is known of it.
+
+    Args:
+        labels: the share of each class, 1 in all; empty where it has no label.
+        parts: whose words are heard one after another (samples' ids, "" for the sound itself), and along which lines their times have gone.
+    """
 
     wave: F32
     rate: int
     labels: Labels = field(default_factory=dict)
-    parts: tuple[str, ...] = ("",)
+    parts: tuple[tuple[str, tuple[Line, ...]], ...] = (("", ()),)
+
+    @property
+    def seconds(self) -> F64:
+        return np.asarray(len(self.wave) / self.rate)
+
+    def moved(self, *lines: Line) -> Heard:
+        """All its times gone along further lines."""
+        return replace(self, parts=tuple((name, (*before, *lines)) for name, before in self.parts))
 
 
 Load = Callable[[str], Heard]
@@ -47,14 +61,14 @@ def _run(plan: Plan, steps: tuple[Step, ...], sound: Heard, load: Load) -> Heard
             waiting.append(step)
             continue
         sound, waiting = _alone(plan, waiting, sound), []
-        others = [_run(plan, p.steps, replace(load(str(p.id)), parts=(str(p.id),)), load) for p in step.partners]
+        others = [_run(plan, p.steps, replace(load(str(p.id)), parts=((str(p.id), ()),)), load) for p in step.partners]
         sound = _MIX[step.op](step, sound, others)
     return _alone(plan, waiting, sound)
 
 
 def _alone(plan: Plan, steps: list[Step], sound: Heard) -> Heard:
-    wave = run_audio.apply(replace(plan, steps=tuple(steps)), sound.wave, sound.rate)
-    return replace(sound, wave=wave)
+    wave, lines = run_audio.apply_with(replace(plan, steps=tuple(steps)), sound.wave, sound.rate)
+    return replace(sound, wave=wave).moved(*lines)
 
 
 def _like(sound: Heard, other: Heard) -> Heard:
@@ -75,8 +89,10 @@ def _concat(step: Step, sound: Heard, others: list[Heard]) -> Heard:
     other = _like(sound, others[0])
     gap = np.zeros((round(step.params["gap_s"] * sound.rate), sound.wave.shape[1]), np.float32)
     own = len(sound.wave) / (len(sound.wave) + len(other.wave))
-    wave = np.concatenate([sound.wave, gap, other.wave])
-    return Heard(wave, sound.rate, _shares((sound, own), (other, 1 - own)), (*sound.parts, *other.parts))
+    both = Heard(np.concatenate([sound.wave, gap, other.wave]), sound.rate, _shares((sound, own), (other, 1 - own)))
+    first = sound.moved(Line.still(sound.seconds).framed(np.zeros(()), both.seconds))
+    second = other.moved(Line.still(other.seconds).framed(both.seconds - other.seconds, both.seconds))
+    return replace(both, parts=(*first.parts, *second.parts))
 
 
 def _add_babble(step: Step, sound: Heard, others: list[Heard]) -> Heard:

@@ -18,6 +18,7 @@ from augmint.core.rng import F64
 from augmint.core.types import F32
 from augmint.transforms.local import KEY_BITS
 from augmint.transforms.op import Bool, Family, Op, Params, Range, between, within
+from augmint.transforms.temporal import Line
 
 Colour = Literal["white", "pink", "brown", "blue"]
 SLOPES: dict[str, float] = {"white": 0.0, "pink": 1.0, "brown": 2.0, "blue": -1.0}
@@ -369,6 +370,11 @@ class Whole(Pointwise):
     @abstractmethod
     def apply(params: Params, wave: F32, rate: int) -> F32:
         """A sound ``[T, C]`` with one set of numbers."""
+
+    @staticmethod
+    def line(params: Params, wave: F32, rate: int) -> Line:
+        """Where times go, if they go anywhere."""
+        return Line.still(np.asarray(len(wave) / rate))
 
     @classmethod
     def point(cls, params: Params) -> Point:

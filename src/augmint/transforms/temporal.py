@@ -4,6 +4,7 @@ the sound is stretched once and resampled once, and whatever is tied to times mo
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -44,6 +45,13 @@ class Line:
         start, stop = (np.clip(t + later_s, 0.0, seconds) for t in (self.start_s, self.stop_s))
         return replace(self, shift_s=self.shift_s + later_s, start_s=start, stop_s=stop, seconds=seconds)
 
+    @property
+    def is_still(self) -> bool:
+        """Whether nothing moves, of one sound."""
+        return (float(self.scale), float(self.shift_s), float(self.pitch)) == (1.0, 0.0, 1.0) and bool(
+            self.start_s == 0 and self.stop_s == self.seconds
+        )
+
     def where(self, active: Bool, other: Line) -> Line:
         """This line where active, ``other`` elsewhere."""
         return Line(*(np.where(active, a, b) for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
@@ -51,6 +59,13 @@ class Line:
     def at(self, times_s: F64) -> F64:
         """Where times are now, those that were lost at the ends of what is left."""
         return np.asarray(np.clip(self.scale * times_s + self.shift_s, self.start_s, self.stop_s))
+
+
+def along(lines: Iterable[Line], times_s: F64) -> F64:
+    """Where times are after several lines, one after another."""
+    for line in lines:
+        times_s = line.at(times_s)
+    return times_s
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,10 +92,6 @@ class TimeMap:
         for op, params, active in self.parts:
             line = op.move(line, params).where(active, line)
         return line
-
-    def moved(self, times_s: F64, seconds: float) -> F64:
-        """Where times of a sound of so many seconds are now, those that were lost at the ends of what is left."""
-        return self.line(np.asarray(seconds)).at(times_s)
 
 
 def _log_uniform(limits: Range, u: F64) -> F64:

@@ -64,7 +64,8 @@ def of_length(wave: F32, length: int) -> F32:
 
 def power(wave: F32) -> float:
     """Mean square."""
-    return float(np.square(wave, dtype=np.float64).mean())
+    flat = wave.ravel()
+    return float(flat @ flat) / len(flat)
 
 
 def mixed_in(wave: F32, other: F32, snr_db: float) -> F32:
