@@ -7,6 +7,7 @@ import pickle
 import re
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -162,6 +163,30 @@ def test_a_recipe_for_pictures_is_refused_and_says_what_there_is(tmp_path: Path)
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("recipe", ["ops: [PitchShift, AddNoise]", "ops: [{Concat: {p: 0.7}}, MixUp]"])
+def test_a_command_that_was_stopped_goes_on_where_it_was(tmp_path: Path, recipe: str) -> None:
+    write_voices(tmp_path / "in", per_class=4)
+    (tmp_path / "r.yaml").write_text(recipe)
+    same: dict[str, Any] = {"variants": 2, "workers": 1, "recipe": str(tmp_path / "r.yaml"), "seed": 1}
+    am.augment(tmp_path / "in", out=tmp_path / "whole", **same)
+
+    def stop(event: dict[str, Any]) -> None:
+        if event == {"stage": "augment", "done": 5, "total": 8}:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        am.augment(tmp_path / "in", out=tmp_path / "out", progress=stop, **same)
+    with (tmp_path / "out" / ".augmint" / "made.jsonl").open("a") as file:
+        file.write('{"id": "cut')  # what a kill leaves
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*.wav")}
+    gone = sorted(before)[0]
+    gone.unlink()
+    am.augment(tmp_path / "in", out=tmp_path / "out", **same)
+    assert files(tmp_path / "out") == files(tmp_path / "whole")
+    kept = [p for p in before if p.stat().st_mtime_ns == before[p]]
+    assert len(before) == 10 and len(kept) == 8, "but for the sample of the file that is gone"
 
 
 def test_variants_replay_from_the_manifest_and_do_not_depend_on_workers(tmp_path: Path) -> None:

@@ -402,7 +402,7 @@ def test_what_commutes_is_as_the_chain_has_it() -> None:
                 Trim(below_db=(30, 30)),
                 TimeStretch(rate=(1.2, 1.2)),
                 PitchShift(),
-                Pad(seconds=(2, 2), before_frac=(1, 1)),
+                Pad(seconds=(2, 2), before_frac=(0.5, 0.5)),
             ),
             2,
         ),
