@@ -24,12 +24,13 @@ from augmint.data.sink import FolderSink
 from augmint.data.spectra import LOWEST_DB, Mel, to_db
 from augmint.data.split import box_means
 from augmint.transforms import run_mix_audio
+from augmint.transforms.channel import VTLP
 from augmint.transforms.choice import OneOf, SomeOf
 from augmint.transforms.op import Op
 from augmint.transforms.plan import SOUND_OPS, SOUNDS, Drawn, Plan
 from augmint.transforms.recipe import Recipe
 from augmint.transforms.run_mix_audio import Heard
-from augmint.transforms.signal import AddNoise, BandPass, FreqMask, Gain, PolarityInvert, TimeMask
+from augmint.transforms.signal import AddNoise, BandPass, FreqMask, Gain, Peaking, PolarityInvert, Reverb, TimeMask
 from augmint.transforms.temporal import PitchShift, TimeShift, TimeStretch
 from augmint.transforms.waves import resampled
 
@@ -58,7 +59,10 @@ def _sound_ops(strength: float) -> tuple[Op, ...]:
         TimeShift(shift_s=(-0.1 * s, 0.1 * s)),
         Gain(gain_db=(-12 * s, 6 * s)),
         BandPass(low_hz=(30, 30 + 370 * s), high_hz=(7800 - 4800 * s, 7800)),
+        Peaking(gain_db=(-15 * s, 15 * s)),
         FreqMask(width_frac=(0, 0.3 * s)),
+        Reverb(rt60_s=(0.1, 0.1 + 0.6 * s), drr_db=(20 - 18 * s, 20)),
+        VTLP(alpha=(1 / (1 + 0.15 * s), 1 + 0.15 * s)),
         AddNoise(snr_db=(30 - 25 * s, 40)),
         AddNoise(snr_db=(30 - 25 * s, 40), colour="pink"),
         TimeMask(width_frac=(0, 0.2 * s)),
@@ -86,6 +90,7 @@ PRESETS: Mapping[str, Recipe] = {
                 Gain(gain_db=(-6, 3)),
                 PolarityInvert(),
                 BandPass(p=0.3),
+                Reverb(rt60_s=(0.1, 0.4), drr_db=(6, 15), p=0.2),
                 AddNoise(snr_db=(15, 40), p=0.7),
             ),
         ),
@@ -98,7 +103,10 @@ PRESETS: Mapping[str, Recipe] = {
                 Gain(gain_db=(-12, 6)),
                 PolarityInvert(),
                 BandPass(low_hz=(50, 500), high_hz=(2500, 7500), p=0.5),
+                Peaking(p=0.3),
                 FreqMask(width_frac=(0.0, 0.2), p=0.5),
+                Reverb(rt60_s=(0.1, 0.7), drr_db=(0, 12), p=0.4),
+                VTLP(alpha=(0.88, 1.14), p=0.4),
                 OneOf(ops=(AddNoise(snr_db=(3, 30)), AddNoise(snr_db=(3, 30), colour="pink")), p=0.8),
                 TimeMask(width_frac=(0.0, 0.15), p=0.5),
             ),

@@ -31,7 +31,8 @@ class Response:
         """``[..., F]`` factors of amplitude at frequencies ``[F]``."""
         out = np.ones(len(hz))
         for op, params, active in self.parts:
-            out = out * np.where(active[..., None], op.response(params, hz), 1.0)
+            own = op.response(params, hz)
+            out = out * (own if active.ndim == 0 else np.where(active[..., None], own, 1.0))
         return out
 
     def rooms(self) -> list[Room]:

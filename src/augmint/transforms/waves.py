@@ -71,4 +71,8 @@ def power(wave: F32) -> float:
 def mixed_in(wave: F32, other: F32, snr_db: float) -> F32:
     """Plus ``other``, ``snr_db`` softer on average; nothing where one of them is silent."""
     have, want = power(other), power(wave) * 10 ** (-snr_db / 10)
-    return wave + other * np.float32(np.sqrt(want / have)) if have > 0 else wave
+    if have == 0:
+        return wave
+    out = other * np.float32(np.sqrt(want / have))
+    out += wave
+    return out
