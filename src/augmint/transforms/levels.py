@@ -20,6 +20,7 @@ from augmint.transforms.waves import faded, resampled
 _BLOCK_S, _STEP_S = 0.4, 0.1
 _SILENT_LUFS, _RELATIVE_LU = -70.0, -10.0
 _AHEAD_S = 0.005
+_NEARER = 10 ** (0.5 / 20)  # for what four times the rate does not show, and what the gain's changes add
 _FRAME_S, _HOP_S = 0.020, 0.005
 
 
@@ -165,7 +166,7 @@ def limited(wave: F32, rate: int, ceiling: float, *, between: bool = False) -> F
 
     peaks = np.abs(wave).max(axis=1)
     if between:
-        peaks = np.maximum(peaks, np.abs(resampled(wave, 4)).max(axis=1).reshape(-1, 4).max(axis=1))
+        peaks = np.maximum(peaks, _NEARER * np.abs(resampled(wave, 4)).max(axis=1).reshape(-1, 4).max(axis=1))
     if peaks.max() <= ceiling:
         return wave
     width = 2 * round(_AHEAD_S * rate) + 1
