@@ -45,7 +45,10 @@ def cleaned(name: str, wave: F32, rate: int) -> F32:
     """
     engine = ENGINES[name]
     if not is_there(name):
-        raise UserError(f"Denoise: the package for {name} is not installed", mend=f"pip install {engine.package}")
+        raise UserError(
+            f"Denoise: the package for {name} is not installed",
+            mend=f"pip install {engine.package} (the extra augmint[{name}])",
+        )
     try:
         module = import_module(engine.module)
         x = resampled(wave, _RATE / rate) * np.float32(engine.full)
