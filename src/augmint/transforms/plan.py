@@ -12,6 +12,8 @@ from augmint.core.errors import UserError, did_you_mean
 from augmint.core.rng import F64
 from augmint.transforms.bending import ElasticTransform, GridDistortion, OpticalDistortion, Perspective
 from augmint.transforms.channel import VTLP, Codec, PacketLoss
+from augmint.transforms.cleaning import Denoise as SoundDenoise
+from augmint.transforms.cleaning import SpeakerBoost
 from augmint.transforms.colour import (
     Brightness,
     BrightnessContrast,
@@ -120,6 +122,7 @@ SOUND_OPS: dict[str, type[Op]] = {
         *(Gain, PolarityInvert, LowPass, HighPass, BandPass, BandStop, Peaking, LowShelf, HighShelf, FreqMask, Reverb),
         *(LoudnessNormalize, PeakNormalize, Limiter, Clip, BitCrush, Trim),
         *(VTLP, Codec, PacketLoss, AddNoise, TimeMask),
+        *(SoundDenoise, SpeakerBoost),
         *SOUND_MIXES.values(),
     )
 }
