@@ -33,7 +33,7 @@ from augmint.report import html, inspection
 from augmint.scale import ranks
 from augmint.steps import export as exporting
 from augmint.steps import output
-from augmint.steps.augmenting import Journal, augment_all
+from augmint.steps.augmenting import Journal, augment_all, check_folders
 from augmint.steps.boosting import Boost
 from augmint.steps.comparing import compare
 from augmint.steps.gan import train_gan
@@ -130,6 +130,7 @@ def augment(
         samples.modality, found_before if chosen.search and not searches else chosen.recipe, levels=True
     )
     check_apart(Path(out), samples.root)
+    check_folders(recipe, samples)
     mine = samples.with_refs([r for r in samples.refs if r.part in (None, "train")])
     counts = {"real": len(samples), "augmented": chosen.variants * len(mine)}
     if dry_run:
