@@ -7,14 +7,19 @@ frames without are not; no true peak (at four times the rate) is above -1 dBFS.
 
 Prompts are Debian's; those that the denoiser was tuned on are not among these ten. PESQ, STOI and the peers live in an environment of their
 own. SNR is of the mean power of active frames. Run: python benchmarks/denoise.py; some minutes. Exit code 1: a bar is missed.
+
+A denoiser of one's own (method gan) beside them, without a bar: `python benchmarks/denoise.py --lay-out CLEAN` writes all other prompts as WAV,
+`augmint train CLEAN --denoiser --out RUN --time 15m` trains it, and `python benchmarks/denoise.py --weights RUN/denoiser.safetensors` measures.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -121,9 +126,36 @@ def embedded(heard: np.ndarray) -> tuple[float, np.ndarray]:
     return time.process_time() - start, out
 
 
-def methods(stack: ExitStack) -> tuple[dict[str, Callable[[np.ndarray], tuple[float, np.ndarray]]], list[str]]:
+def own(weights: Path) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
+    """What `Denoise(method="gan", weights=...)` makes of it."""
+    from augmint.transforms.mask_net import cleaned
+
+    def run(heard: np.ndarray) -> tuple[float, np.ndarray]:
+        start = time.process_time()
+        out = cleaned(str(weights), heard[:, None], RATE)[:, 0]
+        return time.process_time() - start, out
+
+    return run
+
+
+def lay_out(found: dict[str, np.ndarray], folder: Path) -> None:
+    """All prompts but the ten, as WAV, for `augmint train --denoiser`."""
+    from augmint.data.audio import Sound, encode
+
+    names = chosen(found)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, x in found.items():
+        if name not in names:
+            (folder / f"{name.replace('/', '-')}.wav").write_bytes(encode(Sound(x[:, None], RATE), ".wav"))
+
+
+def methods(
+    stack: ExitStack, weights: Path | None
+) -> tuple[dict[str, Callable[[np.ndarray], tuple[float, np.ndarray]]], list[str]]:
     """What cleans, by name; and notes on versions and on what cannot be had."""
     ways: dict[str, Callable[[np.ndarray], tuple[float, np.ndarray]]] = {"augmint, spectral": embedded}
+    if weights is not None:
+        ways["augmint, gan"] = own(weights)
     notes = []
 
     def add(package: str, code: str, **settings: dict[str, Any]) -> None:
@@ -155,12 +187,13 @@ def _array(answer: tuple[float, Any]) -> tuple[float, np.ndarray]:
 
 def measure(
     found: dict[str, np.ndarray],
+    weights: Path | None,
 ) -> tuple[list[dict[str, Any]], dict[str, np.ndarray], dict[str, float], list[str]]:
     """Rows of the table; changes ``[90, 3]`` of PESQ, STOI and SI-SDR and the speed by method; notes."""
     every = list(mixes(found, SNRS))
     seconds = sum(len(m.clean) for m in every) / RATE
     with ExitStack() as stack:
-        ways, notes = methods(stack)
+        ways, notes = methods(stack, weights)
         judge = stack.enter_context(Peer("pesq", SCORES, "pystoi"))
         notes.append(f"pesq {judge.version}, pystoi {judge.versions['pystoi']}")
         scores: dict[str, list[list[float]]] = {name: [] for name in ("as it is", *ways)}
@@ -235,24 +268,31 @@ def boosted(found: dict[str, np.ndarray]) -> tuple[list[dict[str, Any]], list[fl
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("--lay-out", type=Path, help="write the other prompts here, and stop")
+    parser.add_argument("--weights", type=Path, help="denoiser.safetensors to measure too")
+    args = parser.parse_args()
     try:
         found = recordings(LANGUAGES)
-        table, change, speed, notes = measure(found)
+        if args.lay_out:
+            lay_out(found, args.lay_out)
+            return 0
+        table, change, speed, notes = measure(found, args.weights)
     except NoPeer as error:
         print(f"the prompts or the measures cannot be had: {error}")
         return 1
-    own = change["augmint, spectral"]
+    embed = change["augmint, spectral"]
     rivals = [float(rows[:, 0].mean()) for name, rows in change.items() if name.startswith("noisereduce")]
-    fell = 100 * float((own[:, 1] < -LOSS).mean())
+    fell = 100 * float((embed[:, 1] < -LOSS).mean())
     boost, raised, beside, peak = boosted(found)
     bars = [
-        Bar("PESQ-WB, mean change", ">= +.25", f"{own[:, 0].mean():+.3f}", own[:, 0].mean() >= 0.25),
+        Bar("PESQ-WB, mean change", ">= +.25", f"{embed[:, 0].mean():+.3f}", embed[:, 0].mean() >= 0.25),
         Bar(
             "above noisereduce's better mode", ">= +.10",
-            f"{own[:, 0].mean() - max(rivals):+.3f}" if rivals else "not measured",
-            bool(rivals) and own[:, 0].mean() - max(rivals) >= 0.10,
+            f"{embed[:, 0].mean() - max(rivals):+.3f}" if rivals else "not measured",
+            bool(rivals) and embed[:, 0].mean() - max(rivals) >= 0.10,
         ),
-        Bar("SI-SDR, mean change", ">= +4 dB", f"{own[:, 2].mean():+.1f} dB", own[:, 2].mean() >= 4),
+        Bar("SI-SDR, mean change", ">= +4 dB", f"{embed[:, 2].mean():+.1f} dB", embed[:, 2].mean() >= 4),
         Bar("STOI falls", "<= 45 % of mixes (aim 25)", f"{fell:.0f} %", fell <= 45),
         Bar("speed on one core", ">= 100 x real time", f"{speed['augmint, spectral']:.0f} x", speed["augmint, spectral"] >= 100),
         Bar("boosted by 6 dB: speech frames of each mix", "5.5 to 6.5 dB", f"{min(raised):.2f} to {max(raised):.2f} dB", min(raised) >= 5.5 and max(raised) <= 6.5),

@@ -17,7 +17,9 @@ from augmint.core.run import read_jsonl
 from augmint.core.types import F32, Sample
 from augmint.data.audio import Sound
 from augmint.modalities.speech import PRESETS, SpeechCodec
-from augmint.transforms import engines, run_audio, run_torch, spectral
+from augmint.models.mask import MaskNet
+from augmint.training import denoiser
+from augmint.transforms import engines, mask_net, run_audio, run_torch, spectral
 from augmint.transforms.cleaning import Denoise, SpeakerBoost
 from augmint.transforms.op import Op
 from augmint.transforms.plan import Plan, sample_key
@@ -199,8 +201,105 @@ def test_what_an_engine_is_late_is_made_up_for(rate: int, monkeypatch: pytest.Mo
 
 
 def test_a_method_that_is_none_is_named() -> None:
-    with pytest.raises(UserError, match=r"did you mean 'spectral'(.|\n)*auto, spectral, rnnoise, deepfilter"):
+    with pytest.raises(UserError, match=r"did you mean 'spectral'(.|\n)*auto, spectral, rnnoise, deepfilter, gan"):
         Denoise(method="spectrum")  # type: ignore[arg-type]
+
+
+# --- a network of one's own ------------------------------------------------------------------------------------------
+
+
+def noisy_spectrum(seed: int) -> F32:
+    """Powers of a phrase in noise."""
+    x = phrase() + white(phrase(), 5, seed)
+    frames = spectral.Frames(RATE)
+    return (np.square(np.abs(frames.transform(x[:, 0]))) / frames.scale).astype(np.float32)
+
+
+def test_the_network_begins_as_spectral_and_is_the_same_in_numpy_and_torch() -> None:
+    seen = mask_net.features(noisy_spectrum(0), RATE)
+    net = MaskNet(seen.shape[2])
+    np.testing.assert_allclose(mask_net.gains(net.weights(RATE), seen), np.clip(seen[2], 0.02, 0.98), atol=1e-5)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.normal_(0, 0.05, generator=torch.Generator().manual_seed(1))
+        want = net(torch.from_numpy(seen)[None])[0].numpy()
+    np.testing.assert_allclose(mask_net.gains(net.weights(RATE), seen), want, atol=1e-5)
+
+
+def test_segmental_snr_of_errors_of_known_size() -> None:
+    clean = torch.from_numpy(np.random.default_rng(0).uniform(1, 2, (1, 20, denoiser.BANDS)))
+    for snr, want in ((10.0, 10.0), (50.0, 35.0), (-20.0, -10.0)):
+        found = denoiser.segmental(clean, clean * (1 + 10 ** (-snr / 20)))
+        assert abs(float(found) * 45 - 10 - want) < 0.01
+    assert float(denoiser.segmental(clean, clean)) == pytest.approx(1)
+
+
+def test_mixes_have_the_speech_in_them_and_are_the_same_every_time() -> None:
+    voices = [voice(v, f0=f, seconds=1.2, rate=RATE).wave[:, 0] for v, f in (("ah", 120), ("ee", 200), ("oo", 150))]
+    hum = np.sin(np.arange(RATE) * 0.05).astype(np.float32)
+    mixer = denoiser.Mixer(voices, [hum], RATE, seed=3)
+    a, b = mixer.batch(5), mixer.batch(5)
+    assert torch.equal(a.noisy, b.noisy) and not torch.equal(a.noisy, mixer.batch(6).noisy)
+    snr = 10 * torch.log10(a.clean.abs().square().sum((1, 2)) / (a.noisy - a.clean).abs().square().sum((1, 2)))
+    assert (snr > -5).all() and (snr < 16).all()
+
+
+def test_training_follows_what_the_verifier_says_and_comes_out_the_same() -> None:
+    voices = [voice(v, f0=f, seconds=1.2, rate=8000).wave[:, 0] for v, f in (("ah", 120), ("ee", 200), ("oo", 150))]
+    mixer = denoiser.Mixer(voices, [], 8000, seed=0)
+    runs = [
+        [(net.weights(8000).arrays["leave.bias"].copy(), figures) for net, figures in denoiser.train(mixer, 15)]
+        for _ in range(2)
+    ]
+    np.testing.assert_array_equal(runs[0][-1][0], runs[1][-1][0])
+    figures = [f for _, f in runs[0]]
+    assert np.mean([f["verifier"] for f in figures[-3:]]) < np.mean([f["verifier"] for f in figures[:3]])
+    assert np.isfinite([f["loss"] for f in figures]).all() and runs[0][-1][0].any()
+
+
+def test_a_denoiser_is_trained_by_a_command_and_used_by_a_recipe(tmp_path: Path) -> None:
+    for i in range(12):
+        write(tmp_path / "clean" / f"{i}.wav", voice("ah" if i % 2 else "ee", f0=100 + 10 * i, seconds=0.8, rate=RATE))
+    x = phrase(level=0.1)
+    for rate, channels in ((RATE, 1), (22_050, 2)):
+        y = np.repeat(phrase(rate, 0.1) + white(phrase(rate, 0.1), 5), channels, axis=1)
+        write(tmp_path / "in" / f"{rate}.wav", Sound(y, rate))
+    found = augmint.train(tmp_path / "clean", out=tmp_path / "run", denoiser=True, steps=3)
+    assert {"spectral_db", "gan_db"} <= set(found.facts)
+    weights = tmp_path / "run" / "denoiser.safetensors"
+    recipe = tmp_path / "own.yaml"
+    recipe.write_text(f"ops: [Denoise: {{method: gan, weights: {weights}}}]", encoding="utf-8")
+    for workers in (1, 2):
+        augmint.augment(
+            tmp_path / "in", out=tmp_path / f"out{workers}", recipe=str(recipe), variants=1, workers=workers
+        )
+    rows = [read_jsonl(tmp_path / f"out{w}" / "manifest.jsonl") for w in (1, 2)]
+    assert [r["sha256"] for r in rows[0]] == [r["sha256"] for r in rows[1]]
+    assert augmint.replay(tmp_path / "out1" / "manifest.jsonl").facts["other"] == []
+    step = next(r["plan"] for r in rows[0] if r["origin"] == "augmented")["steps"][0]
+    assert step["weights"] == str(weights) and Plan.from_dict({"kind": "sounds", "steps": [step]}).to_dict()[
+        "steps"
+    ] == [step]
+    y = x + white(x, 5)
+    z = made(y, Denoise(method="gan", weights=str(weights)))
+    assert z.shape == y.shape and db(x, z - x) > db(x, y - x) + 5
+    with pytest.raises(UserError, match="other settings"):
+        augmint.train(tmp_path / "clean", out=tmp_path / "run", denoiser=True, steps=4)
+
+
+def test_what_is_no_denoiser_or_nothing_to_train_one_on_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"takes weights"):
+        Denoise(method="gan")
+    with pytest.raises(UserError, match=r"no such weights(.|\n)*augmint train CLEAN --denoiser"):
+        made(phrase(), Denoise(method="gan", weights=str(tmp_path / "none")))
+    (tmp_path / "text").write_text("no weights", encoding="utf-8")
+    with pytest.raises(UserError, match="not readable as weights"):
+        made(phrase(), Denoise(method="gan", weights=str(tmp_path / "text")))
+    write(tmp_path / "few" / "a.wav", voice(rate=RATE))
+    with pytest.raises(UserError, match="too few"):
+        augmint.train(tmp_path / "few", out=tmp_path / "run", denoiser=True, steps=2)
+    with pytest.raises(UserError, match="--denoiser and --out"):
+        augmint.train(tmp_path / "few", noises=str(tmp_path), out=tmp_path / "other")
 
 
 # --- on the grid, and as a command -----------------------------------------------------------------------------------

@@ -152,6 +152,15 @@ class AugmentVerb(RunConfig, AugmentConfig):
 class TrainVerb(RunConfig, TrainConfig):
     """``augmint train``."""
 
+    denoiser: bool = Field(
+        False,
+        description="Sounds: train a denoiser for Denoise's method gan on them instead; they are taken to be clean. Of the "
+        "other settings only seed, time and steps count.",
+    )
+    noises: str | None = Field(
+        None, description="Folder with sounds of one's own noises for it (default: made noises and other voices alone)."
+    )
+
 
 class GenerateVerb(RunConfig, GenerateConfig):
     """``augmint generate``."""

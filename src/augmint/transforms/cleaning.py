@@ -15,7 +15,7 @@ from augmint.transforms.levels import limited
 from augmint.transforms.op import Params, Range, between, within
 from augmint.transforms.signal import Whole
 
-Method = Literal["auto", "spectral", "rnnoise", "deepfilter"]
+Method = Literal["auto", "spectral", "rnnoise", "deepfilter", "gan"]
 CEILING = 10 ** (-1 / 20)
 """1 dB below full scale."""
 
@@ -26,7 +26,8 @@ class Denoise(Whole):
 
     ``strength``: how much of what the method takes away is taken away, within [0, 1]; 0.9 leaves the noise 20 dB softer at least.
     ``method``: ``spectral``, which is always there; ``rnnoise`` or ``deepfilter``, networks in packages of their own; ``auto``: the best of
-    these that is installed. What is written down in plans is which one it was.
+    these that is installed; ``gan``: the network that `augmint train CLEAN --denoiser` has trained on one's own voices. What is written
+    down in plans is which one it was. ``weights``: path of that network's file, from where the command runs.
 
     To ``spectral`` all that is steady is noise, a held tone too; all channels get the same gains. The engines hear up to 24 kHz, each channel
     by itself. Silence stays silence, and the length stays.
@@ -34,7 +35,9 @@ class Denoise(Whole):
 
     num_uniforms: ClassVar[int] = 1
     strength: Range = field(default=(1.0, 1.0), metadata=within(0, 1))
+    file_settings: ClassVar[tuple[str, ...]] = ("weights",)
     method: Method = "auto"
+    weights: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -43,6 +46,11 @@ class Denoise(Whole):
             raise UserError(
                 f"Denoise: method is {self.method!r}{did_you_mean(str(self.method), known)}",
                 mend="use " + ", ".join(known),
+            )
+        if (self.method == "gan") != isinstance(self.weights, str):
+            raise UserError(
+                f"Denoise: method is {self.method}, weights is {self.weights!r}",
+                mend="gan, and only gan, takes weights: the path of a denoiser.safetensors",
             )
 
     def draw(self, u: F64) -> dict[str, F64]:
@@ -59,8 +67,19 @@ class Denoise(Whole):
         method, strength = get_args(Method)[int(params["method"])], np.float32(params["strength"])
         if strength == 0 or not wave.any():
             return wave
-        speech = spectral.cleaned(wave, rate) if method == "spectral" else engines.cleaned(method, wave, rate)
-        return wave + strength * (speech - wave)
+        return wave + strength * (_speech(method, params, wave, rate) - wave)
+
+
+def _speech(method: str, params: Params, wave: F32, rate: int) -> F32:
+    match method:
+        case "spectral":
+            return spectral.cleaned(wave, rate)
+        case "gan":
+            from augmint.transforms import mask_net
+
+            return mask_net.cleaned(str(params["weights"]), wave, rate)
+        case _:
+            return engines.cleaned(method, wave, rate)
 
 
 _BEST = ("deepfilter", "rnnoise")
