@@ -148,7 +148,7 @@ class Modality(Protocol):
     ``transform(plan, sample, load)`` runs a plan on a sample as it is, its targets too (without it, transforms run on the grid);
     ``load(id)`` gives it the samples that a mixing op mixes in;
     ``sheet(rows, titles)`` draws samples in a grid of pictures and returns ``(bytes, suffix)``;
-    ``marked(sample, side)`` is the sample with its targets drawn onto it, for such a sheet;
+    ``marked(sample, side)`` is the sample with its targets drawn onto it, for such a sheet, where they can be;
     ``film(frames)`` joins samples into a moving picture, likewise;
     ``judge(grid)`` gives a feature extractor with weights from elsewhere (``name``, ``sha256``, and a call from
     ``[N, C, *shape]`` to ``[N, D]``) through which metrics are measured too, or `None` if it cannot see such a grid.

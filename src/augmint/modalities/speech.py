@@ -176,8 +176,9 @@ class SpeechModality:
         return np.concatenate([small, rows.mean(axis=2), rows.std(axis=2), change], axis=1, dtype=np.float32)
 
     def sheet(self, rows: Sequence[Sequence[Sample]], titles: Sequence[str]) -> tuple[bytes, str]:
-        """A PNG with one line of spectrograms a row, each under its title ('' for none): ``(bytes, suffix)``."""
-        pictures = [[_picture(_shown_levels(sample.data), 64) for sample in row] for row in rows]
+        """A PNG with one line of spectrograms a row, each under its title ('' for none): ``(bytes, suffix)``. In a line, sounds are as
+        bright as they are loud and as wide as they are long; what is on the grid already is drawn smaller."""
+        pictures = [_line_of([sample.data for sample in row]) for row in rows]
         return images.encode(contact.sheet(pictures, titles), ".png"), ".png"
 
     def film(self, frames: Sequence[Sample]) -> tuple[bytes, str]:
@@ -198,7 +199,7 @@ class SpeechModality:
             f"{title}, {sound.seconds:.2f} s" + (f" (the first {_SHOWN_S:g} s)" if sound.seconds > _SHOWN_S else ""),
             quote=True,
         )
-        drawn = _webp(_picture(_shown_levels(Sound(heard[:, None], rate)), 64, widest=192))
+        drawn = _webp(_picture(_levels_of_line([Sound(heard[:, None], rate)])[0], 64, widest=192))
         coded = audio.encode(Sound(heard[:, None], rate), ".mp3")
         return (
             f'<img src="data:image/webp;base64,{_base64(drawn)}" width="{width}" height="{round(width * 2 / 3)}" '
@@ -368,15 +369,25 @@ def _coded(sample: Sample, suffix: str) -> bytes:
 # --- looking ---------------------------------------------------------------------------------------------------------
 
 
-def _shown_levels(data: Sound | F32) -> F32:
-    """``[mels, columns]`` in [-1, 1] of a sound, by its own loudest cell; what is there already stays."""
-    if not isinstance(data, Sound):
-        return data
-    rate = min(FASTEST, data.rate)
-    levels = _mel(rate, MELS).levels(_mono(data, rate))
-    loudest = max(float(levels.max()), LOWEST_DB + RANGE_DB)
-    shown: F32 = np.clip(1 + (levels - loudest) / (RANGE_DB / 2), -1, 1)
-    return shown
+def _line_of(line: Sequence[Sound | F32]) -> list[U8]:
+    levels = _levels_of_line(line)
+    return [_picture(x, 128 if isinstance(data, Sound) else 64) for x, data in zip(levels, line, strict=True)]
+
+
+def _levels_of_line(line: Sequence[Sound | F32]) -> list[F32]:
+    """``[mels, columns]`` in [-1, 1] of each sound, by the loudest cell of them all; what is on the grid already stays."""
+    levels = {i: _own_levels(data) for i, data in enumerate(line) if isinstance(data, Sound)}
+    loudest = max((float(x.max()) for x in levels.values()), default=0.0)
+    floor = max(loudest, LOWEST_DB + RANGE_DB) - RANGE_DB
+    return [
+        np.clip((levels[i] - floor) / (RANGE_DB / 2) - 1, -1, 1) if isinstance(data, Sound) else data
+        for i, data in enumerate(line)
+    ]
+
+
+def _own_levels(sound: Sound) -> F32:
+    rate = min(FASTEST, sound.rate)
+    return _mel(rate, MELS).levels(_mono(sound, rate))
 
 
 def _picture(levels: F32, height: int, *, widest: int = 256) -> U8:
