@@ -14,16 +14,17 @@ import pytest
 import augmint as am
 from augmint.core.errors import BadSample, UserError
 from augmint.core.run import Run, read_jsonl
-from augmint.core.types import Dataset, Modality, Sample
+from augmint.core.types import Dataset, Modality, Sample, likeness
 from augmint.data import audio
 from augmint.data.audio import Sound
+from augmint.evaluation.copies import CopyCheck
 from augmint.modalities import find
 from augmint.modalities.image import ImageModality
 from augmint.modalities.speech import SpeechCodec, SpeechModality
 from augmint.report.inspection import inspect
 from augmint.transforms.plan import SOUND_OPS, Plan
 from augmint.transforms.recipe import recipe_for
-from voices import pitch, voice, write, write_voices
+from voices import phrase, pitch, voice, write, write_voices
 
 MODALITY = SpeechModality()
 
@@ -251,6 +252,39 @@ def test_features_tell_vowels_apart_and_same_from_other() -> None:
     f = MODALITY.features(x)
     distance = np.linalg.norm(f[:, None] - f[None], axis=2) + 1e9 * np.eye(6)
     assert (distance.argmin(axis=1) // 3 == np.arange(6) // 3).all()
+
+
+def later(sound: Sound, seconds: float) -> Sound:
+    """With so much silence before it."""
+    return Sound(np.pad(sound.wave, ((round(seconds * sound.rate), 0), (0, 0))), sound.rate)
+
+
+COPIES = {
+    "as it is": phrase,
+    "0.12 s later": lambda i: later(phrase(i), 0.12),
+    "5 dB louder": lambda i: Sound(phrase(i).wave * np.float32(10 ** (5 / 20)), 8000),
+    "6 dB softer": lambda i: Sound(phrase(i).wave * np.float32(0.5), 8000),
+    "5 % slower": lambda i: phrase(i, slower=1.05),
+    "all at once": lambda i: later(Sound(phrase(i, slower=0.95).wave * np.float32(0.6), 8000), 0.08),
+}
+
+
+def test_copies_of_a_sound_are_found_wherever_it_begins_and_backwards_is_no_copy() -> None:
+    codec = SpeechCodec(8000, 64, 56, 0.016, -10.0)
+
+    def seen(sounds: list[Sound]) -> np.ndarray:
+        x = np.stack([codec.encode(Sample("", s)) for s in sounds])
+        return x + 0.02 * np.random.default_rng(0).normal(size=x.shape).astype(np.float32)
+
+    train, held = (seen([phrase(i) for i in part]) for part in (range(200), range(1000, 1240)))
+    check = CopyCheck(train, held, like=likeness(codec))
+    fresh = check(seen([phrase(i) for i in range(2000, 2300)]))
+    assert fresh.rate <= 0.01 and fresh.real_rate is not None and fresh.real_rate <= 0.01
+    for name, make in COPIES.items():
+        found = check(seen([make(i) for i in range(60)]))
+        assert found.flagged.mean() >= 0.98 and (found.nearest == np.arange(60)).all(), name
+    assert check(train[:60, :, :, ::-1].copy()).rate <= 0.02
+    assert check(train[:60, :, ::-1].copy()).rate <= 0.02
 
 
 # --- looking ---------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ import numpy as np
 
 from augmint.core.errors import BadSample, UserError
 from augmint.core.provenance import SOURCE_TYPES, origin_of
-from augmint.core.types import F32, Dataset, Grid, Ref, Sample, Scan
+from augmint.core.types import F32, Dataset, Grid, Likeness, Ref, Sample, Scan
 from augmint.data import audio, contact, images, layout
 from augmint.data.audio import SUFFIXES, Sound
 from augmint.data.images import U8
@@ -261,6 +261,11 @@ class SpeechCodec:
         wave = self.mel.wave(_between(levels, frames), samples)
         return Sound((wave / max(1.0, float(np.abs(wave).max())))[:, None], self.rate)
 
+    @property
+    def likeness(self) -> Likeness:
+        """A sound is the same earlier or later, a little faster or slower, louder or softer; backwards or upside down it is another."""
+        return Likeness(axes=(1,), shift=1 / 4, levelled=_levelled)
+
     def sketch(self, x: F32) -> F32:
         """The spectrogram ``[num_mels, columns]`` itself: what a sheet shows without decoding."""
         seen: F32 = x[0]
@@ -277,6 +282,17 @@ class SpeechCodec:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def _levelled(x: F32) -> F32:
+    """Grid tensors ``[N, 1, mels, columns]`` with the energy of one cell at 1; silence stays silence.
+
+    That is less than most sounds have, so that they are lowered, and what was nearly silent is silence.
+    """
+    power = np.where(x > -1, 10 ** ((x.astype(np.float64) - 1) * (RANGE_DB / 20)), 0.0).sum((1, 2, 3), keepdims=True)
+    change = -10 * np.log10(np.maximum(power, 1e-30)) / (RANGE_DB / 2)
+    found: F32 = np.where(x > -1, np.maximum(x + change, -1), -1).astype(np.float32)
+    return found
 
 
 @lru_cache(maxsize=16)
