@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from html import escape
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -17,13 +17,14 @@ import numpy as np
 from augmint.core.errors import BadSample, UserError
 from augmint.core.provenance import SOURCE_TYPES, origin_of
 from augmint.core.types import F32, Dataset, Grid, Likeness, Ref, Sample, Scan
-from augmint.data import audio, contact, images, layout
+from augmint.data import audio, contact, images, layout, timed
 from augmint.data.audio import SUFFIXES, Sound
 from augmint.data.images import U8
 from augmint.data.sink import FolderSink
 from augmint.data.spectra import LOWEST_DB, Mel, to_db
 from augmint.data.split import box_means
-from augmint.transforms import run_audio
+from augmint.data.timed import Timed
+from augmint.transforms import run_audio, spans
 from augmint.transforms.choice import OneOf, SomeOf
 from augmint.transforms.op import Op
 from augmint.transforms.plan import SOUND_OPS, Drawn, Plan
@@ -120,24 +121,32 @@ class SpeechModality:
     def scan(self, root: Path, *, strict: bool = False) -> Scan:
         """Class folders, a flat folder or metadata, as `layout.scan` has it, and the head of each file.
 
-        Every ``Ref.meta`` gets ``seconds, rate, channels, format, coding, bytes`` and ``origin``; a file whose head is broken is
-        skipped and named.
+        Every ``Ref.meta`` gets ``seconds, rate, channels, format, coding, bytes`` and ``origin``; a file whose head or whose time
+        labels are broken is skipped and named.
         """
-        found = layout.examined(layout.scan(root, SUFFIXES, strict=strict), _with_header, root=root, strict=strict)
+        scanned = layout.scan(root, SUFFIXES, beside=timed.SUFFIXES, strict=strict)
+        found = layout.examined(scanned, _with_header, root=root, strict=strict)
         return replace(found, notes=(*found.notes, *_mixed(found.refs)))
 
     def load(self, ref: Ref) -> Sample:
-        """Decode one sound; see `audio.read` for what may be in the file and what comes out."""
-        return Sample(ref.id, audio.read(ref.path), ref.label, meta=ref.meta, origin=ref.meta.get("origin", "real"))
+        """Decode one sound; see `audio.read` for what may be in the file and what comes out. With the labels beside it (``timed``)."""
+        sound, origin = audio.read(ref.path), ref.meta.get("origin", "real")
+        labels = tuple(_labels(ref, sound.seconds))
+        return Sample(ref.id, sound, ref.label, {"timed": labels} if labels else {}, ref.meta, origin)
 
     def transform(self, plan: Plan, sample: Sample, load: Callable[[str], Sample]) -> Sample:
-        """What a plan makes of one sound, with its own rate and channels."""
+        """What a plan makes of one sound, with its own rate and channels, and of its labels."""
         sound: Sound = sample.data
-        return replace(sample, data=Sound(run_audio.apply(plan, sound.wave, sound.rate), sound.rate))
+        out = Sound(run_audio.apply(plan, sound.wave, sound.rate), sound.rate)
+        if "timed" not in sample.targets:
+            return replace(sample, data=out)
+        along = partial(spans.moved, plan, seconds=sound.seconds)
+        moved = tuple(labels.moved(along, out.seconds) for labels in sample.targets["timed"])
+        return replace(sample, data=out, targets={"timed": moved})
 
     def sink(self, out: Path, *, layout: str) -> FolderSink:
-        """Writes sounds with the provenance mark of their origin; variants are coded as their originals."""
-        return FolderSink(out, layout=layout, file_name=_file_name, encode=_coded, passing=_SCANNED)
+        """Writes sounds with the provenance mark of their origin, and their labels; variants are coded as their originals."""
+        return FolderSink(out, layout=layout, file_name=_file_name, encode=_coded, beside=_beside, passing=_SCANNED)
 
     def fit(self, dataset: Dataset, *, size: int | None = None) -> SpeechCodec:
         """One grid for all sounds: the commonest rate (16 kHz at most), as long as all but a few of them (4 s at most), 64 rows of
@@ -178,7 +187,7 @@ class SpeechModality:
     def sheet(self, rows: Sequence[Sequence[Sample]], titles: Sequence[str]) -> tuple[bytes, str]:
         """A PNG with one line of spectrograms a row, each under its title ('' for none): ``(bytes, suffix)``. In a line, sounds are as
         bright as they are loud and as wide as they are long; what is on the grid already is drawn smaller."""
-        pictures = [_line_of([sample.data for sample in row]) for row in rows]
+        pictures = [_line_of(row) for row in rows]
         return images.encode(contact.sheet(pictures, titles), ".png"), ".png"
 
     def film(self, frames: Sequence[Sample]) -> tuple[bytes, str]:
@@ -199,7 +208,8 @@ class SpeechModality:
             f"{title}, {sound.seconds:.2f} s" + (f" (the first {_SHOWN_S:g} s)" if sound.seconds > _SHOWN_S else ""),
             quote=True,
         )
-        drawn = _webp(_picture(_levels_of_line([Sound(heard[:, None], rate)])[0], 64, widest=192))
+        shown = replace(sample, data=Sound(heard[:, None], rate))
+        drawn = _webp(_drawn(shown, _levels_of_line([shown.data])[0], 64, widest=192))
         coded = audio.encode(Sound(heard[:, None], rate), ".mp3")
         return (
             f'<img src="data:image/webp;base64,{_base64(drawn)}" width="{width}" height="{round(width * 2 / 3)}" '
@@ -355,7 +365,15 @@ def _with_header(ref: Ref) -> Ref:
     seen = {"seconds": round(head.seconds, 4), "rate": head.rate, "channels": head.channels, "format": head.format}
     origin = origin_of(ref.meta.get("origin"), head.mark)
     rest = {"coding": head.coding, "bytes": ref.path.stat().st_size, "origin": origin}
-    return replace(ref, meta={**ref.meta, **seen, **rest})
+    beside = tuple(path for path in ref.beside if timed.read(path, head.seconds) is not None)
+    return replace(ref, meta={**ref.meta, **seen, **rest}, beside=beside)
+
+
+def _labels(ref: Ref, seconds: float) -> Iterator[Timed]:
+    for path in ref.beside:
+        found = timed.read(path, seconds)
+        if found is not None:
+            yield found
 
 
 def _mixed(refs: Sequence[Ref]) -> list[str]:
@@ -382,12 +400,27 @@ def _coded(sample: Sample, suffix: str) -> bytes:
     return audio.encode(sample.data, suffix, mark=SOURCE_TYPES.get(sample.origin), coding=coding)
 
 
+def _beside(sample: Sample) -> dict[str, bytes]:
+    return {labels.suffix: labels.encoded() for labels in sample.targets.get("timed", ())}
+
+
 # --- looking ---------------------------------------------------------------------------------------------------------
 
 
-def _line_of(line: Sequence[Sound | F32]) -> list[U8]:
-    levels = _levels_of_line(line)
-    return [_picture(x, 128 if isinstance(data, Sound) else 64) for x, data in zip(levels, line, strict=True)]
+def _line_of(row: Sequence[Sample]) -> list[U8]:
+    levels = _levels_of_line([sample.data for sample in row])
+    return [
+        _drawn(sample, x, 128 if isinstance(sample.data, Sound) else 64) for sample, x in zip(row, levels, strict=True)
+    ]
+
+
+def _drawn(sample: Sample, levels: F32, height: int, *, widest: int = 256) -> U8:
+    """The spectrogram with a white line at each start and end of a label."""
+    picture = _picture(levels, height, widest=widest)
+    for labels in sample.targets.get("timed", ()):
+        times = labels.times[labels.times <= sample.data.seconds] / sample.data.seconds
+        picture[:, np.minimum((times * picture.shape[1]).astype(int), picture.shape[1] - 1)] = 255
+    return picture
 
 
 def _levels_of_line(line: Sequence[Sound | F32]) -> list[F32]:
