@@ -1,4 +1,4 @@
-"""Speech: WAV, FLAC, Ogg and MP3 files of a few seconds, one channel or many, at any sample rate."""
+"""Speech: WAV, FLAC, Ogg, Opus and MP3 files (others with an extra) of a few seconds, one channel or many, at any sample rate."""
 
 from __future__ import annotations
 
@@ -391,8 +391,9 @@ def _mixed(refs: Sequence[Ref]) -> list[str]:
 
 
 def _file_name(sample: Sample) -> str:
+    """The id's own name, with ``.wav`` behind it where sounds of that ending are only read."""
     path = PurePosixPath(sample.id)
-    return path.name if path.suffix.lower() in SUFFIXES else path.name + ".wav"
+    return path.name if path.suffix.lower() in audio.FORMATS else path.name + ".wav"
 
 
 def _coded(sample: Sample, suffix: str) -> bytes:
