@@ -196,19 +196,28 @@ def dataset(tmp_path: Path, **sounds: Sound) -> Dataset:
 
 def test_the_grid_follows_the_data(tmp_path: Path) -> None:
     short = MODALITY.fit(dataset(tmp_path / "a", x=voice(seconds=0.5), y=voice(seconds=0.4)))
-    assert (short.rate, short.grid.size) == (8000, (1, 64, 32)) and short.column_s == 0.016
+    assert (short.rate, short.grid.size) == (8000, (1, 80, 51)) and short.column_s == 0.01
     long = MODALITY.fit(dataset(tmp_path / "b", x=voice(seconds=9.0, rate=44_100)))
     assert long.rate == 16_000 and long.grid.shape[1] <= 128 and abs(long.columns * long.column_s - 4.0) < 0.1
     small = MODALITY.fit(am.read(tmp_path / "a"), size=32)
-    assert small.grid.shape == (32, 16) and abs(small.columns * small.column_s - 0.512) < 1e-9
+    assert small.grid.shape == (32, 20) and abs(small.columns * small.column_s - 0.51) < 1e-9
     assert MODALITY.codec(json.loads(json.dumps(small.to_dict()))) == small
+    finer = MODALITY.fit(am.read(tmp_path / "b"), size=200)
+    assert finer.grid.shape == (80, 200) and abs(finer.columns * finer.column_s - 4.0) < 0.1
+    assert MODALITY.fit(am.read(tmp_path / "a"), size=160).grid.shape == (160, 102)
+
+
+def test_windows_are_as_short_as_columns_ask_for() -> None:
+    for column_s, hop_s in ((0.008, 0.008), (0.016, 0.016), (0.02, 0.01), (0.04, 0.04 / 3)):
+        mel = SpeechCodec(16_000, 80, 64, column_s, -10.0).mel
+        assert mel.hop == round(16_000 * hop_s) and mel.length == 4 * mel.hop
 
 
 def test_the_loudest_cell_is_one_and_the_end_is_silence(tmp_path: Path) -> None:
     data = dataset(tmp_path, x=voice(seconds=0.5), y=voice("ee", seconds=0.25))
     x = data.encode(MODALITY.fit(data))
     assert abs(x.max() - 1) < 1e-3 and x.min() == -1
-    assert (x[1, 0, :, 18:] == -1).all() and (x[1, 0, :, 3:14] > -1).any(axis=0).all()
+    assert (x[1, 0, :, 28:] == -1).all() and (x[1, 0, :, 3:24] > -1).any(axis=0).all()
 
 
 @pytest.mark.parametrize(("seconds", "size"), [(0.3, None), (0.72, None), (1.5, 48)])

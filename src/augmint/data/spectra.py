@@ -25,17 +25,18 @@ _MOMENTUM = 0.99
 class Mel:
     """A mel spectrogram of sound at ``rate`` samples a second.
 
-    Windows (Hann) of 64 ms, four of which overlap; ``num_mels`` triangular filters between 0 Hz and half the rate, which sum to 1
+    Windows (Hann) of four times ``hop_s`` seconds, four of which overlap; ``num_mels`` triangular filters between 0 Hz and half the rate, which sum to 1
     at every frequency between the first and the last one's middle: so the filters' powers sum to the sound's.
     """
 
     rate: int
     num_mels: int = 80
+    hop_s: float = 0.016
 
     @cached_property
     def hop(self) -> int:
-        """Samples between two frames: 16 ms."""
-        return max(1, round(0.016 * self.rate))
+        """Samples between two frames."""
+        return max(1, round(self.hop_s * self.rate))
 
     @cached_property
     def length(self) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from html import escape
+from math import ceil
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -37,13 +38,16 @@ if TYPE_CHECKING:
 
 FASTEST = 16_000
 """Hz. What is heard above 8 kHz costs half of the grid and tells words apart hardly ever."""
-MELS = 64
+MELS = 80
+COLUMN_S = 0.010
+"""80 rows and 10 ms: with fewer or longer ones Griffin and Lim's algorithm loses what was said (docs/log.md)."""
+LONGEST_HOP_S = 0.016
 LONGEST = 128  # columns, unless a size is asked for
 LONGEST_S = 4.0
 SMALLEST = 4
 RANGE_DB = 80.0
 _MEASURED = 200  # sounds that the levels of a data set are taken from
-_HEARD = 0.05  # what is this much above silence on the grid is sound
+_HEARD = 0.3  # on the grid above silence, 12 dB: a generator never makes quite nothing (docs/log.md)
 _SHOWN_S = 4.0
 _SCANNED = ("seconds", "rate", "channels", "format", "coding", "bytes", "origin")
 
@@ -149,9 +153,9 @@ class SpeechModality:
         return FolderSink(out, layout=layout, file_name=_file_name, encode=_coded, beside=_beside, passing=_SCANNED)
 
     def fit(self, dataset: Dataset, *, size: int | None = None) -> SpeechCodec:
-        """One grid for all sounds: the commonest rate (16 kHz at most), as long as all but a few of them (4 s at most), 64 rows of
-        the mel scale, a column every 16 ms or, for long sounds, fewer. ``size`` sets the longer side. Levels are the data's own:
-        the loudest cell is 1, what is 80 dB below it -1.
+        """One grid for all sounds: the commonest rate (16 kHz at most), as long as all but a few of them (4 s at most), 80 rows of
+        the mel scale, a column every 10 ms or, for long sounds, fewer. ``size`` sets the longer side; a larger one than their own buys
+        long sounds columns before it buys rows. Levels are the data's own: the loudest cell is 1, what is 80 dB below it -1.
         """
         if not len(dataset):
             raise UserError("there are no sounds to fit a grid to", where=dataset.root, mend="check the folder")
@@ -160,14 +164,14 @@ class SpeechModality:
         usual = float(np.quantile([s for _, s in facts], 0.95))
         longest = max(s for _, s in facts)
         seconds = min(LONGEST_S, longest if longest <= 1.25 * usual else usual)
-        frames = Mel(rate).frames(round(seconds * rate))
-        each = -(-frames // LONGEST)
-        mels, columns = MELS, max(SMALLEST, -(-frames // each))
-        column_s = each * Mel(rate).hop / rate
+        mel = Mel(rate, hop_s=COLUMN_S)
+        frames = mel.frames(round(seconds * rate))
+        mels, columns = MELS, max(SMALLEST, -(-frames // -(-frames // LONGEST)))
+        if size is not None and size > max(mels, columns) and frames > columns:
+            columns = min(size, frames)  # what a long sound lacks first is time
         if size is not None:
-            factor = size / max(mels, columns)
-            mels, fewer = (max(SMALLEST, round(n * factor)) for n in (mels, columns))
-            column_s, columns = column_s * columns / fewer, fewer
+            mels, columns = (max(SMALLEST, round(n * size / max(mels, columns))) for n in (mels, columns))
+        column_s = frames * mel.hop / rate / columns
         codec = SpeechCodec(rate, mels, columns, column_s, 0.0)
         return replace(codec, ceiling_db=_loudest(dataset, codec))
 
@@ -240,7 +244,8 @@ class SpeechCodec:
 
     @property
     def mel(self) -> Mel:
-        return _mel(self.rate, self.num_mels)
+        """With frames as far apart as columns, or as an equal part of a column of at most 16 ms."""
+        return _mel(self.rate, self.num_mels, self.column_s / ceil(self.column_s / LONGEST_HOP_S - 1e-6))
 
     def levels(self, sound: Sound) -> F32:
         """``[num_mels, columns]`` in dB of full scale."""
@@ -306,9 +311,9 @@ def _levelled(x: F32) -> F32:
 
 
 @lru_cache(maxsize=16)
-def _mel(rate: int, num_mels: int) -> Mel:
+def _mel(rate: int, num_mels: int, hop_s: float) -> Mel:
     """Its filters are worked out once."""
-    return Mel(rate, num_mels)
+    return Mel(rate, num_mels, hop_s)
 
 
 def _mono(sound: Sound, rate: int) -> F32:
@@ -437,7 +442,7 @@ def _levels_of_line(line: Sequence[Sound | F32]) -> list[F32]:
 
 def _own_levels(sound: Sound) -> F32:
     rate = min(FASTEST, sound.rate)
-    return _mel(rate, MELS).levels(_mono(sound, rate))
+    return _mel(rate, MELS, COLUMN_S).levels(_mono(sound, rate))
 
 
 def _picture(levels: F32, height: int, *, widest: int = 256) -> U8:
