@@ -19,6 +19,8 @@ from augmint.core.types import F32
 C64 = NDArray[np.complex64]
 LOWEST_DB = -120.0
 _MOMENTUM = 0.99
+_UPDATES = 30
+"""With 8, real prompts came back with a PESQ-WB of 3.8 instead of 3.9, and twice as many rounds did not make up for it (docs/log.md)."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ class Mel:
         each = self.filters.sum(axis=0)
         tiny = np.float32(1e-12)
         found: F32 = power / self.filters.sum(axis=1) @ self.filters + tiny
-        for _ in range(8):
+        for _ in range(_UPDATES):
             found *= (power / np.maximum(found @ self.filters.T, tiny)) @ self.filters / np.maximum(each, tiny)
         return found
 
