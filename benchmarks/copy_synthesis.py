@@ -69,7 +69,7 @@ def prompts() -> list[Sound]:
 
 
 def there_and_back(found: list[Sound]) -> Iterator[dict[str, Any]]:
-    with Peer("pystoi", "import pystoi"), Peer("pesq", PESQ) as peer:
+    with Peer("pesq", PESQ, "pystoi") as peer:
         for mels, column_s in GRIDS:
             start = cpu_seconds()
             made = [again(sound, mels, column_s) for sound in found]
