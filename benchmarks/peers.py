@@ -48,16 +48,16 @@ class Peer:
         ...     seconds, found = peer({"x": x})
     """
 
-    def __init__(self, package: str, code: str) -> None:
-        """``code`` defines ``run(data)``, which takes a dict of arrays and returns what JSON can hold.
+    def __init__(self, package: str, code: str, *needs: str) -> None:
+        """``code`` defines ``run(data)``, which takes a dict of arrays and returns what JSON can hold; ``needs`` are further packages.
 
         Raises:
             NoPeer: if the environment cannot be made or the package not be installed.
         """
-        python = _python(package)
-        self.version = _told(
-            [str(python), "-c", f"from importlib import metadata; print(metadata.version({package!r}))"]
-        )
+        python = _python(package, *needs)
+        told = "from importlib import metadata; print(*map(metadata.version, %r))" % [package, *needs]
+        self.version, *others = _told([str(python), "-c", told]).split()
+        self.versions = dict(zip(needs, others, strict=True))
         self._folder = TemporaryDirectory()
         self._log = (Path(self._folder.name) / "log.txt").open("w+", encoding="utf-8")
         self._process = subprocess.Popen(
@@ -95,19 +95,21 @@ class Peer:
         self._folder.cleanup()
 
 
-def _python(package: str) -> Path:
-    """The environment's interpreter, with the package installed."""
+def _python(*packages: str) -> Path:
+    """The environment's interpreter, with the packages installed."""
     python = VENV / "bin" / "python"
     try:
         if not python.exists():
             _told([sys.executable, "-m", "venv", str(VENV)])
-        found = subprocess.run([str(python), "-c", f"import {package}"], capture_output=True, check=False)
-        if found.returncode:
+        there = "from importlib import metadata; [metadata.version(p) for p in %r]" % [*packages]
+        if subprocess.run([str(python), "-c", there], capture_output=True, check=False).returncode:
             # scikit-learn: prdc does not say that it needs it.
-            _told([str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", package, "scikit-learn"])
+            _told([str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", *packages, "scikit-learn"])
     except (OSError, subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
         said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
-        raise NoPeer(f"{package} cannot be installed into {VENV.name}: {said[-1] if said else 'no words'}") from error
+        raise NoPeer(
+            f"{', '.join(packages)} cannot be installed into {VENV.name}: {said[-1] if said else 'no words'}"
+        ) from error
     return python
 
 
