@@ -16,9 +16,13 @@ from augmint.data import audio, timed
 from augmint.data.audio import Sound
 from augmint.data.timed import Timed
 from augmint.modalities.speech import SpeechModality
-from augmint.transforms import run_audio, spans
-from augmint.transforms.plan import SOUND_OPS, Plan, Step
+from augmint.transforms import run_audio
+from augmint.transforms.levels import Trim
+from augmint.transforms.mix import Pool
+from augmint.transforms.mix_audio import Concat
+from augmint.transforms.plan import SOUND_OPS, SOUNDS, Plan, Step
 from augmint.transforms.recipe import Recipe, recipe_for
+from augmint.transforms.temporal import Temporal, along
 from voices import voice, write
 
 RATE = 16_000
@@ -177,20 +181,21 @@ def found_clicks(sound: Sound) -> np.ndarray:
     return np.sort(peaks)
 
 
-def test_times_follow_the_clicks_through_every_op_and_recipe() -> None:
+def test_times_follow_the_clicks_through_whatever_moves_them() -> None:
     """The clicks are looked for in the sound that came out."""
     times = [0.3, 0.8, 1.31, 1.77, 2.4, 2.75]
     sound = clicks(times)
     assert np.abs(found_clicks(sound) - times).max() < 0.001
-    recipes = [Recipe("one", (op(),)) for op in SOUND_OPS.values()]
+    moving = [*(op for op in SOUND_OPS.values() if issubclass(op, Temporal)), Trim]
+    recipes = [Recipe("one", (op(),)) for op in moving]
     recipes += [recipe_for(SpeechModality(), name) for name in ("light", "medium")]
     off, wanted = list[float](), 0
     for number, recipe in enumerate(recipes):
         for variant in range(6):
             plan = recipe.plan_of(100 * number + variant)
-            out = Sound(run_audio.apply(plan, sound.wave, RATE), RATE)
-            along = spans.moved(plan, np.array([(t - 1e-4, t + 1e-4) for t in times]), sound.seconds)
-            there = along.mean(1)[along[:, 1] - along[:, 0] > 1e-6]
+            wave, lines = run_audio.apply_with(plan, sound.wave, RATE)
+            out, new = Sound(wave, RATE), along(lines, np.array([(t - 1e-4, t + 1e-4) for t in times]))
+            there = new.mean(1)[new[:, 1] - new[:, 0] > 1e-6]
             heard = found_clicks(out)
             near = np.abs(there[:, None] - heard).min(1) if len(heard) else np.full(len(there), np.inf)
             wanted += len(there)
@@ -231,8 +236,33 @@ def test_variants_have_their_labels_beside_them_in_the_form_they_came_in(tmp_pat
     assert {"a/x.aug0.wav", "b/y.aug0.flac"} <= {r["file_name"] for r in read_jsonl(out / "metadata.jsonl")}
 
 
+def test_labels_of_sounds_that_are_joined_are_joined_where_they_are_of_one_form(tmp_path: Path) -> None:
+    for name, word in (("x", "yes"), ("y", "no")):
+        write(tmp_path / f"{name}.wav", voice(seconds=1.0, rate=RATE))
+        (tmp_path / f"{name}.csv").write_text(f"start,end,word\n0.2,0.4,{word}\n")
+        (tmp_path / f"{name}.json").write_text(json.dumps({"by": name, "words": [{"time": 0.5, "said": word}]}))
+        (tmp_path / f"{name}.TextGrid").write_text(LONG.replace("1.5\n", "1\n").replace("1.25", "1"))
+    write(tmp_path / "z.wav", voice(seconds=1.0, rate=RATE))
+    (tmp_path / "z.csv").write_text("start,end\n0.2,0.4\n")
+    samples = {s.id: s for s in am.read(tmp_path)}
+    for other in ("y.wav", "z.wav"):
+        plan = Recipe("one", (Concat(gap_s=(0.5, 0.5)),)).plan_of(1, own="x.wav", pool=Pool(("x.wav", other)))
+        out = SpeechModality().transform(plan, samples["x.wav"], samples.__getitem__)
+        assert abs(out.data.seconds - 2.5) < 1e-3
+        found = {labels.suffix: labels for labels in out.targets.get("timed", ())}
+        if other == "z.wav":  # it has no word column and no TextGrid
+            assert not found
+            continue
+        assert found[".csv"].encoded().decode() == "start,end,word\n0.2,0.4,yes\n1.7,1.9,no\n"
+        words = [{"time": 0.5, "said": "yes"}, {"time": 2.0, "said": "no"}]
+        assert json.loads(found[".json"].encoded()) == {"by": "x", "words": words}
+        again = held(tmp_path / "a.TextGrid", found[".TextGrid"].encoded(), 2.5)
+        starts = [0.25, 0.5, 1.75, 2.0, 0.75, 2.25]
+        np.testing.assert_allclose(again.times[:, 0], starts, atol=1e-3)
+
+
 def test_a_sound_shifted_out_of_its_labels_keeps_none(tmp_path: Path) -> None:
-    plan = Plan((Step("TimeShift", "TimeShift-1", {"shift_s": -1.0}),))
+    plan = Plan((Step("TimeShift", "TimeShift-1", {"shift_s": -1.0}),), kind=SOUNDS)
     write(tmp_path / "x.wav", voice(seconds=1.5, rate=RATE))
     (tmp_path / "x.csv").write_text("start,end,word\n0.2,0.4,yes\n")
     (sample,) = am.read(tmp_path)

@@ -60,6 +60,10 @@ class Timed:
         times = np.where(is_point[:, None], middle, new)
         return replace(self, times=np.where(lost[:, None], np.nan, times), seconds=seconds)
 
+    def then(self, other: Timed) -> Timed | None:
+        """Both files' labels in one, where they are of one form (the same tiers, columns, or JSON lists); else nothing."""
+        return _JOINERS[self.suffix](self, other) if self.suffix == other.suffix else None
+
     def encoded(self) -> bytes:
         """The bytes of the file with these times."""
         return _WRITERS[self.suffix](self).encode("utf-8")
@@ -87,6 +91,17 @@ def read(path: Path, seconds: float) -> Timed | None:
     if len(table) and table[:, 1].max() > seconds + 0.5:
         raise _bad(path, f"a label ends after {table[:, 1].max():g} s, the sound after {seconds:g} s")
     return Timed(suffix, document, np.minimum(table, seconds), seconds)
+
+
+def joined(parts: Sequence[Sequence[Timed]]) -> Iterator[Timed]:
+    """The label files of sounds one after another, already moved: of each ending one, where all of them have it in one form."""
+    for first in parts[0]:
+        found: Timed | None = first
+        for others in parts[1:]:
+            other = next((o for o in others if o.suffix == first.suffix), None)
+            found = found.then(other) if found is not None and other is not None else None
+        if found is not None:
+            yield found
 
 
 def _bad(path: Path, problem: str) -> BadSample:
@@ -202,6 +217,18 @@ def _write_grid(labels: Timed) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _join_grids(a: Timed, b: Timed) -> Timed | None:
+    if [(t.kind, t.name) for t in a.document] != [(t.kind, t.name) for t in b.document]:
+        return None
+    tiers, times, at = [], [np.zeros((0, 2))], [0, 0]
+    for both in zip(a.document, b.document, strict=True):
+        for k, (labels, tier) in enumerate(zip((a, b), both, strict=True)):
+            times.append(labels.times[at[k] : at[k] + len(tier.texts)])
+            at[k] += len(tier.texts)
+        tiers.append(replace(both[0], texts=(*both[0].texts, *both[1].texts)))
+    return replace(a, document=tuple(tiers), times=np.concatenate(times))
+
+
 def _without_holes(spans: Sequence[tuple[float, float, str]], seconds: float) -> Iterator[tuple[float, float, str]]:
     """Praat wants a tier's intervals to fill it: with empty ones between."""
     at = 0.0
@@ -276,6 +303,17 @@ def _moved_json(document: Any, times: Iterator[list[float]]) -> Any:
     return {**inner, **{k: round(t, _DIGITS) for k, t in zip(keys, new, strict=False)}}
 
 
+def _join_json(a: Timed, b: Timed) -> Timed | None:
+    one, two = (json.loads(labels.encoded()) for labels in (a, b))
+    if isinstance(one, list) and isinstance(two, list):
+        document: Any = [*one, *two]
+    elif isinstance(one, dict) and isinstance(two, dict) and one.keys() == two.keys():
+        document = {k: [*v, *two[k]] if isinstance(v, list) and isinstance(two[k], list) else v for k, v in one.items()}
+    else:
+        return None
+    return replace(a, document=document, times=np.array([_times(o) for o in _objects(document)]).reshape(-1, 2))
+
+
 # --- CSV -------------------------------------------------------------------------------------------------------------
 
 
@@ -308,9 +346,20 @@ def _write_csv(labels: Timed) -> str:
     return out.getvalue()
 
 
+def _join_csv(a: Timed, b: Timed) -> Timed | None:
+    if a.document[0] != b.document[0]:
+        return None
+    return replace(a, document=[*a.document, *b.document[1:]], times=np.concatenate([a.times, b.times]))
+
+
 _READERS: dict[str, Callable[[str, Path], tuple[Any, list[tuple[float, float]]]]] = {
     ".TextGrid": _read_grid,
     ".json": _read_json,
     ".csv": _read_csv,
 }
 _WRITERS: dict[str, Callable[[Timed], str]] = {".TextGrid": _write_grid, ".json": _write_json, ".csv": _write_csv}
+_JOINERS: dict[str, Callable[[Timed, Timed], Timed | None]] = {
+    ".TextGrid": _join_grids,
+    ".json": _join_json,
+    ".csv": _join_csv,
+}

@@ -11,10 +11,10 @@ import numpy as np
 from augmint.core.errors import BadSample, UserError
 from augmint.core.types import Dataset, Sample
 from augmint.report.page import rendered
-from augmint.transforms.mix import MIXES, Pool
+from augmint.transforms.mix import Pool
 from augmint.transforms.op import Op
-from augmint.transforms.plan import OPS, Plan, sample_key
-from augmint.transforms.recipe import Recipe
+from augmint.transforms.plan import Plan, op_named, sample_key
+from augmint.transforms.recipe import Recipe, kind_of
 
 PAGE = ".html"
 CELL = 160  # pixels
@@ -64,7 +64,7 @@ def _rows(data: Dataset, recipe: Recipe, *, seed: int, every_op: bool) -> list[R
     usable = job.usable()
     if not usable:
         raise UserError("no sample can be read", where=data.root, mend="augmint inspect names what is wrong")
-    ops = [known[n]() for known in (OPS, MIXES) for n in known if n in kind.ops] if every_op else recipe.flat
+    ops = [op_named(name, kind_of(kind))() for name in kind.ops] if every_op else recipe.flat
     alone = [Row(_range(op), usable[0], tuple(job.levels(op, usable[0])), False) for op in ops]
     title = f"recipe {recipe.name} on {{}}: as it is, then {VARIANTS} variants"
     return [*alone, *(Row(title.format(s.id), s, tuple(job.variants(recipe, s)), True) for s in usable)]
@@ -117,13 +117,13 @@ class _Sheet:
 
     def levels(self, op: Op, sample: Sample) -> list[tuple[Sample, str]]:
         """What an op makes of a sample, its ranges and places passed through evenly, each with its numbers."""
-        (step,) = self._plan(Recipe("one", (replace(op, p=1.0),)), sample, 0).steps[:1] or (None,)
-        if step is None:  # a mixing op without other samples
+        plan = self._plan(Recipe("one", (replace(op, p=1.0),)), sample, 0)
+        if not plan.steps:  # a mixing op without other samples
             return []
         levels = [0.5] if op.num_uniforms == 0 else np.linspace(0, 1 - 2**-53, LEVELS)
         numbers = [{k: float(v) for k, v in op.draw(np.full(op.num_uniforms, t)).items()} for t in levels]
         told = [", ".join(f"{k} {n[k]:.3g}" for k in _ranges(op) if k in n) for n in numbers]
-        made = (self._made(Plan((replace(step, params=n),)), sample) for n in numbers)
+        made = (self._made(replace(plan, steps=(replace(plan.steps[0], params=n),)), sample) for n in numbers)
         return list(zip(made, told, strict=True))
 
     def variants(self, recipe: Recipe, sample: Sample) -> list[tuple[Sample, str]]:

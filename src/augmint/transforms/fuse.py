@@ -25,7 +25,7 @@ from augmint.transforms.colour import Affine, Colour, Part
 from augmint.transforms.geometry import Geometry, affine, inverse, moved
 from augmint.transforms.op import Bool, Op, Params
 from augmint.transforms.pixels import Picture, PixelOp
-from augmint.transforms.plan import Drawn, Plan, op_alone
+from augmint.transforms.plan import PICTURES, Drawn, Plan, op_alone
 
 Size = tuple[int, int]  # height, width
 
@@ -208,7 +208,7 @@ _HAPPENS = np.array(True)
 
 def compile(plan: Plan, size: tuple[int, int, int]) -> Program:
     """The program of one plan for a picture of ``size`` (height, width, channels)."""
-    steps = ((op_alone(s.op), _HAPPENS, cast(Params, s.params)) for s in plan.steps)
+    steps = ((op, _HAPPENS, cast(Params, s.params)) for op, s in plan.ops(PICTURES))
     stages = _stages(steps, size[:2], colours(size[2]), np.zeros((), np.int64))
     return Program(tuple(s for stage in stages if (s := _as_move(stage)) is not None), size, plan)
 
