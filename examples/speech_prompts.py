@@ -29,16 +29,16 @@ LONGEST_S = 1.6
 NO_SPEECH = ("silence", "beep", "tone", "ring", "moh", "confbridge-join", "confbridge-leave")
 
 
-def fetch(languages: tuple[str, ...], folder: Path) -> dict[str, dict[str, Path]]:
-    """Prompts by language and name (``digits/7``)."""
+def fetch(languages: tuple[str, ...], folder: Path, *, coding: str = "wav") -> dict[str, dict[str, Path]]:
+    """Prompts by language and name (``digits/7``); ``wav`` at 8 kHz or ``g722`` at 16 kHz."""
     found = {}
     for language in languages:
-        package = f"asterisk-core-sounds-{language}-wav"
+        package = f"asterisk-core-sounds-{language}-{coding}"
         subprocess.run(["apt-get", "download", package], cwd=folder, check=True, stdout=subprocess.DEVNULL)
         (archive,) = folder.glob(f"{package}_*.deb")
         subprocess.run(["dpkg-deb", "-x", archive, folder / language], check=True)
-        files = sorted((folder / language).rglob("*.wav"))
-        top = next(f.parent.parent for f in files if f.match("digits/0.wav"))
+        files = sorted((folder / language).rglob(f"*.{coding}"))
+        top = next(f.parent.parent for f in files if f.match(f"digits/0.{coding}"))
         found[language] = {f.relative_to(top).with_suffix("").as_posix(): f for f in files if f.is_relative_to(top)}
     return found
 

@@ -68,12 +68,12 @@ def test_the_same_sound_gives_the_same_bytes_in_another_process_at_another_time(
     """Ogg draws a serial number by the clock, in seconds."""
     code = (
         "import time; from hashlib import sha256; from voices import voice; from augmint.data import audio; time.sleep(1.1)\n"
-        "for s in audio.SUFFIXES: print(sha256(audio.encode(voice(seconds=0.2, rate=16000), s)).hexdigest())"
+        "for s in audio.FORMATS: print(sha256(audio.encode(voice(seconds=0.2, rate=16000), s)).hexdigest())"
     )
     child = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parent, check=True
     )
-    here = [sha256(audio.encode(voice(seconds=0.2, rate=16_000), suffix)).hexdigest() for suffix in audio.SUFFIXES]
+    here = [sha256(audio.encode(voice(seconds=0.2, rate=16_000), suffix)).hexdigest() for suffix in audio.FORMATS]
     assert child.stdout.split() == here
 
 
@@ -87,7 +87,7 @@ def test_the_sum_of_an_ogg_page_is_the_encoders(tmp_path: Path) -> None:
     assert audio._page_sum(bytes(page[:end])) == told
 
 
-@pytest.mark.parametrize("suffix", audio.SUFFIXES)
+@pytest.mark.parametrize("suffix", audio.FORMATS)
 @pytest.mark.parametrize("origin", SOURCE_TYPES)
 def test_the_mark_of_provenance_is_in_the_file(tmp_path: Path, suffix: str, origin: str) -> None:
     path = tmp_path / f"a{suffix}"

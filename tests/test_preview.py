@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +11,10 @@ import pytest
 
 import augmint as am
 import toys
+import voices
 from augmint import cli
 from augmint.core.errors import UserError
-from augmint.data import images
+from augmint.data import audio, images
 from augmint.modalities import MODALITIES
 from augmint.transforms.marks import marked
 from augmint.transforms.targets import Targets
@@ -70,6 +73,51 @@ def test_targets_are_drawn_where_they_are() -> None:
     y, x = np.nonzero(seen[46:, 70:])
     assert np.abs([x.mean() + 70 - 76, y.mean() + 46 - 52]).max() < 0.6  # the middle of pixel (25, 17), enlarged
     assert marked(noise_image(300, 200, 3), Targets(), 128).shape == (128, 85, 3)
+
+
+@pytest.fixture
+def sounds(tmp_path: Path) -> Path:
+    """Two vowels at several levels."""
+    for i in range(4):
+        sound = voices.voice("ah" if i % 2 else "ee", seconds=0.3 + 0.1 * i, rate=16_000)
+        voices.write(tmp_path / "in" / "ab"[i % 2] / f"{i}.wav", sound)
+    return tmp_path / "in"
+
+
+def test_sounds_are_drawn_as_loud_and_as_long_as_they_are(sounds: Path, tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text("ops:\n  - Gain: {gain_db: [-40, 0]}\n  - TimeStretch: {rate: [0.5, 2]}\n")
+    am.preview(sounds, out=tmp_path / "sheet.png", recipe=str(tmp_path / "r.yaml"))
+    x = images.read(tmp_path / "sheet.png").astype(int)
+    paper = (x == x[0, 0]).all(-1)
+    line = [slice(24, 24 + 128), slice(24 + 156, 24 + 156 + 128)]  # under titles of 24 pixels, 4 pixels apart
+    edges = [np.flatnonzero(np.diff(np.concatenate([[True], paper[rows].all(0), [True]]).astype(int))) for rows in line]
+    widths = [np.diff(found)[::2] for found in edges]
+    assert len(widths[0]) == 6 and np.ptp(widths[0]) == 0
+    # From half to double speed: the first is four times as long as the last, within a column.
+    assert len(widths[1]) == 6 and (np.diff(widths[1]) < 0).all() and 3.4 < widths[1][0] / widths[1][-1] < 4.6
+    light = [x[line[0], a:b].mean() for a, b in zip(edges[0][::2], edges[0][1::2], strict=True)]
+    assert (np.diff(light) > 5).all()  # eight decibels a step
+
+
+def test_a_page_has_players_for_what_each_op_and_the_recipe_make(sounds: Path, tmp_path: Path, capsys) -> None:
+    (tmp_path / "r.yaml").write_text("name: mine & yours\nops:\n  - Gain: {gain_db: [-20, 0]}\n  - PolarityInvert\n")
+    out = tmp_path / "page.html"
+    assert cli.main(["preview", str(sounds), "--recipe", str(tmp_path / "r.yaml"), "--out", str(out)]) == 0
+    page = out.read_text(encoding="utf-8")
+    coded = [base64.b64decode(c) for c in re.findall(r'src="data:audio/mpeg;base64,([^"]+)"', page)]
+    assert len(coded) == 1 + 6 + 1 + 1 + 4 * (1 + 5)  # as it is and from low to high; the same inverted; samples
+    assert "gain_db -20<" in page and "gain_db -12<" in page and "variant 4<" in page and "mine &amp; yours" in page
+    assert "http" not in page and "<script" not in page
+    heard = []
+    for data in coded[:7]:
+        (tmp_path / "a.mp3").write_bytes(data)
+        heard.append(10 * np.log10(np.square(audio.read(tmp_path / "a.mp3").wave).mean()))
+    np.testing.assert_allclose(np.array(heard[1:]) - heard[0], np.linspace(-20, 0, 6), atol=0.3)
+
+
+def test_pictures_have_a_page_too(pictures: Path, tmp_path: Path) -> None:
+    am.preview(pictures, out=tmp_path / "page.html", recipe="light")
+    assert (tmp_path / "page.html").read_text(encoding="utf-8").count("<img") >= 6 * (1 + 5)
 
 
 def test_what_cannot_be_drawn_is_told(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

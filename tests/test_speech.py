@@ -15,16 +15,17 @@ import pytest
 import augmint as am
 from augmint.core.errors import BadSample, UserError
 from augmint.core.run import Run, read_jsonl
-from augmint.core.types import Dataset, Modality, Sample
+from augmint.core.types import Dataset, Modality, Sample, likeness
 from augmint.data import audio
 from augmint.data.audio import Sound
+from augmint.evaluation.copies import CopyCheck
 from augmint.modalities import find
 from augmint.modalities.image import ImageModality
 from augmint.modalities.speech import SpeechCodec, SpeechModality
 from augmint.report.inspection import inspect
 from augmint.transforms.plan import PICTURES, SOUND_OPS, SOUNDS, Plan
 from augmint.transforms.recipe import recipe_for
-from voices import pitch, voice, write, write_voices
+from voices import phrase, pitch, voice, write, write_voices
 
 MODALITY = SpeechModality()
 
@@ -220,19 +221,28 @@ def dataset(tmp_path: Path, **sounds: Sound) -> Dataset:
 
 def test_the_grid_follows_the_data(tmp_path: Path) -> None:
     short = MODALITY.fit(dataset(tmp_path / "a", x=voice(seconds=0.5), y=voice(seconds=0.4)))
-    assert (short.rate, short.grid.size) == (8000, (1, 64, 32)) and short.column_s == 0.016
+    assert (short.rate, short.grid.size) == (8000, (1, 80, 51)) and short.column_s == 0.01
     long = MODALITY.fit(dataset(tmp_path / "b", x=voice(seconds=9.0, rate=44_100)))
     assert long.rate == 16_000 and long.grid.shape[1] <= 128 and abs(long.columns * long.column_s - 4.0) < 0.1
     small = MODALITY.fit(am.read(tmp_path / "a"), size=32)
-    assert small.grid.shape == (32, 16) and abs(small.columns * small.column_s - 0.512) < 1e-9
+    assert small.grid.shape == (32, 20) and abs(small.columns * small.column_s - 0.51) < 1e-9
     assert MODALITY.codec(json.loads(json.dumps(small.to_dict()))) == small
+    finer = MODALITY.fit(am.read(tmp_path / "b"), size=200)
+    assert finer.grid.shape == (80, 200) and abs(finer.columns * finer.column_s - 4.0) < 0.1
+    assert MODALITY.fit(am.read(tmp_path / "a"), size=160).grid.shape == (160, 102)
+
+
+def test_windows_are_as_short_as_columns_ask_for() -> None:
+    for column_s, hop_s in ((0.008, 0.008), (0.016, 0.016), (0.02, 0.01), (0.04, 0.04 / 3)):
+        mel = SpeechCodec(16_000, 80, 64, column_s, -10.0).mel
+        assert mel.hop == round(16_000 * hop_s) and mel.length == 4 * mel.hop
 
 
 def test_the_loudest_cell_is_one_and_the_end_is_silence(tmp_path: Path) -> None:
     data = dataset(tmp_path, x=voice(seconds=0.5), y=voice("ee", seconds=0.25))
     x = data.encode(MODALITY.fit(data))
     assert abs(x.max() - 1) < 1e-3 and x.min() == -1
-    assert (x[1, 0, :, 18:] == -1).all() and (x[1, 0, :, 3:14] > -1).any(axis=0).all()
+    assert (x[1, 0, :, 28:] == -1).all() and (x[1, 0, :, 3:24] > -1).any(axis=0).all()
 
 
 @pytest.mark.parametrize(("seconds", "size"), [(0.3, None), (0.72, None), (1.5, 48)])
@@ -276,6 +286,39 @@ def test_features_tell_vowels_apart_and_same_from_other() -> None:
     f = MODALITY.features(x)
     distance = np.linalg.norm(f[:, None] - f[None], axis=2) + 1e9 * np.eye(6)
     assert (distance.argmin(axis=1) // 3 == np.arange(6) // 3).all()
+
+
+def later(sound: Sound, seconds: float) -> Sound:
+    """With so much silence before it."""
+    return Sound(np.pad(sound.wave, ((round(seconds * sound.rate), 0), (0, 0))), sound.rate)
+
+
+COPIES = {
+    "as it is": phrase,
+    "0.12 s later": lambda i: later(phrase(i), 0.12),
+    "5 dB louder": lambda i: Sound(phrase(i).wave * np.float32(10 ** (5 / 20)), 8000),
+    "6 dB softer": lambda i: Sound(phrase(i).wave * np.float32(0.5), 8000),
+    "5 % slower": lambda i: phrase(i, slower=1.05),
+    "all at once": lambda i: later(Sound(phrase(i, slower=0.95).wave * np.float32(0.6), 8000), 0.08),
+}
+
+
+def test_copies_of_a_sound_are_found_wherever_it_begins_and_backwards_is_no_copy() -> None:
+    codec = SpeechCodec(8000, 64, 56, 0.016, -10.0)
+
+    def seen(sounds: list[Sound]) -> np.ndarray:
+        x = np.stack([codec.encode(Sample("", s)) for s in sounds])
+        return x + 0.02 * np.random.default_rng(0).normal(size=x.shape).astype(np.float32)
+
+    train, held = (seen([phrase(i) for i in part]) for part in (range(200), range(1000, 1240)))
+    check = CopyCheck(train, held, like=likeness(codec))
+    fresh = check(seen([phrase(i) for i in range(2000, 2300)]))
+    assert fresh.rate <= 0.01 and fresh.real_rate is not None and fresh.real_rate <= 0.01
+    for name, make in COPIES.items():
+        found = check(seen([make(i) for i in range(60)]))
+        assert found.flagged.mean() >= 0.98 and (found.nearest == np.arange(60)).all(), name
+    assert check(train[:60, :, :, ::-1].copy()).rate <= 0.02
+    assert check(train[:60, :, ::-1].copy()).rate <= 0.02
 
 
 # --- looking ---------------------------------------------------------------------------------------------------------

@@ -26,6 +26,17 @@ def voice(
     return Sound(np.repeat(out[:, None], channels, axis=1).astype(np.float32), rate)
 
 
+def phrase(seed: int, *, slower: float = 1.0, rate: int = 8000) -> Sound:
+    """Three vowels in a row, each with a pitch and a length of its own; no two phrases are alike. ``slower``: all lengths times this."""
+    rng = np.random.default_rng(seed)
+    parts = []
+    for _ in range(3):
+        f0, seconds, level = rng.uniform(90, 220), rng.uniform(0.08, 0.24), rng.uniform(0.3, 1.0)
+        part = voice(str(rng.choice(list(VOWELS))), f0=f0, seconds=slower * seconds, rate=rate, seed=seed)
+        parts.append(np.float32(level) * part.wave)
+    return Sound(np.concatenate(parts), rate)
+
+
 def write(path: Path, sound: Sound, coding: str | None = None) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(audio.encode(sound, path.suffix, coding=coding))

@@ -136,7 +136,12 @@ VERBS: dict[str, Verb] = {
         "a picture of what a recipe does: each op from low to high, and the recipe on your samples",
         (
             _DATA,
-            Option("out", Path, "Picture to write.", Path("preview.png")),
+            Option(
+                "out",
+                Path,
+                "Picture to write, or a page (NAME.html) on which sounds can be heard.",
+                Path("preview.png"),
+            ),
             Option("recipe", str, "Name of a preset recipe, or the path of a recipe in YAML.", "medium"),
             Option("every_op", bool, "Show every op that there is, not only those of the recipe.", False),
             Option("seed", int, "Every random number follows from this one.", 0),

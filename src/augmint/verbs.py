@@ -415,18 +415,16 @@ def inspect(
 def preview(
     data: Data, *, out: str | Path = "preview.png", recipe: str = "medium", every_op: bool = False, seed: int = 0
 ) -> Result:
-    """Draw a contact sheet: each op of a recipe from low to high, and the recipe on samples, with their boxes and masks.
+    """Draw a contact sheet: each op of a recipe from low to high, and the recipe on samples, with their boxes, masks and time labels.
 
     Args:
-        out: picture to write; it is written over.
+        out: picture to write, or a page (``.html``) on which sounds can be heard; it is written over.
         recipe: name of a preset, or path of a recipe in YAML.
         every_op: show all ops that the data takes, with their default ranges.
     """
     samples = _dataset(data, strict=False)
     chosen, path = recipe_for(samples.modality, recipe), Path(out)
-    coded, suffix = contact_sheet(samples, chosen, seed=seed, every_op=every_op)
-    if path.suffix.lower() != suffix:
-        raise UserError(f"the sheet is a {suffix} file", where=path, mend=f"give --out NAME{suffix}")
+    coded = contact_sheet(samples, chosen, path.suffix, seed=seed, every_op=every_op)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, coded)
     return Result([f"wrote {path}"], {"recipe": chosen.name}, path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -97,11 +97,31 @@ class Grid:
         return (self.channels, *self.shape)
 
 
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """How two tensors of a grid may differ and still show the same sample, as a copy does that was moved.
+
+    Attributes:
+        axes: those along which a sample can be moved and stretched; None = all, and then, in the last two, it can be turned and mirrored
+            too, as pictures can.
+        shift: how far, as a part of the side.
+        levelled: brings a batch ``[N, C, *shape]`` to one level, where a louder sample is still the same; None = levels count.
+    """
+
+    axes: tuple[int, ...] | None = None
+    shift: float = 1 / 8
+    levelled: Callable[[F32], F32] | None = None
+
+
+PICTURES = Likeness()
+
+
 class Codec(Protocol):
     """Between samples and tensors on a grid; fitted on a data set and saved with the run as plain JSON.
 
     Optional: ``on_grid(x, drawn, clip)`` runs drawn transforms on a batch of tensors, where the grid is no picture (without it,
-    `run_torch` does); ``sketch(x)`` gives a modality's ``sheet`` something to show of a tensor, where decoding takes long.
+    `run_torch` does); ``likeness`` says which movements leave a sample the same, where they are not a picture's (without it,
+    `PICTURES`); ``sketch(x)`` gives a modality's ``sheet`` something to show of a tensor, where decoding takes long.
     """
 
     @property
@@ -116,6 +136,12 @@ class Codec(Protocol):
         ...
 
     def to_dict(self) -> dict[str, Any]: ...
+
+
+def likeness(codec: Codec) -> Likeness:
+    """What makes two samples on the codec's grid the same."""
+    found: Likeness = getattr(codec, "likeness", PICTURES)
+    return found
 
 
 class Sink(Protocol):
@@ -149,7 +175,7 @@ class Modality(Protocol):
     ``transform(plan, sample, load)`` runs a plan on a sample as it is, its targets too (without it, transforms run on the grid);
     ``load(id)`` gives it the samples that a mixing op mixes in;
     ``sheet(rows, titles)`` draws samples in a grid of pictures and returns ``(bytes, suffix)``;
-    ``marked(sample, side)`` is the sample with its targets drawn onto it, for such a sheet;
+    ``marked(sample, side)`` is the sample with its targets drawn onto it, for such a sheet, where they can be;
     ``film(frames)`` joins samples into a moving picture, likewise;
     ``judge(grid)`` gives a feature extractor with weights from elsewhere (``name``, ``sha256``, and a call from
     ``[N, C, *shape]`` to ``[N, D]``) through which metrics are measured too, or `None` if it cannot see such a grid.

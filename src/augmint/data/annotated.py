@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -50,21 +51,15 @@ class AnnotatedSink(FolderSink):
         return place
 
     def copy(self, ref: Ref) -> Path:
-        """Copy a file and what lies beside it."""
-        place = super().copy(ref)
-        root = ref.path.parents[len(PurePosixPath(ref.id).parts) - 1]
+        """Copy a file and what lies beside it; of a COCO file, which is not one picture's, what was copied is noted."""
         source = ref.meta.get("annotations") if self.layout == "coco" else None
-        if source is not None:
-            self._sources[source] = ref.beside[0]
-            self._copied.setdefault(source, set()).add(ref.targets["number"])
-            home = PurePosixPath(ref.targets["file_name"]).parent.as_posix()
-            self._folders[source, PurePosixPath(ref.id).parent.as_posix()] = home
-            return place
-        for path in ref.beside:
-            target = self.out / path.relative_to(root)
-            if not target.exists():
-                write_bytes(target, path.read_bytes())
-        return place
+        if source is None:
+            return super().copy(ref)
+        self._sources[source] = ref.beside[0]
+        self._copied.setdefault(source, set()).add(ref.targets["number"])
+        home = PurePosixPath(ref.targets["file_name"]).parent.as_posix()
+        self._folders[source, PurePosixPath(ref.id).parent.as_posix()] = home
+        return super().copy(replace(ref, beside=()))
 
     def close(self) -> None:
         """Write the COCO files, and what `FolderSink` writes at the end."""

@@ -1,4 +1,5 @@
-"""Reading and writing sound: WAV, FLAC, Ogg and MP3, one channel or many, at any sample rate, as float32 ``[T, C]``.
+"""Reading and writing sound: WAV, FLAC, Ogg, Opus and MP3, one channel or many, at any sample rate, as float32 ``[T, C]``; reading also
+what `ffmpeg` knows.
 
 What a reader gets, whatever is in the file: full scale is ±1, whole numbers of any width are divided by it; values of
 floating-point files are kept as they are, beyond ±1 too. Silence is sound: a file of nothing but zeros is read like any other.
@@ -20,10 +21,12 @@ import numpy as np
 from augmint.core.errors import BadSample, UserError
 from augmint.core.provenance import SOURCE_TYPES
 from augmint.core.types import F32
+from augmint.data import ffmpeg
 from augmint.data.files import regular
 
-SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
-FORMATS: Mapping[str, str] = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG", ".mp3": "MP3"}
+FORMATS: Mapping[str, str] = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG", ".opus": "OGG", ".mp3": "MP3"}
+"""What can be written, by the file's ending."""
+SUFFIXES = (*FORMATS, *ffmpeg.SUFFIXES)
 MAX_VALUES = 2**27
 """Samples times channels that one file may hold: 140 minutes of one channel at 16 kHz."""
 MAX_CHANNELS = 64
@@ -31,6 +34,7 @@ RATES = (1_000, 768_000)
 SHORTEST = 0.02
 LOUDEST = 16.0
 """24 dB above full scale. What is louder was not divided by full scale when it was written."""
+_CODINGS = {".ogg": "VORBIS", ".opus": "OPUS", ".mp3": "MPEG_LAYER_III"}
 _BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 
 
@@ -67,6 +71,12 @@ def header(path: Path) -> Header:
     Raises:
         BadSample: the file is empty, no sound, too long or too short, cut short as far as its headers tell, or may not be read.
     """
+    if path.suffix.lower() in ffmpeg.SUFFIXES:
+        head = Header(*ffmpeg.about(path))
+        if not head.frames:
+            head = head._replace(frames=len(ffmpeg.decoded(path, most=MAX_VALUES)))
+        _check(head, path)
+        return head
     with _opened(path) as file:
         head = Header(file.frames, file.samplerate, file.channels, file.format, file.subtype, _mark(file.comment))
     if head.format in _WHOLE and not _WHOLE[head.format](path):
@@ -82,10 +92,14 @@ def read(path: Path) -> Sound:
         BadSample: as `header` does, and for damage that only decoding shows.
     """
     head = header(path)
-    with _opened(path) as file:
-        wave: F32 = file.read(dtype="float32", always_2d=True)
-    if len(wave) < head.frames:
-        raise _cut_short(head.format, path)
+    if path.suffix.lower() in ffmpeg.SUFFIXES:
+        wave = ffmpeg.decoded(path, most=MAX_VALUES)
+        _check(head._replace(frames=len(wave)), path)
+    else:
+        with _opened(path) as file:
+            wave = file.read(dtype="float32", always_2d=True)
+        if len(wave) < head.frames:
+            raise _cut_short(head.format, path)
     wrong = np.flatnonzero(~np.isfinite(wave).all(axis=1))
     if len(wrong):
         raise BadSample(
@@ -117,7 +131,7 @@ def encode(sound: Sound, suffix: str, *, mark: str | None = None, coding: str | 
 
     kind = FORMATS[suffix.lower()]
     if coding is None or not sf.check_format(kind, coding):
-        coding = "PCM_16" if kind in ("WAV", "FLAC") else sf.default_subtype(kind)
+        coding = _CODINGS.get(suffix.lower(), "PCM_16")
     out = BytesIO()
     try:
         with sf.SoundFile(out, "w", sound.rate, sound.wave.shape[1], coding, format=kind) as file:

@@ -39,7 +39,7 @@ def part_of(name: str) -> Part | None:
     return _PARTS.get(name.strip().lower())
 
 
-def scan(root: Path, suffixes: Sequence[str], *, strict: bool = False) -> Scan:
+def scan(root: Path, suffixes: Sequence[str], *, beside: Sequence[str] = (), strict: bool = False) -> Scan:
     """Find the samples under a folder, with labels and parts, in the order of their paths.
 
     - ``root/[train|val|test/]<class>/**/x.png``: class folders; the first folder is the label.
@@ -51,6 +51,7 @@ def scan(root: Path, suffixes: Sequence[str], *, strict: bool = False) -> Scan:
 
     Args:
         suffixes: lower-case endings of sample files, with the dot.
+        beside: endings of further files; one of a sample's own name lies beside it (``Ref.beside``).
         strict: raise for the first file or row that would be skipped.
 
     Raises:
@@ -62,11 +63,11 @@ def scan(root: Path, suffixes: Sequence[str], *, strict: bool = False) -> Scan:
     if not root.is_dir():
         raise UserError("this is a file; a folder of samples is expected", where=root, mend="give the folder it is in")
     base = root.resolve()
-    found = _Walk(base, tuple(suffixes))
+    found = _Walk(base, tuple(suffixes), tuple(s.lower() for s in beside))
     found.walk()
     folders = _split_folders(found)
     tables = _metadata(found, folders)
-    refs = _listed(found, tables, folders) + _by_folder(found, tables, folders)
+    refs = [_accompanied(found, ref) for ref in _listed(found, tables, folders) + _by_folder(found, tables, folders)]
     refs.sort(key=lambda r: r.id)
     if strict and found.skipped:
         first = found.skipped[0]
@@ -112,7 +113,9 @@ class _Walk:
 
     base: Path
     suffixes: tuple[str, ...]
+    beside: tuple[str, ...] = ()
     files: dict[str, Path] = field(default_factory=dict)
+    companions: dict[str, list[Path]] = field(default_factory=dict)
     tables: list[PurePosixPath] = field(default_factory=list)
     folders: list[PurePosixPath] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
@@ -151,6 +154,8 @@ class _Walk:
         relative = path.relative_to(self.base).as_posix()
         if not relative.isprintable() or any("\ud800" <= c <= "\udfff" for c in relative):
             self.skip(ascii(relative), "the file's name holds control characters or is not UTF-8", "rename the file")
+        elif name not in NAMES and path.suffix.lower() in self.beside and path.is_file() and self._inside(path):
+            self.companions.setdefault(relative[: -len(path.suffix)], []).append(path)
         elif name not in NAMES and path.suffix.lower() not in self.suffixes:
             self.others[path.suffix.lower() or "no ending"] += 1
         elif path.is_symlink() and not self._inside(path):
@@ -167,6 +172,11 @@ class _Walk:
             return path.resolve(strict=True).is_relative_to(self.base)
         except (OSError, RuntimeError):  # dangling, or a loop
             return False
+
+
+def _accompanied(found: _Walk, ref: Ref) -> Ref:
+    """With the files of its own name beside it; they are taken once."""
+    return replace(ref, beside=tuple(found.companions.pop(ref.id[: -len(PurePosixPath(ref.id).suffix)], ())))
 
 
 def split_folders(tops: Iterable[str]) -> dict[str, Part]:
@@ -352,6 +362,8 @@ def _layout(refs: list[Ref], folders: dict[str, Part], has_tables: bool) -> str:
 def _remark(found: _Walk, refs: list[Ref], folders: dict[str, Part], has_tables: bool) -> None:
     """Remarks on what a person may have meant otherwise."""
     labels = {r.label for r in refs if r.label is not None}
+    for path in (path for alone in found.companions.values() for path in alone):
+        found.others[path.suffix.lower()] += 1
     if found.others:
         listing = ", ".join(f"{n} {suffix}" for suffix, n in found.others.most_common(5))
         found.notes.append(f"other files are passed over ({listing}); read are {', '.join(found.suffixes)}")

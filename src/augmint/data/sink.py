@@ -26,7 +26,8 @@ class FolderSink:
     Args:
         layout: ``class-folders``, ``flat`` or ``metadata``.
         file_name: the last part of a sample's id, with the ending that its file will have.
-        encode: the bytes of that file, from the sample and the ending. Both are functions of a module, not lambdas, so
+        encode: the bytes of that file, from the sample and the ending.
+        beside: the bytes of further files of the same name, by their endings. These are functions of a module, not lambdas, so
             that the sink can be sent to workers.
         passing: keys of ``Sample.meta`` that a scan finds again, and that metadata.jsonl therefore leaves out.
     """
@@ -38,10 +39,11 @@ class FolderSink:
         layout: str,
         file_name: Callable[[Sample], str],
         encode: Callable[[Sample, str], bytes],
+        beside: Callable[[Sample], Mapping[str, bytes]] | None = None,
         passing: Collection[str] = (),
     ) -> None:
         self.out, self.layout = out, layout
-        self._file_name, self._encode, self._passing = file_name, encode, frozenset(passing)
+        self._file_name, self._encode, self._beside, self._passing = file_name, encode, beside, frozenset(passing)
         self._rows: dict[str, dict[str, dict[str, Any]]] = {}
         self._mine: set[str] = set()
         self._class_folders: set[str] = set()  # of the reals: what is made goes to them, whatever they are called
@@ -67,9 +69,11 @@ class FolderSink:
         return Path(*folders, self._file_name(sample))
 
     def save(self, sample: Sample, *, part: str | None = None) -> Path:
-        """Write one sample's file and return its place."""
+        """Write one sample's file, and those beside it, and return its place."""
         place = self.place(sample, part=part)
         write_bytes(self.out / place, self._encode(sample, place.suffix))
+        for suffix, data in (self._beside(sample) if self._beside is not None else {}).items():
+            write_bytes((self.out / place).with_suffix(suffix), data)
         return place
 
     def note(
@@ -140,11 +144,16 @@ class FolderSink:
         return place
 
     def copy(self, ref: Ref) -> Path:
-        """Copy a file byte for byte to the path of its id, and note it with the ref's part."""
+        """Copy a file and those beside it byte for byte to the path of its id, and note it with the ref's part."""
         place = PurePosixPath(ref.id)
         if place.is_absolute() or ".." in place.parts:
             raise BadSample("this id cannot be a path inside the output", where=ref.id, mend="give another id")
         write_bytes(self.out / place, ref.path.read_bytes())
+        root = ref.path.parents[len(place.parts) - 1]
+        for path in ref.beside:
+            target = self.out / path.relative_to(root)
+            if not target.exists():
+                write_bytes(target, path.read_bytes())
         self._class_folders |= {ref.label} & set(place.parts[:-1][:2]) if ref.label is not None else set()
         columns, origin = self._own_columns(ref.meta), ref.meta.get("origin", "real")
         self.note(Path(place), label=ref.label, origin=origin, part=ref.part, extra=columns)

@@ -6,7 +6,8 @@ al. 1993), from several starts; that is matrix products. Then the few pairs that
 (Gauss-Newton, after Lucas and Kanade 1981).
 
 The range is that of the usual transforms, which the generator of a GAN has seen its reals under: crops that keep 76 % or more
-of a side, each side its own, shrinking by up to 14 %, turns within 15 degrees, shifts by an eighth of a side, all at once.
+of a side, each side its own, shrinking by up to 14 %, turns within 15 degrees, shifts by an eighth of a side, all at once. Where
+a kind of data says that nothing moves along an axis (`Likeness`), that axis counts as channels.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from augmint.core.types import F32, I64
+from augmint.core.types import F32, I64, PICTURES, Likeness
+from augmint.data.split import box_means
 from augmint.evaluation.features import shrink
 
 F64 = NDArray[np.float64]
@@ -31,10 +33,11 @@ _LONGEST_SIDE = {1: 64, 2: 16, 3: 8}
 _FINE_SIDE = {1: 256, 2: 64, 3: 16}
 MIN_CELLS = 4  # a shorter axis is not a place to move in
 
-_TURN, _SHARE, _SHIFT = math.radians(15), (0.76, 1.14), 1 / 8
+_ROWS = 16  # at most, of axes that nothing moves along
+_TURN, _SHARE = math.radians(15), (0.76, 1.14)
 # Where alignments start: share of the sides that is seen, and shifts of every axis in parts of the reach. A single axis is
 # cheap, and a signal varies fast on it.
-_START_1 = [(share, np.linspace(-1, 1, 9).tolist()) for share in (1.0, 0.94, 0.88, 0.82)]
+_SHARES_1, _APART_1 = (1.0, 0.94, 0.88, 0.82), 1 / 32
 _START_2 = [(1.0, [-1.0, 0.0, 1.0]), (0.88, [0.0]), (0.88, [-0.8, 0.8])]
 _SPREAD = (math.radians(7), 0.08, 0.06)  # of turn, logarithm of the share, and shift: how far a flat surface is trusted
 _RIDGE = 0.02  # the share of the samples' variance that no alignment explains
@@ -53,11 +56,12 @@ class Search:
 
     Args:
         x: ``[M, C, *shape]`` float32, one to three axes, the longest of `MIN_CELLS` or more.
+        shift: how far a sample is moved, as a part of the side.
     """
 
-    def __init__(self, x: F32) -> None:
+    def __init__(self, x: F32, *, shift: float = PICTURES.shift) -> None:
         self._fine, self._x = _tensor(_finer(x)), _tensor(averaged(x))
-        self._space = _Space(tuple(self._x.shape[2:]), x.shape[-2] / x.shape[-1] if x.ndim > 3 else 1.0)
+        self._space = _Space(tuple(self._x.shape[2:]), x.shape[-2] / x.shape[-1] if x.ndim > 3 else 1.0, shift)
         self._surfaces = [_Surfaces(self._x, self._space, start) for start in self._space.starts]
 
     @torch.inference_mode()
@@ -105,6 +109,20 @@ class Search:
         return indices.gather(1, best), view, self._space.starts[start]
 
 
+def comparable(x: F32, like: Likeness | None) -> F32:
+    """``[N, C, *shape]`` at one level, with the axes that nothing moves along averaged to at most 16 rows and put to the channels."""
+    if like is None or x.ndim < 3:
+        return x
+    x = x if like.levelled is None else like.levelled(x)
+    if like.axes is None or len(like.axes) == x.ndim - 2:
+        return x
+    fixed = [2 + i for i in range(x.ndim - 2) if i not in like.axes]
+    for axis in fixed:
+        x = box_means(x, axis, _ROWS)
+    x = np.moveaxis(x, fixed, range(2, 2 + len(fixed)))
+    return np.ascontiguousarray(x.reshape(len(x), -1, *x.shape[2 + len(fixed) :]))
+
+
 def averaged(x: F32) -> F32:
     """``[N, C, *shape]`` as the search compares it: at most 64, 16 or 8 cells a side (one, two, three axes)."""
     return shrink(_finer(x), _LONGEST_SIDE[x.ndim - 2])
@@ -130,17 +148,19 @@ class _Space:
     Attributes:
         cells: the grid that samples are compared on, two or three axes.
         aspect: height over width before samples were averaged down: a turn keeps the true angles.
+        shift: how far a sample is moved, as a part of the side.
     """
 
     cells: tuple[int, ...]
     aspect: float
+    shift: float
 
     @cached_property
     def bounds(self) -> tuple[Tensor, Tensor]:
         """Lowest and highest ``[P]``; equal for an axis that is too short to move in."""
         moves = [n >= MIN_CELLS for n in self.cells]
         turn = _TURN * all(moves[-2:])
-        reach = [max(_SHIFT, 1 / n) * m for n, m in zip(self.cells, moves, strict=True)]
+        reach = [max(self.shift, 1 / n) * m for n, m in zip(self.cells, moves, strict=True)]
         low, high = ([math.log(share) * m for m in moves] for share in _SHARE)
         return torch.tensor([-turn, *low, *(-r for r in reach)]), torch.tensor([turn, *high, *reach])
 
@@ -156,8 +176,9 @@ class _Space:
         d = len(self.cells)
         reach = self.bounds[1][1 + d :].tolist()
         moves = [bool(r) for r in reach]
+        along_one = np.linspace(-1, 1, 2 * max(4, round(self.shift / _APART_1)) + 1).tolist()
         found = []
-        for share, steps in _START_1 if sum(moves) == 1 else _START_2:
+        for share, steps in [(share, along_one) for share in _SHARES_1] if sum(moves) == 1 else _START_2:
             shares = [math.log(share) * m for m in moves]
             found += [(0.0, *shares, *at) for at in product(*([r * s for s in steps] if r else [0.0] for r in reach))]
         return torch.tensor(found)

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augmint.core.errors import UserError
-from augmint.core.types import F32, I64
-from augmint.evaluation.alignment import MIN_CELLS, Search, averaged
+from augmint.core.types import F32, I64, PICTURES, Likeness
+from augmint.evaluation.alignment import MIN_CELLS, Search, averaged, comparable
 
 F64 = NDArray[np.float64]
 Nearest = Callable[[F32, bool], tuple[F64, I64]]
@@ -83,16 +83,17 @@ class CopyCheck:
         UserError: if there is no training sample or the grids differ.
     """
 
-    def __init__(self, train_x: F32, held_x: F32, *, symmetric: bool = True) -> None:
+    def __init__(self, train_x: F32, held_x: F32, *, like: Likeness | None = PICTURES) -> None:
         _refuse(train_x, held_x, held_x)
-        self._train_x, self._held_x = train_x, held_x
-        self._nearest = _search(train_x, symmetric)
-        self._own = _own_distance(train_x, self._nearest)
-        self._real = np.sort(self._ratio(held_x)[0])
+        self._train_x, self._held_x, self._like = train_x, held_x, like
+        train = comparable(train_x, like)
+        self._nearest = _search(train, like)
+        self._own = _own_distance(train, self._nearest)
+        self._real = np.sort(self._ratio(comparable(held_x, like))[0])
 
     def __call__(self, fake_x: F32) -> Copies:
         _refuse(self._train_x, self._held_x, fake_x)
-        ratio, nearest = self._ratio(fake_x)
+        ratio, nearest = self._ratio(comparable(fake_x, self._like))
         if len(self._real) < _MIN_HELD:
             return Copies(ratio, nearest, ratio < _NEAR_EXACT, None, None)
         rank = _rank(len(self._real))
@@ -107,7 +108,7 @@ class CopyCheck:
         return distance / self._own[nearest], nearest
 
 
-def check(fake_x: F32, train_x: F32, held_x: F32, *, symmetric: bool = True) -> Copies:
+def check(fake_x: F32, train_x: F32, held_x: F32, *, like: Likeness | None = PICTURES) -> Copies:
     """Flag synthetic samples that are nearer to a training sample than 99 % of unseen reals are.
 
     Nearness is a ratio, so that a sample from a crowded region is not accused for its crowd: the distance to the
@@ -120,13 +121,14 @@ def check(fake_x: F32, train_x: F32, held_x: F32, *, symmetric: bool = True) -> 
     Args:
         fake_x, train_x, held_x: ``[N, C, *shape]`` on one grid, or ``[N, D]`` rows of features, float32.
             ``train_x`` is all that the generator saw; ``held_x`` are reals that it did not.
-        symmetric: look under crops and shifts along every axis too, under turns in the last two, and (grids of two
-            axes) under flips; for the GAN saw augmented reals. Rows of features are compared as they are.
+        like: what leaves a sample the same, and is therefore looked under, for the GAN saw augmented reals: by default crops and
+            shifts along every axis, turns in the last two, and (grids of two axes) flips. None: samples are compared as they are,
+            and so are rows of features.
 
     Raises:
         UserError: if there is no training sample or the grids differ.
     """
-    return CopyCheck(train_x, held_x, symmetric=symmetric)(fake_x)
+    return CopyCheck(train_x, held_x, like=like)(fake_x)
 
 
 def _refuse(train_x: F32, held_x: F32, fake_x: F32) -> None:
@@ -152,10 +154,10 @@ def _rank(num_held: int) -> int:
     return max(1, int((binom.cdf(np.arange(num_held // 50), num_held, _FALSE_ALARMS) <= 0.1).sum()))
 
 
-def _search(train_x: F32, symmetric: bool) -> Nearest:
+def _search(train_x: F32, like: Likeness | None) -> Nearest:
     """What finds the nearest of the training samples: aligned, or as they are."""
-    if symmetric and max(train_x.shape[2:], default=1) >= MIN_CELLS:
-        return Search(train_x).nearest
+    if like is not None and max(train_x.shape[2:], default=1) >= MIN_CELLS:
+        return Search(train_x, shift=like.shift).nearest
     return partial(_plainly, train=_small(train_x))
 
 

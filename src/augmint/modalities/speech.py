@@ -1,13 +1,14 @@
-"""Speech: WAV, FLAC, Ogg and MP3 files of a few seconds, one channel or many, at any sample rate."""
+"""Speech: WAV, FLAC, Ogg, Opus and MP3 files (others with an extra) of a few seconds, one channel or many, at any sample rate."""
 
 from __future__ import annotations
 
 import base64
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from html import escape
+from math import ceil
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +17,14 @@ import numpy as np
 
 from augmint.core.errors import BadSample, UserError
 from augmint.core.provenance import SOURCE_TYPES, origin_of
-from augmint.core.types import F32, Dataset, Grid, Ref, Sample, Scan
-from augmint.data import audio, contact, images, layout
+from augmint.core.types import F32, Dataset, Grid, Likeness, Ref, Sample, Scan
+from augmint.data import audio, contact, images, layout, timed
 from augmint.data.audio import SUFFIXES, Sound
 from augmint.data.images import U8
 from augmint.data.sink import FolderSink
 from augmint.data.spectra import LOWEST_DB, Mel, to_db
 from augmint.data.split import box_means
+from augmint.data.timed import Timed, joined
 from augmint.transforms import run_mix_audio
 from augmint.transforms.channel import VTLP
 from augmint.transforms.choice import OneOf, SomeOf
@@ -32,7 +34,7 @@ from augmint.transforms.plan import SOUND_OPS, SOUNDS, Drawn, Plan
 from augmint.transforms.recipe import Recipe
 from augmint.transforms.run_mix_audio import Heard
 from augmint.transforms.signal import AddNoise, BandPass, FreqMask, Gain, Peaking, PolarityInvert, Reverb, TimeMask
-from augmint.transforms.temporal import PitchShift, TimeShift, TimeStretch
+from augmint.transforms.temporal import PitchShift, TimeShift, TimeStretch, along
 from augmint.transforms.waves import resampled
 
 if TYPE_CHECKING:
@@ -40,13 +42,16 @@ if TYPE_CHECKING:
 
 FASTEST = 16_000
 """Hz. What is heard above 8 kHz costs half of the grid and tells words apart hardly ever."""
-MELS = 64
+MELS = 80
+COLUMN_S = 0.010
+"""80 rows and 10 ms: with fewer or longer ones Griffin and Lim's algorithm loses what was said (docs/log.md)."""
+LONGEST_HOP_S = 0.016
 LONGEST = 128  # columns, unless a size is asked for
 LONGEST_S = 4.0
 SMALLEST = 4
 RANGE_DB = 80.0
 _MEASURED = 200  # sounds that the levels of a data set are taken from
-_HEARD = 0.05  # what is this much above silence on the grid is sound
+_HEARD = 0.3  # on the grid above silence, 12 dB: a generator never makes quite nothing (docs/log.md)
 _SHOWN_S = 4.0
 _SPOKEN = ("transcript", "normalized", "transcription", "text", "sentence")
 _SCANNED = ("seconds", "rate", "channels", "format", "coding", "bytes", "origin")
@@ -134,18 +139,22 @@ class SpeechModality:
     def scan(self, root: Path, *, strict: bool = False) -> Scan:
         """Class folders, a flat folder or metadata, as `layout.scan` has it, and the head of each file.
 
-        Every ``Ref.meta`` gets ``seconds, rate, channels, format, coding, bytes`` and ``origin``; a file whose head is broken is
-        skipped and named.
+        Every ``Ref.meta`` gets ``seconds, rate, channels, format, coding, bytes`` and ``origin``; a file whose head or whose time
+        labels are broken is skipped and named.
         """
-        found = layout.examined(layout.scan(root, SUFFIXES, strict=strict), _with_header, root=root, strict=strict)
+        scanned = layout.scan(root, SUFFIXES, beside=timed.SUFFIXES, strict=strict)
+        found = layout.examined(scanned, _with_header, root=root, strict=strict)
         return replace(found, notes=(*found.notes, *_mixed(found.refs)))
 
     def load(self, ref: Ref) -> Sample:
-        """Decode one sound; see `audio.read` for what may be in the file and what comes out."""
-        return Sample(ref.id, audio.read(ref.path), ref.label, meta=ref.meta, origin=ref.meta.get("origin", "real"))
+        """Decode one sound; see `audio.read` for what may be in the file and what comes out. With the labels beside it (``timed``)."""
+        sound, origin = audio.read(ref.path), ref.meta.get("origin", "real")
+        labels = tuple(_labels(ref, sound.seconds))
+        return Sample(ref.id, sound, ref.label, {"timed": labels} if labels else {}, ref.meta, origin)
 
     def transform(self, plan: Plan, sample: Sample, load: Callable[[str], Sample]) -> Sample:
-        """What a plan makes of one sound, with its own rate and channels; ``meta`` gets ``soft_label`` where classes are mixed."""
+        """What a plan makes of one sound, with its own rate and channels, and of its labels; ``meta`` gets ``soft_label`` where classes
+        are mixed."""
         partners: dict[str, Sample] = {"": sample}
 
         def heard(name: str) -> Heard:
@@ -158,16 +167,22 @@ class SpeechModality:
             meta = _joined_meta(meta, [partners[name].meta for name, _ in made.parts])
         if len(made.labels) > 1:
             meta["soft_label"] = {k: round(v, 6) for k, v in made.labels.items()}
-        return replace(sample, data=Sound(made.wave, made.rate), meta=meta)
+        out = Sound(made.wave, made.rate)
+        moved = [
+            [labels.moved(partial(along, lines), out.seconds) for labels in partners[name].targets.get("timed", ())]
+            for name, lines in made.parts
+        ]
+        timed_labels = tuple(joined(moved))
+        return replace(sample, data=out, targets={"timed": timed_labels} if timed_labels else {}, meta=meta)
 
     def sink(self, out: Path, *, layout: str) -> FolderSink:
-        """Writes sounds with the provenance mark of their origin; variants are coded as their originals."""
-        return FolderSink(out, layout=layout, file_name=_file_name, encode=_coded, passing=_SCANNED)
+        """Writes sounds with the provenance mark of their origin, and their labels; variants are coded as their originals."""
+        return FolderSink(out, layout=layout, file_name=_file_name, encode=_coded, beside=_beside, passing=_SCANNED)
 
     def fit(self, dataset: Dataset, *, size: int | None = None) -> SpeechCodec:
-        """One grid for all sounds: the commonest rate (16 kHz at most), as long as all but a few of them (4 s at most), 64 rows of
-        the mel scale, a column every 16 ms or, for long sounds, fewer. ``size`` sets the longer side. Levels are the data's own:
-        the loudest cell is 1, what is 80 dB below it -1.
+        """One grid for all sounds: the commonest rate (16 kHz at most), as long as all but a few of them (4 s at most), 80 rows of
+        the mel scale, a column every 10 ms or, for long sounds, fewer. ``size`` sets the longer side; a larger one than their own buys
+        long sounds columns before it buys rows. Levels are the data's own: the loudest cell is 1, what is 80 dB below it -1.
         """
         if not len(dataset):
             raise UserError("there are no sounds to fit a grid to", where=dataset.root, mend="check the folder")
@@ -176,14 +191,14 @@ class SpeechModality:
         usual = float(np.quantile([s for _, s in facts], 0.95))
         longest = max(s for _, s in facts)
         seconds = min(LONGEST_S, longest if longest <= 1.25 * usual else usual)
-        frames = Mel(rate).frames(round(seconds * rate))
-        each = -(-frames // LONGEST)
-        mels, columns = MELS, max(SMALLEST, -(-frames // each))
-        column_s = each * Mel(rate).hop / rate
+        mel = Mel(rate, hop_s=COLUMN_S)
+        frames = mel.frames(round(seconds * rate))
+        mels, columns = MELS, max(SMALLEST, -(-frames // -(-frames // LONGEST)))
+        if size is not None and size > max(mels, columns) and frames > columns:
+            columns = min(size, frames)  # what a long sound lacks first is time
         if size is not None:
-            factor = size / max(mels, columns)
-            mels, fewer = (max(SMALLEST, round(n * factor)) for n in (mels, columns))
-            column_s, columns = column_s * columns / fewer, fewer
+            mels, columns = (max(SMALLEST, round(n * size / max(mels, columns))) for n in (mels, columns))
+        column_s = frames * mel.hop / rate / columns
         codec = SpeechCodec(rate, mels, columns, column_s, 0.0)
         return replace(codec, ceiling_db=_loudest(dataset, codec))
 
@@ -201,8 +216,9 @@ class SpeechModality:
         return np.concatenate([small, rows.mean(axis=2), rows.std(axis=2), change], axis=1, dtype=np.float32)
 
     def sheet(self, rows: Sequence[Sequence[Sample]], titles: Sequence[str]) -> tuple[bytes, str]:
-        """A PNG with one line of spectrograms a row, each under its title ('' for none): ``(bytes, suffix)``."""
-        pictures = [[_picture(_shown_levels(sample.data), 64) for sample in row] for row in rows]
+        """A PNG with one line of spectrograms a row, each under its title ('' for none): ``(bytes, suffix)``. In a line, sounds are as
+        bright as they are loud and as wide as they are long; what is on the grid already is drawn smaller."""
+        pictures = [_line_of(row) for row in rows]
         return images.encode(contact.sheet(pictures, titles), ".png"), ".png"
 
     def film(self, frames: Sequence[Sample]) -> tuple[bytes, str]:
@@ -223,7 +239,8 @@ class SpeechModality:
             f"{title}, {sound.seconds:.2f} s" + (f" (the first {_SHOWN_S:g} s)" if sound.seconds > _SHOWN_S else ""),
             quote=True,
         )
-        drawn = _webp(_picture(_shown_levels(Sound(heard[:, None], rate)), 64, widest=192))
+        shown = replace(sample, data=Sound(heard[:, None], rate))
+        drawn = _webp(_drawn(shown, _levels_of_line([shown.data])[0], 64, widest=192))
         coded = audio.encode(Sound(heard[:, None], rate), ".mp3")
         return (
             f'<img src="data:image/webp;base64,{_base64(drawn)}" width="{width}" height="{round(width * 2 / 3)}" '
@@ -254,7 +271,8 @@ class SpeechCodec:
 
     @property
     def mel(self) -> Mel:
-        return _mel(self.rate, self.num_mels)
+        """With frames as far apart as columns, or as an equal part of a column of at most 16 ms."""
+        return _mel(self.rate, self.num_mels, self.column_s / ceil(self.column_s / LONGEST_HOP_S - 1e-6))
 
     def levels(self, sound: Sound) -> F32:
         """``[num_mels, columns]`` in dB of full scale."""
@@ -285,6 +303,11 @@ class SpeechCodec:
         wave = self.mel.wave(_between(levels, frames), samples)
         return Sound((wave / max(1.0, float(np.abs(wave).max())))[:, None], self.rate)
 
+    @property
+    def likeness(self) -> Likeness:
+        """A sound is the same earlier or later, a little faster or slower, louder or softer; backwards or upside down it is another."""
+        return Likeness(axes=(1,), shift=1 / 4, levelled=_levelled)
+
     def sketch(self, x: F32) -> F32:
         """The spectrogram ``[num_mels, columns]`` itself: what a sheet shows without decoding."""
         seen: F32 = x[0]
@@ -303,10 +326,21 @@ class SpeechCodec:
         return asdict(self)
 
 
+def _levelled(x: F32) -> F32:
+    """Grid tensors ``[N, 1, mels, columns]`` with the energy of one cell at 1; silence stays silence.
+
+    That is less than most sounds have, so that they are lowered, and what was nearly silent is silence.
+    """
+    power = np.where(x > -1, 10 ** ((x.astype(np.float64) - 1) * (RANGE_DB / 20)), 0.0).sum((1, 2, 3), keepdims=True)
+    change = -10 * np.log10(np.maximum(power, 1e-30)) / (RANGE_DB / 2)
+    found: F32 = np.where(x > -1, np.maximum(x + change, -1), -1).astype(np.float32)
+    return found
+
+
 @lru_cache(maxsize=16)
-def _mel(rate: int, num_mels: int) -> Mel:
+def _mel(rate: int, num_mels: int, hop_s: float) -> Mel:
     """Its filters are worked out once."""
-    return Mel(rate, num_mels)
+    return Mel(rate, num_mels, hop_s)
 
 
 def _heard(sample: Sample) -> Heard:
@@ -379,7 +413,15 @@ def _with_header(ref: Ref) -> Ref:
     seen = {"seconds": round(head.seconds, 4), "rate": head.rate, "channels": head.channels, "format": head.format}
     origin = origin_of(ref.meta.get("origin"), head.mark)
     rest = {"coding": head.coding, "bytes": ref.path.stat().st_size, "origin": origin}
-    return replace(ref, meta={**ref.meta, **seen, **rest})
+    beside = tuple(path for path in ref.beside if timed.read(path, head.seconds) is not None)
+    return replace(ref, meta={**ref.meta, **seen, **rest}, beside=beside)
+
+
+def _labels(ref: Ref, seconds: float) -> Iterator[Timed]:
+    for path in ref.beside:
+        found = timed.read(path, seconds)
+        if found is not None:
+            yield found
 
 
 def _mixed(refs: Sequence[Ref]) -> list[str]:
@@ -397,8 +439,9 @@ def _mixed(refs: Sequence[Ref]) -> list[str]:
 
 
 def _file_name(sample: Sample) -> str:
+    """The id's own name, with ``.wav`` behind it where sounds of that ending are only read."""
     path = PurePosixPath(sample.id)
-    return path.name if path.suffix.lower() in SUFFIXES else path.name + ".wav"
+    return path.name if path.suffix.lower() in audio.FORMATS else path.name + ".wav"
 
 
 def _coded(sample: Sample, suffix: str) -> bytes:
@@ -406,18 +449,43 @@ def _coded(sample: Sample, suffix: str) -> bytes:
     return audio.encode(sample.data, suffix, mark=SOURCE_TYPES.get(sample.origin), coding=coding)
 
 
+def _beside(sample: Sample) -> dict[str, bytes]:
+    return {labels.suffix: labels.encoded() for labels in sample.targets.get("timed", ())}
+
+
 # --- looking ---------------------------------------------------------------------------------------------------------
 
 
-def _shown_levels(data: Sound | F32) -> F32:
-    """``[mels, columns]`` in [-1, 1] of a sound, by its own loudest cell; what is there already stays."""
-    if not isinstance(data, Sound):
-        return data
-    rate = min(FASTEST, data.rate)
-    levels = _mel(rate, MELS).levels(_mono(data, rate))
-    loudest = max(float(levels.max()), LOWEST_DB + RANGE_DB)
-    shown: F32 = np.clip(1 + (levels - loudest) / (RANGE_DB / 2), -1, 1)
-    return shown
+def _line_of(row: Sequence[Sample]) -> list[U8]:
+    levels = _levels_of_line([sample.data for sample in row])
+    return [
+        _drawn(sample, x, 128 if isinstance(sample.data, Sound) else 64) for sample, x in zip(row, levels, strict=True)
+    ]
+
+
+def _drawn(sample: Sample, levels: F32, height: int, *, widest: int = 256) -> U8:
+    """The spectrogram with a white line at each start and end of a label."""
+    picture = _picture(levels, height, widest=widest)
+    for labels in sample.targets.get("timed", ()):
+        times = labels.times[labels.times <= sample.data.seconds] / sample.data.seconds
+        picture[:, np.minimum((times * picture.shape[1]).astype(int), picture.shape[1] - 1)] = 255
+    return picture
+
+
+def _levels_of_line(line: Sequence[Sound | F32]) -> list[F32]:
+    """``[mels, columns]`` in [-1, 1] of each sound, by the loudest cell of them all; what is on the grid already stays."""
+    levels = {i: _own_levels(data) for i, data in enumerate(line) if isinstance(data, Sound)}
+    loudest = max((float(x.max()) for x in levels.values()), default=0.0)
+    floor = max(loudest, LOWEST_DB + RANGE_DB) - RANGE_DB
+    return [
+        np.clip((levels[i] - floor) / (RANGE_DB / 2) - 1, -1, 1) if isinstance(data, Sound) else data
+        for i, data in enumerate(line)
+    ]
+
+
+def _own_levels(sound: Sound) -> F32:
+    rate = min(FASTEST, sound.rate)
+    return _mel(rate, MELS, COLUMN_S).levels(_mono(sound, rate))
 
 
 def _picture(levels: F32, height: int, *, widest: int = 256) -> U8:

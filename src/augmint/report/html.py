@@ -11,10 +11,8 @@ from augmint.core.run import read_json, read_jsonl, write_text
 from augmint.core.types import Modality
 from augmint.report import gallery, manifest
 from augmint.report.evidence import Written
-from augmint.report.thumbs import lighter
+from augmint.report.page import rendered
 from augmint.report.view import Files, view
-
-TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write(run_dir: Path, out_path: Path, modality: Modality | None = None) -> Path:
@@ -63,19 +61,8 @@ def load(run_dir: Path, modality: Modality | None = None) -> Files:
 
 
 def render(files: Files) -> str:
-    """The page. Autoescape is on: only the modality's previews and our own figures pass as markup."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    env = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    env.filters["light"] = lighter
-    env.filters["count"] = lambda n: f"{n:,}" if isinstance(n, int) else str(n)
-    return env.get_template("report.html.j2").render(**view(files), groups=gallery.groups(files.gallery))
+    """The page."""
+    return rendered("report.html.j2", **view(files), groups=gallery.groups(files.gallery))
 
 
 def _json(path: Path) -> Any:

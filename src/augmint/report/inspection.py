@@ -19,6 +19,7 @@ from augmint.core.types import I64, Dataset, Part, Ref, Sample, Skipped
 from augmint.data import split
 from augmint.data.tables import describe
 from augmint.report import charts
+from augmint.report.page import rendered
 from augmint.scale.pool import cores
 
 if TYPE_CHECKING:
@@ -88,13 +89,9 @@ class Inspection:
         """Write everything as one self-contained page and return its path."""
         from itertools import groupby
 
-        from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-        loader = FileSystemLoader(Path(__file__).parent / "templates")
-        env = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
         sheet = [(label, list(shown)) for label, shown in groupby(self.sheet, key=lambda s: s.label)]
         figures = {"bars": charts.class_bars(self.classes), "scatter": charts.size_scatter(self.table)}
-        write_text(path, env.get_template("inspection.html.j2").render(found=self, sheet=sheet, **figures))
+        write_text(path, rendered("inspection.html.j2", found=self, sheet=sheet, **figures))
         return path
 
 

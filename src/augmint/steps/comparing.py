@@ -12,7 +12,7 @@ import numpy as np
 from augmint.core.config import ProveVerb
 from augmint.core.errors import Refused, UserError
 from augmint.core.run import Run, command, write_json, write_text
-from augmint.core.types import F32, I64, Codec, Dataset, Sample
+from augmint.core.types import F32, I64, Codec, Dataset, Sample, likeness
 from augmint.data.leaks import copies
 from augmint.data.split import Fold
 from augmint.evaluation.audit import FEWEST, audit
@@ -276,7 +276,7 @@ def _metrics(p: Prepared, fold: Fold, offer: Offer, seed: int) -> dict[str, Any]
         offer.x, p.x[unseen], extractor, fake_y=offer.y, real_y=p.y[unseen],
         other_x=p.x[fold.fit], other_y=p.y[fold.fit], seed=seed,
     )  # fmt: skip
-    found = check(offer.x, p.x[fold.fit], p.x[unseen])
+    found = check(offer.x, p.x[fold.fit], p.x[unseen], like=likeness(p.codec))
     suspects = found.suspects(offer.ids, [p.data.ids[i] for i in fold.fit])
     return {**summary(rows), "copies": {**found.to_dict(), "suspects": suspects}}
 

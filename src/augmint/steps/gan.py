@@ -14,7 +14,7 @@ from torch import nn
 from augmint.core import rng
 from augmint.core.config import TrainConfig
 from augmint.core.run import Run, write_bytes
-from augmint.core.types import F32, I64, Codec, Dataset, Sample
+from augmint.core.types import F32, I64, Codec, Dataset, Sample, likeness
 from augmint.evaluation.copies import CopyCheck
 from augmint.evaluation.distances import frechet, prdc
 from augmint.evaluation.features import TrainedCnn, trained_cnn_features
@@ -94,7 +94,7 @@ class _Watcher:
     def _held_out(self, fake: F32, known: Material, n: int) -> Figures:
         if self.features is None or self.copies is None:
             self.features = trained_cnn_features(known.x, known.y, seed=self.seed, steps=200)
-            self.copies = CopyCheck(known.x[:2000], known.held_out_x[:n])
+            self.copies = CopyCheck(known.x[:2000], known.held_out_x[:n], like=likeness(self.codec))
         real_f, fake_f = self.features(known.held_out_x[:n]), self.features(fake)
         found = prdc(real_f, fake_f, k=min(5, n // 4))
         figures = {"fid": frechet(real_f, fake_f), **{k: found[k] for k in ("precision", "recall", "coverage")}}

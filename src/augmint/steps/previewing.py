@@ -4,52 +4,89 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
 from augmint.core.errors import BadSample, UserError
 from augmint.core.types import Dataset, Sample
+from augmint.report.page import rendered
 from augmint.transforms.mix import Pool
 from augmint.transforms.op import Op
 from augmint.transforms.plan import Plan, op_named, sample_key
 from augmint.transforms.recipe import Recipe, kind_of
 
+PAGE = ".html"
 CELL = 160  # pixels
 LEVELS = 6  # of an op
 VARIANTS = 5
 SHOWN = 6  # samples
 
 
-def contact_sheet(data: Dataset, recipe: Recipe, *, seed: int, every_op: bool) -> tuple[bytes, str]:
-    """The bytes of a picture and its suffix.
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line: a sample as it is, and what was made of it, each under a few words. ``is_recipe``: not of one op alone."""
+
+    title: str
+    before: Sample
+    after: tuple[tuple[Sample, str], ...]
+    is_recipe: bool
+
+
+def contact_sheet(data: Dataset, recipe: Recipe, suffix: str, *, seed: int, every_op: bool) -> bytes:
+    """The bytes of a sheet of this ending: a page that shows each sample as reports do, with players where it is heard, or one picture.
 
     Args:
         every_op: show all ops that the data takes, with their default ranges, not only those of the recipe.
 
     Raises:
-        UserError: if this kind of data has no pictures, or none can be read.
+        UserError: if there is no such sheet of this kind of data, or no sample can be read.
     """
     kind = data.modality
-    if not all(hasattr(kind, name) for name in ("transform", "marked", "sheet")):
+    if not hasattr(kind, "transform") or not hasattr(kind, "sheet"):
         raise UserError(f"{kind.name} samples cannot be drawn", mend="use augmint augment, and look at its files")
-    job = _Sheet(data, seed)
+    rows = _rows(data, recipe, seed=seed, every_op=every_op)
+    if suffix.lower() == PAGE:
+        return _page(data, recipe, rows).encode()
+    draw = getattr(kind, "marked", lambda sample, side: sample)
+    cells = [
+        [draw(s, CELL) for s in (*([row.before] if row.is_recipe else []), *(s for s, _ in row.after))] for row in rows
+    ]
+    coded, own = kind.sheet(cells, [row.title for row in rows])
+    if suffix.lower() != own:
+        raise UserError(f"there is no sheet that ends in '{suffix}'", mend=f"give --out NAME{own} or --out NAME{PAGE}")
+    found: bytes = coded
+    return found
+
+
+def _rows(data: Dataset, recipe: Recipe, *, seed: int, every_op: bool) -> list[Row]:
+    kind, job = data.modality, _Sheet(data, seed)
     usable = job.usable()
     if not usable:
         raise UserError("no sample can be read", where=data.root, mend="augmint inspect names what is wrong")
     ops = [op_named(name, kind_of(kind))() for name in kind.ops] if every_op else recipe.flat
-    rows = [(job.levels(op, usable[0]), _range(op)) for op in ops]
-    rows += [
-        (job.variants(recipe, s), f"recipe {recipe.name} on {s.id}: as it is, then {VARIANTS} variants") for s in usable
-    ]
-    cells: Sequence[Sequence[Sample]] = [[kind.marked(s, CELL) for s in row] for row, _ in rows]  # type: ignore[attr-defined]
-    found: tuple[bytes, str] = kind.sheet(cells, [title for _, title in rows])  # type: ignore[attr-defined]
-    return found
+    alone = [Row(_range(op), usable[0], tuple(job.levels(op, usable[0])), False) for op in ops]
+    title = f"recipe {recipe.name} on {{}}: as it is, then {VARIANTS} variants"
+    return [*alone, *(Row(title.format(s.id), s, tuple(job.variants(recipe, s)), True) for s in usable)]
+
+
+def _page(data: Dataset, recipe: Recipe, rows: Sequence[Row]) -> str:
+    def cells(row: Row) -> list[tuple[str, str]]:
+        shown = ((row.before, "as it is"), *row.after)
+        return [(data.modality.preview(sample, width=CELL), words) for sample, words in shown]
+
+    parts = (("Each op", False), (f"The recipe {recipe.name}", True))
+    lines = [(title, [(r.title, cells(r)) for r in rows if r.is_recipe == of_recipe]) for title, of_recipe in parts]
+    return rendered("preview.html.j2", name=data.root.name, recipe=recipe.name, parts=lines)
+
+
+def _ranges(op: Op) -> dict[str, tuple[float, float]]:
+    return {e.name: v for e in fields(op) if isinstance(v := getattr(op, e.name), tuple)}
 
 
 def _range(op: Op) -> str:
     """An op's name with its ranges, from low to high."""
-    ranges = [f"{e.name} {v[0]:g} to {v[1]:g}" for e in fields(op) if isinstance(v := getattr(op, e.name), tuple)]
+    ranges = [f"{name} {v[0]:g} to {v[1]:g}" for name, v in _ranges(op).items()]
     return op.name + (": " + ", ".join(ranges) if ranges else "")
 
 
@@ -78,17 +115,19 @@ class _Sheet:
                 continue
         return found
 
-    def levels(self, op: Op, sample: Sample) -> list[Sample]:
-        """What an op makes of a sample, its ranges and places passed through evenly."""
-        (step,) = self._plan(Recipe("one", (replace(op, p=1.0),)), sample, 0).steps[:1] or (None,)
-        if step is None:  # a mixing op without other samples
+    def levels(self, op: Op, sample: Sample) -> list[tuple[Sample, str]]:
+        """What an op makes of a sample, its ranges and places passed through evenly, each with its numbers."""
+        plan = self._plan(Recipe("one", (replace(op, p=1.0),)), sample, 0)
+        if not plan.steps:  # a mixing op without other samples
             return []
         levels = [0.5] if op.num_uniforms == 0 else np.linspace(0, 1 - 2**-53, LEVELS)
         numbers = [{k: float(v) for k, v in op.draw(np.full(op.num_uniforms, t)).items()} for t in levels]
-        return [self._made(Plan((replace(step, params=n),)), sample) for n in numbers]
+        told = [", ".join(f"{k} {n[k]:.3g}" for k in _ranges(op) if k in n) for n in numbers]
+        made = (self._made(replace(plan, steps=(replace(plan.steps[0], params=n),)), sample) for n in numbers)
+        return list(zip(made, told, strict=True))
 
-    def variants(self, recipe: Recipe, sample: Sample) -> list[Sample]:
-        return [sample, *(self._made(self._plan(recipe, sample, v), sample) for v in range(VARIANTS))]
+    def variants(self, recipe: Recipe, sample: Sample) -> list[tuple[Sample, str]]:
+        return [(self._made(self._plan(recipe, sample, v), sample), f"variant {v}") for v in range(VARIANTS)]
 
     def _plan(self, recipe: Recipe, sample: Sample, variant: int) -> Plan:
         key = sample_key(self.seed, sample.id, variant)

@@ -13,7 +13,7 @@ import numpy as np
 from augmint.core import rng
 from augmint.core.config import GenerateConfig
 from augmint.core.errors import UserError
-from augmint.core.types import F32, I64, Sample
+from augmint.core.types import F32, I64, Sample, likeness
 from augmint.evaluation.copies import Copies, check
 from augmint.evaluation.features import FeatureExtractor, Plain, trained_cnn_features
 from augmint.evaluation.metrics import Metric, curation_judge, measure, summary
@@ -116,7 +116,7 @@ def synthesise(
         evidence(held_x[first], held_y[first]), of_x, seed=seed, num_scores=evidence.num_scores
     )
     probability = calibration.probability(of_x)
-    copies = check(x, known.x, held_x)
+    copies = check(x, known.x, held_x, like=likeness(gan.codec))
     curation = curate(
         probability,
         y,

@@ -1,0 +1,284 @@
+"""Labels with times beside sounds: read, moved with the sound, written in the layout they came in."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import augmint as am
+from augmint.core.errors import BadSample
+from augmint.core.run import read_jsonl
+from augmint.data import audio, timed
+from augmint.data.audio import Sound
+from augmint.data.timed import Timed
+from augmint.modalities.speech import SpeechModality
+from augmint.transforms import run_audio
+from augmint.transforms.levels import Trim
+from augmint.transforms.mix import Pool
+from augmint.transforms.mix_audio import Concat
+from augmint.transforms.plan import SOUND_OPS, SOUNDS, Plan, Step
+from augmint.transforms.recipe import Recipe, recipe_for
+from augmint.transforms.temporal import Temporal, along
+from voices import voice, write
+
+RATE = 16_000
+LONG = """File type = "ooTextFile"
+Object class = "TextGrid"
+
+xmin = 0
+xmax = 1.5
+tiers? <exists>
+size = 2
+item []:
+    item [1]:
+        class = "IntervalTier"
+        name = "words 1"
+        xmin = 0
+        xmax = 1.5
+        intervals: size = 4
+        intervals [1]:
+            xmin = 0
+            xmax = 0.25
+            text = ""
+        intervals [2]:
+            xmin = 0.25
+            xmax = 0.5
+            text = "say ""ah"" 2"
+        intervals [3]:
+            xmin = 0.5
+            xmax = 1.25
+            text = "<exists>"
+        intervals [4]:
+            xmin = 1.25
+            xmax = 1.5
+            text = ""
+    item [2]:
+        class = "TextTier"
+        name = "clicks"
+        xmin = 0
+        xmax = 1.5
+        points: size = 1
+        points [1]:
+            number = 0.75
+            mark = "k"
+"""
+SHORT = (
+    '"ooTextFile short"\n"TextGrid"\n\n0\n1.5\n<exists>\n2\n"IntervalTier"\n"words 1"\n0\n1.5\n4\n0\n0.25\n""\n0.25\n0.5\n'
+    '"say ""ah"" 2"\n0.5\n1.25\n"<exists>"\n1.25\n1.5\n""\n"TextTier"\n"clicks"\n0\n1.5\n1\n0.75\n"k"\n'
+)
+
+
+def held(path: Path, data: bytes, seconds: float = 1.5) -> Timed:
+    path.write_bytes(data)
+    found = timed.read(path, seconds)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    "data", [LONG.encode(), SHORT.encode(), LONG.encode("utf-16"), b"\xef\xbb\xbf" + SHORT.encode()]
+)
+def test_praats_two_formats_and_codings_say_the_same(data: bytes, tmp_path: Path) -> None:
+    found = held(tmp_path / "a.TextGrid", data)
+    np.testing.assert_array_equal(found.times, [[0.25, 0.5], [0.5, 1.25], [0.75, 0.75]])
+    assert [(t.name, t.texts) for t in found.document] == [("words 1", ('say "ah" 2', "<exists>")), ("clicks", ("k",))]
+    assert found.encoded().decode() == LONG  # as Praat would write it, empty intervals and all
+
+
+def half(times: np.ndarray) -> np.ndarray:
+    """A sound of 1.5 s at double speed, of which the first .2 s are lost."""
+    return np.clip(times / 2 - 0.2, 0, 0.55)
+
+
+def test_moved_intervals_still_fill_their_tier_and_what_is_lost_is_gone(tmp_path: Path) -> None:
+    found = held(tmp_path / "a.TextGrid", LONG.encode()).moved(half, 0.55)
+    again = held(tmp_path / "b.TextGrid", found.encoded(), 0.55)
+    np.testing.assert_allclose(again.times, [[0, 0.05], [0.05, 0.425], [0.175, 0.175]], atol=1e-6)
+    assert "xmax = 0.55\n" in found.encoded().decode() and "1.5" not in found.encoded().decode()
+    gone = held(tmp_path / "a.TextGrid", LONG.encode()).moved(lambda t: np.clip(t - 0.6, 0, 0.9), 0.9)
+    again = held(tmp_path / "b.TextGrid", gone.encoded(), 0.9)
+    np.testing.assert_allclose(again.times, [[0, 0.65], [0.15, 0.15]], atol=1e-6)
+    assert again.document[0].texts == ("<exists>",)
+
+
+def test_json_keeps_all_that_is_no_time(tmp_path: Path) -> None:
+    words = [
+        {"word": "a", "start": 0.1, "end": 0.3, "p": 0.5},
+        {"word": "b", "start": 0.5, "end": 1, "x": [{"time": 0.75}]},
+    ]
+    document = {"language": "en", "end": 3, "segments": [{"start": 0.1, "end": 1.0, "words": words}]}
+    found = held(tmp_path / "a.json", json.dumps(document).encode()).moved(half, 0.55)
+    new = json.loads(found.encoded())
+    assert new == {
+        "language": "en",
+        "end": 3,
+        "segments": [
+            {"start": 0, "end": 0.3, "words": [{"word": "b", "start": 0.05, "end": 0.3, "x": [{"time": 0.175}]}]}
+        ],
+    }
+
+
+def test_csv_keeps_its_columns(tmp_path: Path) -> None:
+    text = 'who,Start,End,said\nx,0.1,0.3,"gone, all of it"\n\ny,0.5,1,"b, c"\n'
+    found = held(tmp_path / "a.csv", text.encode()).moved(half, 0.55)
+    assert found.encoded().decode() == 'who,Start,End,said\ny,0.05,0.3,"b, c"\n'
+    points = held(tmp_path / "b.csv", b"time,mark\n0.1,a\n0.75,b\n1.5,c\n").moved(half, 0.55)
+    assert points.encoded().decode() == "time,mark\n0.175,b\n0.55,c\n"
+
+
+def test_what_is_no_label_file_is_left_alone(tmp_path: Path) -> None:
+    for name, data in (("a.json", b'{"start": "noon", "tags": [1, 2]}'), ("a.csv", b"a,b\n1,2\n"), ("b.csv", b"")):
+        (tmp_path / name).write_bytes(data)
+        assert timed.read(tmp_path / name, 1.0) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "told"),
+    [
+        ("a.TextGrid", LONG[:300].encode(), "cut short"),
+        ("a.TextGrid", b"hello", "cut short|does not begin"),
+        ("a.TextGrid", b"\xff\x00\x01", "no text"),
+        ("a.json", b'[{"start": 1, "end"', "JSON"),
+        ("a.json", b'[{"start": 1, "end": 0.5}]', "label 1 goes from 1 to 0.5"),
+        ("a.json", b'[{"start": 0, "end": NaN}]', "label 1 goes from 0 to nan"),
+        ("a.csv", b"start,end\n0,1\n1,x\n", "line 3"),
+        ("a.csv", b"start,end\n0,9\n", "ends after 9 s, the sound after 1.5"),
+    ],
+)
+def test_a_broken_label_file_is_named(name: str, data: bytes, told: str, tmp_path: Path) -> None:
+    with pytest.raises(BadSample, match=told):
+        held(tmp_path / name, data)
+    write(tmp_path / "a.wav", voice(seconds=1.5))
+    write(tmp_path / "b.wav", voice(seconds=1.5))
+    data_set = am.read(tmp_path)
+    assert data_set.ids == ("b.wav",) and data_set.skipped[0].where == "a.wav"
+
+
+# --- with the sound --------------------------------------------------------------------------------------------------
+
+
+def clicks(times: list[float], seconds: float = 3.0) -> Sound:
+    """A low hum with a sharp click at each time."""
+    t = np.arange(round(seconds * RATE)) / RATE
+    wave = 0.02 * np.sin(2 * np.pi * 150 * t)
+    for at in times:
+        wave[round(at * RATE) : round(at * RATE) + 16] += 0.8 * np.hanning(16) * np.array([1, -1] * 8)
+    return Sound(wave[:, None].astype(np.float32), RATE)
+
+
+def found_clicks(sound: Sound) -> np.ndarray:
+    """Where a click is, by the energy of the differences of neighbours: peaks at least 50 ms apart."""
+    sharp = np.convolve(np.square(np.diff(sound.wave[:, 0].astype(np.float64))), np.ones(32), "same")
+    peaks = []
+    while sharp.max() > 0.02:
+        at = int(sharp.argmax())
+        peaks.append(at / sound.rate)
+        sharp[max(0, at - 800) : at + 800] = 0
+    return np.sort(peaks)
+
+
+def test_times_follow_the_clicks_through_whatever_moves_them() -> None:
+    """The clicks are looked for in the sound that came out."""
+    times = [0.3, 0.8, 1.31, 1.77, 2.4, 2.75]
+    sound = clicks(times)
+    assert np.abs(found_clicks(sound) - times).max() < 0.001
+    moving = [*(op for op in SOUND_OPS.values() if issubclass(op, Temporal)), Trim]
+    recipes = [Recipe("one", (op(),)) for op in moving]
+    recipes += [recipe_for(SpeechModality(), name) for name in ("light", "medium")]
+    off, wanted = list[float](), 0
+    for number, recipe in enumerate(recipes):
+        for variant in range(6):
+            plan = recipe.plan_of(100 * number + variant)
+            wave, lines = run_audio.apply_with(plan, sound.wave, RATE)
+            out, new = Sound(wave, RATE), along(lines, np.array([(t - 1e-4, t + 1e-4) for t in times]))
+            there = new.mean(1)[new[:, 1] - new[:, 0] > 1e-6]
+            heard = found_clicks(out)
+            near = np.abs(there[:, None] - heard).min(1) if len(heard) else np.full(len(there), np.inf)
+            wanted += len(there)
+            off += near[near < 0.05].tolist()
+    # Masks and noise hide some, and a stretch may lose or double one: those that are there must be where they are said to be.
+    assert len(off) > 0.9 * wanted
+    # A stretch takes its pieces from within 10 ms of where the line has them (`run_audio.stretched`).
+    assert np.percentile(off, 95) <= 0.010 and max(off) <= 0.012
+
+
+def test_variants_have_their_labels_beside_them_in_the_form_they_came_in(tmp_path: Path) -> None:
+    write(tmp_path / "in" / "a" / "x.wav", voice(seconds=1.5, rate=RATE))
+    (tmp_path / "in" / "a" / "x.TextGrid").write_text(LONG)
+    (tmp_path / "in" / "a" / "x.json").write_text('[{"start": 0.5, "end": 1.25, "text": "b"}]')
+    write(tmp_path / "in" / "b" / "y.flac", voice(seconds=1.0, rate=RATE))
+    (tmp_path / "in" / "b" / "y.csv").write_text("start,end,word\n0.2,0.4,yes\n")
+    (tmp_path / "in" / "b" / "z.TextGrid").write_text(LONG)
+    data = am.read(tmp_path / "in")
+    assert any("passed over (1 .textgrid)" in note for note in data.notes)  # no sound has its name
+    assert [len(r.beside) for r in data.refs] == [2, 1]
+    (tmp_path / "r.yaml").write_text("ops:\n  - TimeStretch: {rate: [2, 2]}\n")
+    for name, workers in (("one", 1), ("two", 2)):
+        am.augment(data, out=tmp_path / name, variants=1, recipe=str(tmp_path / "r.yaml"), workers=workers)
+    out = tmp_path / "one"
+    names = sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file())
+    assert names == sorted(
+        p.relative_to(tmp_path / "two").as_posix() for p in (tmp_path / "two").rglob("*") if p.is_file()
+    )
+    for name in ("a/x.TextGrid", "a/x.json", "b/y.csv"):
+        assert (out / name).read_bytes() == (tmp_path / "in" / name).read_bytes()
+    assert json.loads((out / "a" / "x.aug0.json").read_text()) == [{"start": 0.25, "end": 0.625, "text": "b"}]
+    assert (out / "b" / "y.aug0.csv").read_text() == "start,end,word\n0.1,0.2,yes\n"
+    grid = timed.read(out / "a" / "x.aug0.TextGrid", 0.75)
+    assert grid is not None and math.isclose(audio.header(out / "a" / "x.aug0.wav").seconds, 0.75)
+    np.testing.assert_allclose(grid.times, [[0.125, 0.25], [0.25, 0.625], [0.375, 0.375]], atol=1e-6)
+    more = am.read(out)
+    assert len(more) == 4 and all(r.beside for r in more.refs) and not more.notes[1:]
+    assert {"a/x.aug0.wav", "b/y.aug0.flac"} <= {r["file_name"] for r in read_jsonl(out / "metadata.jsonl")}
+
+
+def test_labels_of_sounds_that_are_joined_are_joined_where_they_are_of_one_form(tmp_path: Path) -> None:
+    for name, word in (("x", "yes"), ("y", "no")):
+        write(tmp_path / f"{name}.wav", voice(seconds=1.0, rate=RATE))
+        (tmp_path / f"{name}.csv").write_text(f"start,end,word\n0.2,0.4,{word}\n")
+        (tmp_path / f"{name}.json").write_text(json.dumps({"by": name, "words": [{"time": 0.5, "said": word}]}))
+        (tmp_path / f"{name}.TextGrid").write_text(LONG.replace("1.5\n", "1\n").replace("1.25", "1"))
+    write(tmp_path / "z.wav", voice(seconds=1.0, rate=RATE))
+    (tmp_path / "z.csv").write_text("start,end\n0.2,0.4\n")
+    samples = {s.id: s for s in am.read(tmp_path)}
+    for other in ("y.wav", "z.wav"):
+        plan = Recipe("one", (Concat(gap_s=(0.5, 0.5)),)).plan_of(1, own="x.wav", pool=Pool(("x.wav", other)))
+        out = SpeechModality().transform(plan, samples["x.wav"], samples.__getitem__)
+        assert abs(out.data.seconds - 2.5) < 1e-3
+        found = {labels.suffix: labels for labels in out.targets.get("timed", ())}
+        if other == "z.wav":  # it has no word column and no TextGrid
+            assert not found
+            continue
+        assert found[".csv"].encoded().decode() == "start,end,word\n0.2,0.4,yes\n1.7,1.9,no\n"
+        words = [{"time": 0.5, "said": "yes"}, {"time": 2.0, "said": "no"}]
+        assert json.loads(found[".json"].encoded()) == {"by": "x", "words": words}
+        again = held(tmp_path / "a.TextGrid", found[".TextGrid"].encoded(), 2.5)
+        starts = [0.25, 0.5, 1.75, 2.0, 0.75, 2.25]
+        np.testing.assert_allclose(again.times[:, 0], starts, atol=1e-3)
+
+
+def test_a_sound_shifted_out_of_its_labels_keeps_none(tmp_path: Path) -> None:
+    plan = Plan((Step("TimeShift", "TimeShift-1", {"shift_s": -1.0}),), kind=SOUNDS)
+    write(tmp_path / "x.wav", voice(seconds=1.5, rate=RATE))
+    (tmp_path / "x.csv").write_text("start,end,word\n0.2,0.4,yes\n")
+    (sample,) = am.read(tmp_path)
+    out = SpeechModality().transform(plan, sample, lambda name: sample)
+    (labels,) = out.targets["timed"]
+    assert labels.encoded() == b"start,end,word\n"
+
+
+def test_label_lines_stand_in_the_sheet(tmp_path: Path) -> None:
+    write(tmp_path / "x.wav", voice(seconds=1.0, rate=RATE))
+    (tmp_path / "x.csv").write_text("start,end,word\n0.25,0.5,yes\n")
+    (sample,) = am.read(tmp_path)
+    from augmint.data import images
+
+    (tmp_path / "sheet.png").write_bytes(SpeechModality().sheet([[sample]], [""])[0])
+    x = images.read(tmp_path / "sheet.png")
+    white = np.flatnonzero((x[8:100] == 255).all((0, 2)))
+    assert len(white) == 2
+    np.testing.assert_allclose((white - 4) / (x.shape[1] - 8), [0.25, 0.5], atol=0.01)
