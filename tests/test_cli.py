@@ -125,8 +125,8 @@ def test_flags_beat_the_file_and_the_file_beats_the_preset(verbs: StandIn, tmp_p
     named = verbs.calls[0][2]
     flags = {k: v for k, v in named.items() if k in BoostConfig.model_fields}
     merged = settings(BoostConfig, config=named["config"], flags=flags)
-    # seeds: file over preset (20); variants: flag equal to the default over file and preset (8); size: preset.
-    assert (merged.seeds, merged.variants, merged.strict, merged.size) == (7, 4, False, "small")
+    # seeds: file over preset (20); variants: flag equal to the default over file and preset (8); time: preset.
+    assert (merged.seeds, merged.variants, merged.strict, merged.time) == (7, 4, False, 1800.0)
 
 
 @pytest.mark.parametrize(
