@@ -11,20 +11,19 @@ wheel holds the networks. Run: python benchmarks/speech_chain.py; some minutes. 
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import time
 from collections import defaultdict
-from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from peers import NoPeer, Peer, one_thread
+from prompts import recordings
 from tables import Bar, publish
 
 RATE, SECONDS, CLIPS, ROUNDS = 16_000, 4.0, 30, 9
+LANGUAGES = ("en", "es", "fr")
 JUDGED = 12
 OPS = [
     {"Gain": {"gain_db": [-6, 6]}},
@@ -36,21 +35,6 @@ OPS = [
     {"BandPass": {"low_hz": [50, 300], "high_hz": [3000, 7500]}},
 ]
 CHANGES = {"2 semitones down": ("p", -2.0), "2 semitones up": ("p", 2.0), "rate .9": ("r", 0.9), "rate 1.1": ("r", 1.1)}
-DECODER = """
-import av, numpy as np
-from pathlib import Path
-def run(data):
-    found = {}
-    for path in sorted(Path(str(data["folder"])).rglob("*.g722")):
-        if path.stat().st_size < 8000 * 3.0 or "silence" in str(path):
-            continue
-        with av.open(str(path), format="g722") as box:
-            x = np.concatenate([f.to_ndarray()[0] for f in box.decode(audio=0)]).astype(np.float32) / 32768
-        if 4 * 16000 <= len(x) <= 8 * 16000:
-            found[path.relative_to(str(data["folder"])).as_posix().replace("/", "-")] = x
-    np.savez(str(data["out"]), **found)
-    return len(found)
-"""
 CHAINS = """
 import audiomentations as A
 import numpy as np
@@ -106,19 +90,10 @@ def run(data):
 """
 
 
-def prompts(folder: Path) -> dict[str, np.ndarray]:
+def clips_of_4_s() -> dict[str, np.ndarray]:
     """Recordings of 4 to 8 s by name, as many of each language."""
-    for language in ("en", "es", "fr"):
-        package = f"asterisk-core-sounds-{language}-g722"
-        subprocess.run(["apt-get", "download", package], cwd=folder, check=True, capture_output=True)
-        (archive,) = folder.glob(f"{package}_*.deb")
-        subprocess.run(["dpkg-deb", "-x", archive, folder / language], check=True)
-    with Peer("av", DECODER) as decoder:
-        decoder({"folder": np.array(str(folder)), "out": np.array(str(folder / "clips.npz"))})
-    with np.load(folder / "clips.npz") as file:
-        found = dict(file)
-    each = [[n for n in found if n.startswith(language)] for language in ("en", "es", "fr")]
-    num = CLIPS // 3
+    found = {n: x for n, x in recordings(LANGUAGES).items() if 4 * RATE <= len(x) <= 8 * RATE}
+    each, num = [[n for n in found if n.startswith(language)] for language in LANGUAGES], CLIPS // len(LANGUAGES)
     return {n: found[n] for names in each for n in names[:: max(1, len(names) // num)][:num]}
 
 
@@ -200,14 +175,14 @@ def _row(title: str, who: str, before: np.ndarray, after: np.ndarray) -> dict[st
 
 def main() -> int:
     try:
-        with TemporaryDirectory() as scratch, Peer("audiomentations", CHAINS, "pedalboard", "python-stretch") as peer:
-            clips = prompts(Path(scratch))
+        clips = clips_of_4_s()
+        with Peer("audiomentations", CHAINS, "pedalboard", "python-stretch") as peer:
             rows, ratios = timed(np.stack([x[: round(SECONDS * RATE)] for x in clips.values()]), peer)
             versions = {"audiomentations": peer.version, **peer.versions}
         with Peer("speechmos", JUDGE, "onnxruntime", "librosa", "python-stretch") as judge:
             quality = judged(dict(list(clips.items())[:: CLIPS // JUDGED][:JUDGED]), judge)
             versions["speechmos"] = judge.version
-    except (NoPeer, OSError, subprocess.CalledProcessError) as error:
+    except NoPeer as error:
         print(f"nothing to measure with or against: {error}")
         return 1
     bars = [
