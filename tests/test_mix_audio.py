@@ -181,6 +181,10 @@ def test_files_replay_with_their_backgrounds_and_say_when_one_is_gone(
     assert any("soft_label" in row for row in rows)
     found = am.replay(tmp_path / "one" / "manifest.jsonl")
     assert found.to_dict()["same"] == len(rows)
+    (tmp_path / "bad.yaml").write_text("ops: [{AddBackground: {folder: nowhere}}]")
+    with pytest.raises(UserError, match="nowhere: there is no such folder"):
+        am.augment("in", out="three", recipe="bad.yaml")
+    assert not (tmp_path / "three").exists()
     (tmp_path / "noises" / "0.wav").unlink()
     with pytest.raises(UserError, match=r"noises/0\.wav(.|\n)*where the command runs"):
         am.replay(tmp_path / "one" / "manifest.jsonl")

@@ -33,9 +33,10 @@ from augmint.report import html, inspection
 from augmint.scale import ranks
 from augmint.steps import export as exporting
 from augmint.steps import output
-from augmint.steps.augmenting import Journal, augment_all
+from augmint.steps.augmenting import Journal, augment_all, check_folders
 from augmint.steps.boosting import Boost
 from augmint.steps.comparing import compare
+from augmint.steps.denoising import train_denoiser
 from augmint.steps.gan import train_gan
 from augmint.steps.handwriting import DEMO_DRAW, write_digits
 from augmint.steps.prepare import FOLDS, left_out, nothing_usable, sealed_name
@@ -130,6 +131,7 @@ def augment(
         samples.modality, found_before if chosen.search and not searches else chosen.recipe, levels=True
     )
     check_apart(Path(out), samples.root)
+    check_folders(recipe, samples)
     mine = samples.with_refs([r for r in samples.refs if r.part in (None, "train")])
     counts = {"real": len(samples), "augmented": chosen.variants * len(mine)}
     if dry_run:
@@ -223,6 +225,8 @@ def train(
             have seen this data's test part.
     """
     chosen = c.settings(c.TrainVerb, config=config, flags=settings)
+    if chosen.denoiser or chosen.noises is not None:
+        return _train_denoiser(data, out, chosen, progress)
     samples, pool = _dataset(data, chosen.strict), _pool(data, unlabelled, chosen.strict)
     source = _gan_folder(Path(init)) if init is not None else None
     with TemporaryDirectory() as scratch, stop_on_signal() as stop, ranks.joined():
@@ -245,6 +249,27 @@ def train(
         if out is not None and ranks.is_first():
             html.write(run.path, run / "report.html", samples.modality)
     return gan
+
+
+def _train_denoiser(data: Data, out: str | Path | None, chosen: c.TrainVerb, progress: Progress) -> Result:
+    """The other thing to train: what `Denoise` takes as its method gan."""
+    if out is None or not chosen.denoiser:
+        raise UserError(
+            "a denoiser is written to a folder" if chosen.denoiser else "noises are for a denoiser",
+            mend="give --denoiser and --out RUN",
+        )
+    clean = _dataset(data, chosen.strict)
+    noises = _dataset(chosen.noises, chosen.strict) if chosen.noises is not None else None
+    check_apart(Path(out), clean.root)
+    settings = {"denoiser": True, "seed": chosen.seed, "time": chosen.time, "steps": chosen.steps}
+    inputs = {**fingerprints(clean, None), **({} if noises is None else {"noises": fingerprints(noises, None)["data"]})}
+    run = Run.open(Path(out), verb="train", config=settings, inputs=inputs)
+    if run.is_done:
+        return Result(["this denoiser is trained already"], read_json(run / "denoiser.json"), run.path)
+    with stop_on_signal() as stop:
+        return train_denoiser(
+            run, clean, noises, seconds=chosen.time, steps=chosen.steps, seed=chosen.seed, stop=stop, progress=progress
+        )
 
 
 def _meeting_place(out: str | Path | None, scratch: Path) -> Path:

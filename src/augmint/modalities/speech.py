@@ -28,6 +28,7 @@ from augmint.data.timed import Timed, joined
 from augmint.transforms import run_mix_audio
 from augmint.transforms.channel import VTLP
 from augmint.transforms.choice import OneOf, SomeOf
+from augmint.transforms.cleaning import Denoise, SpeakerBoost
 from augmint.transforms.op import Op
 from augmint.transforms.plan import SOUND_OPS, SOUNDS, Drawn, Plan
 from augmint.transforms.recipe import Recipe
@@ -119,6 +120,8 @@ PRESETS: Mapping[str, Recipe] = {
         # TrivialAugment and RandAugment (recipe.py has the papers), with what sound has.
         Recipe("trivial", (OneOf(ops=_sound_ops(1.0), p=0.9),)),
         Recipe("rand", (SomeOf(ops=_sound_ops(0.6), num=2),)),
+        # The same for every sample, as far as its noise is: what is there is cleaned.
+        Recipe("enhance", (Denoise(), SpeakerBoost())),
     )
 }
 

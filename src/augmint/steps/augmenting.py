@@ -16,7 +16,7 @@ from augmint.core.errors import BadSample, UserError
 from augmint.core.run import read_jsonl, write_jsonl
 from augmint.core.types import Codec, Dataset, Modality, Ref, Sample, Sink, Skipped
 from augmint.scale.pool import ordered_map
-from augmint.transforms.mix import FILE, Pool
+from augmint.transforms.mix import FILE, Mix, Pool
 from augmint.transforms.plan import Plan, sample_key
 from augmint.transforms.recipe import Recipe
 
@@ -205,12 +205,26 @@ def _items(data: Dataset, job: _Job, part: Callable[[Ref], str | None], before: 
     if not job.recipe.mixes:
         yield from (_Item(ref, part(ref)) for ref in todo)
         return
-    files = partial(files_of, suffixes=getattr(data.modality, "suffixes", ()))
-    pool, refs = Pool(data.ids, files), dict(zip(data.ids, data.refs, strict=True))
+    pool, refs = pool_of(data), dict(zip(data.ids, data.refs, strict=True))
     for ref in todo:
         keys = (sample_key(job.seed, ref.id, variant) for variant in range(job.variants))
         plans = tuple(job.recipe.plan_of(key, own=ref.id, pool=pool) for key in keys)
         yield _Item(ref, part(ref), plans, {i: partner(i, refs) for plan in plans for i in plan.others})
+
+
+def pool_of(data: Dataset) -> Pool:
+    """Where a recipe's mixing ops find partners: among the samples, and in the folders that it names."""
+    return Pool(data.ids, partial(files_of, suffixes=getattr(data.modality, "suffixes", ())))
+
+
+def check_folders(recipe: Recipe, data: Dataset) -> None:
+    """
+    Raises:
+        UserError: if a folder that the recipe mixes in from is not there or holds nothing.
+    """
+    for op in recipe.flat:
+        if isinstance(op, Mix):
+            op.source(pool_of(data))
 
 
 def files_of(folder: str, *, suffixes: Sequence[str]) -> list[str]:

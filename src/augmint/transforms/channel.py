@@ -23,6 +23,7 @@ _FRAME_S = 0.032
 _MOUTH_S, _VOICE_S = 0.0018, 0.0028
 """What lies below the first of these in the cepstrum is the mouth, above the second the voice: pitches are below 360 Hz mostly."""
 _MOST_DB = 30.0
+_BLOCK = 1024  # frames
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,16 +47,28 @@ class VTLP(Whole):
 
 
 def _moved_formants(mono: F32, rate: int, alpha: float) -> F32:
-    import scipy.fft
-
     hop = max(4, round(_FRAME_S * rate / 4))
     size = 4 * hop
     window = np.sqrt(0.5 - 0.5 * np.cos(2 * np.pi * (np.arange(size) + 0.5) / size)).astype(np.float32)
     padded = np.pad(mono, (size, 2 * size))
     frames = np.lib.stride_tricks.sliding_window_view(padded, size)[::hop]
-    spectrum = scipy.fft.rfft(frames * window, axis=1)
-    size_db = 20 * np.log10(np.abs(spectrum) + 1e-7)
-    cepstrum = scipy.fft.irfft(size_db, size, axis=1)
+    out = np.zeros((len(frames) + 3, hop), np.float32)
+    for start in range(0, len(frames), _BLOCK):  # of an hour of sound all frames at once would not fit
+        parts = _with_formants(frames[start : start + _BLOCK] * window, rate, alpha) * window
+        for k in range(4):
+            out[start + k : start + k + len(parts)] += (
+                parts[:, k * hop : (k + 1) * hop] / 2
+            )  # squared windows overlap to 2
+    return out.ravel()[size : size + len(mono)]
+
+
+def _with_formants(frames: F32, rate: int, alpha: float) -> F32:
+    """Each of ``[N, size]`` with the smooth part of its spectrum moved."""
+    import scipy.fft
+
+    size = frames.shape[1]
+    spectrum = scipy.fft.rfft(frames, axis=1)
+    cepstrum = scipy.fft.irfft(20 * np.log10(np.abs(spectrum) + np.float32(1e-7)), size, axis=1)
     at_s = np.minimum(np.arange(size), size - np.arange(size)) / rate
     voice = np.clip((at_s - _MOUTH_S) / (_VOICE_S - _MOUTH_S), 0, 1)
     smooth = scipy.fft.rfft(cepstrum * (0.5 + 0.5 * np.cos(np.pi * voice)), axis=1).real
@@ -63,11 +76,8 @@ def _moved_formants(mono: F32, rate: int, alpha: float) -> F32:
     low = np.minimum(places.astype(np.int64), smooth.shape[1] - 2)
     moved = smooth[:, low] + (smooth[:, low + 1] - smooth[:, low]) * (places - low)
     gain = 10 ** (np.clip(moved - smooth, -_MOST_DB, _MOST_DB) / 20)
-    parts = scipy.fft.irfft(spectrum * gain, size, axis=1) * window
-    out = np.zeros((len(parts) + 3, hop))
-    for k in range(4):
-        out[k : k + len(parts)] += parts[:, k * hop : (k + 1) * hop] / 2  # squared windows overlap to 2
-    return out.ravel()[size : size + len(mono)].astype(np.float32)
+    found: F32 = scipy.fft.irfft(spectrum * gain, size, axis=1).astype(np.float32)
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)

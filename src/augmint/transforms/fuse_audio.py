@@ -67,7 +67,7 @@ _HAPPENS = np.array(True)
 
 def compile(plan: Plan) -> tuple[Stage, ...]:
     """The program of one plan."""
-    steps = ((op, cast(Params, s.params), _HAPPENS) for op, s in plan.ops(SOUNDS))
+    steps = ((op, cast(Params, {**s.params, **s.files}), _HAPPENS) for op, s in plan.ops(SOUNDS))
     return _stages(steps, np.zeros((), np.int64))
 
 

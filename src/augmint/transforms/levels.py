@@ -15,11 +15,12 @@ from augmint.core.types import F32
 from augmint.transforms.op import Params, Range, between, within
 from augmint.transforms.signal import Whole
 from augmint.transforms.temporal import Line
-from augmint.transforms.waves import faded
+from augmint.transforms.waves import faded, resampled
 
 _BLOCK_S, _STEP_S = 0.4, 0.1
 _SILENT_LUFS, _RELATIVE_LU = -70.0, -10.0
 _AHEAD_S = 0.005
+_NEARER = 10 ** (0.5 / 20)  # for what four times the rate does not show, and what the gain's changes add
 _FRAME_S, _HOP_S = 0.020, 0.005
 
 
@@ -155,11 +156,17 @@ class Trim(Whole):
         return int(starts[heard[0]]), last
 
 
-def limited(wave: F32, rate: int, ceiling: float) -> F32:
-    """No value beyond ``ceiling``: the gain that each needs, the least within 5 ms, and the mean of that over the same time."""
+def limited(wave: F32, rate: int, ceiling: float, *, between: bool = False) -> F32:
+    """No value beyond ``ceiling``: the gain that each needs, the least within 5 ms, and the mean of that over the same time.
+
+    Args:
+        between: nor any between the samples, as they are heard: at four times the rate (ITU-R BS.1770-4, annex 2).
+    """
     from scipy.ndimage import minimum_filter1d, uniform_filter1d
 
     peaks = np.abs(wave).max(axis=1)
+    if between:
+        peaks = np.maximum(peaks, _NEARER * np.abs(resampled(wave, 4)).max(axis=1).reshape(-1, 4).max(axis=1))
     if peaks.max() <= ceiling:
         return wave
     width = 2 * round(_AHEAD_S * rate) + 1

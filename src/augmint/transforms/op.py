@@ -48,6 +48,7 @@ class Op:
     num_uniforms: ClassVar[int] = 0
     any_axes: ClassVar[bool] = False  # whether it makes sense on grids of 1 and 3 axes too
     resizes: ClassVar[bool] = False  # whether the picture may come out at another size
+    file_settings: ClassVar[tuple[str, ...]] = ()  # which settings are paths of files that a plan must name
 
     p: float = 1.0
     id: str | None = None
@@ -75,6 +76,11 @@ class Op:
     @abstractmethod
     def draw(self, u: F64) -> dict[str, F64]:
         """The op's numbers ``[...]`` from independent uniforms ``[..., num_uniforms]``; leading axes are free."""
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The paths of the files that it needs, by setting."""
+        return {name: path for name in self.file_settings if (path := getattr(self, name)) is not None}
 
     @classmethod
     def build(cls, settings: Mapping[str, Any]) -> Self:

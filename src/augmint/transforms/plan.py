@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from augmint.core import rng
@@ -12,6 +12,8 @@ from augmint.core.errors import UserError, did_you_mean
 from augmint.core.rng import F64
 from augmint.transforms.bending import ElasticTransform, GridDistortion, OpticalDistortion, Perspective
 from augmint.transforms.channel import VTLP, Codec, PacketLoss
+from augmint.transforms.cleaning import Denoise as SoundDenoise
+from augmint.transforms.cleaning import SpeakerBoost
 from augmint.transforms.colour import (
     Brightness,
     BrightnessContrast,
@@ -120,6 +122,7 @@ SOUND_OPS: dict[str, type[Op]] = {
         *(Gain, PolarityInvert, LowPass, HighPass, BandPass, BandStop, Peaking, LowShelf, HighShelf, FreqMask, Reverb),
         *(LoudnessNormalize, PeakNormalize, Limiter, Clip, BitCrush, Trim),
         *(VTLP, Codec, PacketLoss, AddNoise, TimeMask),
+        *(SoundDenoise, SpeakerBoost),
         *SOUND_MIXES.values(),
     )
 }
@@ -196,16 +199,18 @@ def check_ways(border: object, interp: object, quality: object) -> None:
 
 @dataclass(frozen=True)
 class Step:
-    """One op that happens, with its numbers; ``partners`` are what a mixing op mixes in."""
+    """One op that happens, with its numbers; ``partners`` are what a mixing op mixes in, ``files`` the paths of files that it needs, as the
+    recipe gives them, from where the command runs."""
 
     op: str
     id: str
     params: Mapping[str, float]
     partners: tuple[Partner, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         partners = {"partners": [p.to_dict() for p in self.partners]} if self.partners else {}
-        return {"op": self.op, "id": self.id, **self.params, **partners}
+        return {"op": self.op, "id": self.id, **self.params, **self.files, **partners}
 
     def others(self) -> Iterator[str]:
         """The ids of all other samples that go into it."""
@@ -235,6 +240,7 @@ class Drawn:
     id: str
     active: Bool
     params: Mapping[str, F64]
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -254,7 +260,11 @@ class Plan:
     @classmethod
     def row(cls, drawn: tuple[Drawn, ...], index: int, like: Plan) -> Plan:
         """The plan of one sample of a batch, to be computed as ``like`` is."""
-        steps = (Step(d.op, d.id, {k: float(v[index]) for k, v in d.params.items()}) for d in drawn if d.active[index])
+        steps = (
+            Step(d.op, d.id, {k: float(v[index]) for k, v in d.params.items()}, files=d.files)
+            for d in drawn
+            if d.active[index]
+        )
         return replace(like, steps=tuple(steps))
 
     def to_dict(self) -> dict[str, Any]:
@@ -321,7 +331,8 @@ def _step(found: Mapping[str, Any], kind: str) -> Step:
     if wrong:
         raise UserError(f"a plan's {name} has no number for '{wrong[0]}'", mend="restore the manifest")
     params = {k: float(v) for k, v in numbers.items() if v is not None}
-    return Step(name, str(found.get("id", name)), params, _partners(op, found.get("partners", []), kind))
+    files = {k: str(found[k]) for k in op.file_settings if k in found}
+    return Step(name, str(found.get("id", name)), params, _partners(op, found.get("partners", []), kind), files)
 
 
 def _partners(op: type[Op], found: Any, kind: str) -> tuple[Partner, ...]:

@@ -179,7 +179,7 @@ class Recipe:
         if self._choices:
             happens &= self._chosen(keys).T
         return tuple(
-            Drawn(op.name, i, active, op.draw(row[:, 1:]))
+            Drawn(op.name, i, active, op.draw(row[:, 1:]), op.files)
             for op, i, active, row in zip(self.flat, self.ids, happens, u, strict=True)
         )
 

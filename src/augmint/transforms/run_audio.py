@@ -17,7 +17,7 @@ from augmint.transforms.signal import Alone, Gap, Noise, Point, Room, tilt
 from augmint.transforms.temporal import Line, TimeMap
 from augmint.transforms.waves import FADE_S, RINGING_S, fade, mixed_in, places_hz
 
-_FRAME_S, _REACH_S = 0.040, 0.010
+_FRAME_S, _REACH_S = 0.040, 0.008
 _MARGIN_S = 2 * (_FRAME_S + _REACH_S)
 _SEARCH_HZ: dict[Quality, int] = {"fast": 4_000, "best": 16_000}
 _TAPER = 0.05  # of the band
@@ -193,7 +193,7 @@ def _placed(line: Line, wave: F32, rate: int, inner: float, quality: Quality) ->
 def stretched(wave: F32, factor: float, rate: int, quality: Quality = "best") -> F32:
     """``factor`` times as long at the same pitch: ``[round(T · factor), C]``.
 
-    Overlap-add of pieces that are taken, within 10 ms of where they should be, from where they go on best with what the last
+    Overlap-add of pieces that are taken, within 8 ms of where they should be (half a period of 62 Hz), from where they go on best with what the last
     piece was followed by (WSOLA, Verhelst and Roelands 1993).
     """
     length = max(1, round(len(wave) * factor))

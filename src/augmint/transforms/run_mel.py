@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from augmint.core.hearing import mel_of
-from augmint.transforms import fuse_audio
+from augmint.transforms import fuse_audio, spectral
 from augmint.transforms.channel import TELEPHONE_HZ, VTLP, Codec, PacketLoss
+from augmint.transforms.cleaning import Denoise, SpeakerBoost
 from augmint.transforms.fuse_audio import Response, Stage
 from augmint.transforms.levels import LoudnessNormalize, PeakNormalize, Trim, k_weights
 from augmint.transforms.op import Params
@@ -273,6 +274,42 @@ def _with_losses(params: Params, x: Tensor, length: Tensor, grid: MelGrid) -> tu
     return _raised(x, _to(change, x)[:, None, None]), length
 
 
+def _speech_gains(x: Tensor, length: Tensor, grid: MelGrid) -> tuple[Tensor, Tensor]:
+    """``[N, mels, columns]`` powers, and factors of amplitude: Wiener's, of what is half above the mean of the softest fifth of
+    a sound's columns, when cells are smoothed."""
+    power = _power(x.detach(), grid)[:, 0]
+    level = torch.where(_within(length, x)[:, 0, 0] & (x.detach() > -1 + _ABOVE).any(2)[:, 0], power.sum(1), torch.inf)
+    count = torch.isfinite(level).sum(1)
+    last = level.sort(1).values.gather(1, ((spectral.SOFTEST * count).round().long() - 1).clamp(min=0)[:, None])
+    soft = (level <= last) & torch.isfinite(level)
+    noise = (power * soft[:, None]).sum(2) / soft.sum(1).clamp(min=1)[:, None]
+    smooth = F.avg_pool2d(power, 3, 1, 1, count_include_pad=False)
+    over = (smooth / noise.clamp(min=1e-30)[:, :, None] - 1.5).clamp(min=0)
+    gains = (over / (1 + over)).clamp(min=spectral.FLOOR)
+    return power, torch.where((count > 0)[:, None, None], gains, 1.0)
+
+
+def _without_noise(params: Params, x: Tensor, length: Tensor, grid: MelGrid) -> tuple[Tensor, Tensor]:
+    strength = _numbers(params, "strength", x)[:, None, None]
+    gains = 1 + strength * (_speech_gains(x, length, grid)[1] - 1)
+    return _raised(x, 20 * torch.log10(gains)[:, None] / grid.unit_db), length
+
+
+def _speech_raised(params: Params, x: Tensor, length: Tensor, grid: MelGrid) -> tuple[Tensor, Tensor]:
+    power, gains = _speech_gains(x, length, grid)
+    factors = [
+        spectral.rises(p, g, float(db))
+        for p, g, db in zip(
+            power.transpose(1, 2).cpu().numpy(),
+            gains.transpose(1, 2).cpu().numpy(),
+            _numbers(params, "gain_db", x),
+            strict=True,
+        )
+    ]
+    change = _to(20 * np.log10(np.stack(factors)).transpose(0, 2, 1), x)[:, None] / grid.unit_db
+    return _raised(x, change), length
+
+
 _SHOWN: Mapping[type[Whole], Callable[[Params, Tensor, Tensor, MelGrid], tuple[Tensor, Tensor]]] = {
     LoudnessNormalize: _as_loud,
     PeakNormalize: _as_high,
@@ -280,5 +317,7 @@ _SHOWN: Mapping[type[Whole], Callable[[Params, Tensor, Tensor, MelGrid], tuple[T
     VTLP: _other_tract,
     Codec: _telephoned,
     PacketLoss: _with_losses,
+    Denoise: _without_noise,
+    SpeakerBoost: _speech_raised,
 }
 """Peaks and rounding do not show on a spectrogram: nothing happens to one for the other ops."""
