@@ -226,7 +226,7 @@ def train(
     """
     chosen = c.settings(c.TrainVerb, config=config, flags=settings)
     if chosen.denoiser or chosen.noises is not None:
-        return _train_denoiser(data, out, chosen, progress)
+        return _train_denoiser(data, out, chosen, dry_run, progress)
     samples, pool = _dataset(data, chosen.strict), _pool(data, unlabelled, chosen.strict)
     source = _gan_folder(Path(init)) if init is not None else None
     with TemporaryDirectory() as scratch, stop_on_signal() as stop, ranks.joined():
@@ -251,7 +251,9 @@ def train(
     return gan
 
 
-def _train_denoiser(data: Data, out: str | Path | None, chosen: c.TrainVerb, progress: Progress) -> Result:
+def _train_denoiser(
+    data: Data, out: str | Path | None, chosen: c.TrainVerb, dry_run: bool, progress: Progress
+) -> Result:
     """The other thing to train: what `Denoise` takes as its method gan."""
     if out is None or not chosen.denoiser:
         raise UserError(
@@ -261,6 +263,9 @@ def _train_denoiser(data: Data, out: str | Path | None, chosen: c.TrainVerb, pro
     clean = _dataset(data, chosen.strict)
     noises = _dataset(chosen.noises, chosen.strict) if chosen.noises is not None else None
     check_apart(Path(out), clean.root)
+    if dry_run:
+        budget = f"{chosen.steps} steps" if chosen.steps else f"{chosen.time:.0f} s"
+        return Result([f"would train a denoiser on {len(clean)} recordings for {budget}, and write it to {out}"])
     settings = {"denoiser": True, "seed": chosen.seed, "time": chosen.time, "steps": chosen.steps}
     inputs = {**fingerprints(clean, None), **({} if noises is None else {"noises": fingerprints(noises, None)["data"]})}
     run = Run.open(Path(out), verb="train", config=settings, inputs=inputs)

@@ -96,7 +96,6 @@ PRESETS: Mapping[str, Recipe] = {
                 Gain(gain_db=(-6, 3)),
                 PolarityInvert(),
                 BandPass(p=0.3),
-                Reverb(rt60_s=(0.1, 0.4), drr_db=(6, 15), p=0.2),
                 AddNoise(snr_db=(15, 40), p=0.7),
             ),
         ),

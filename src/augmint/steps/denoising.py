@@ -105,10 +105,12 @@ def _waves(data: Dataset, rate: int) -> list[F32]:
 
 
 def _affordable(mixer: Mixer, seconds: float) -> int:
+    took = []
     start = time.perf_counter()
     for _ in train(mixer, _TRIED):
-        pass
-    return max(20, round(0.95 * seconds / (time.perf_counter() - start) * _TRIED))
+        took.append(time.perf_counter() - start)
+        start = time.perf_counter()
+    return max(20, round(0.95 * seconds / min(took)))  # the first one also warms up
 
 
 def _judged(judge: Mixer, net: MaskNet) -> dict[str, float]:
