@@ -476,7 +476,9 @@ def test_labels_stay_shares_and_batches_of_a_batch_never_meet(names, size, group
         mine = slice(i * size, i * size + size)
         alone, own = run_mix_torch.augment(x[mine], torch.eye(size), recipe(*names), keys[mine])
         off = (alone - out[mine]).abs()
-        assert off.max() < 1e-5 or ("AugMix" in names and off.quantile(0.5) < 1e-5)  # a rounding may posterise otherwise
+        assert off.max() < 1e-5 or (
+            "AugMix" in names and off.quantile(0.5) < 1e-5
+        )  # a rounding may posterise otherwise
         torch.testing.assert_close(own, soft[mine, mine])
 
 

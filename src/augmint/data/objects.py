@@ -1,9 +1,10 @@
 """Data sets with targets: COCO files, YOLO label files, and folders of masks. Found, read, and told as plain values.
 
 - **COCO**: a JSON file with ``images``, ``annotations`` and ``categories``, in ``annotations/``, in the root, or beside the pictures of a
-  split folder. Boxes, outlines (polygons or run lengths) and keypoints.
+  split folder. Boxes, outlines (polygons or run lengths) and keypoints. Which of these swap in a mirrored picture: ``flip_indices`` of
+  the category, as YOLO has it, or else names that differ in left and right.
 - **YOLO**: ``images/`` and ``labels/`` (or both in each split folder), a text file a picture, names in a YAML file or ``classes.txt``. Boxes,
-  polygons, or keypoints where the YAML file has ``kpt_shape``. A picture without a file has no objects.
+  polygons, or keypoints where the YAML file has ``kpt_shape``, and ``flip_idx`` for mirrored ones. A picture without a file has no objects.
 - **Masks**: ``images/`` and ``masks/`` (or ``masks...`` several times), of the same names.
 
 Coordinates belong to the picture as a person sees it, its EXIF orientation applied; keypoints count from the middle of the first pixel.
@@ -14,7 +15,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -54,11 +55,20 @@ class Thing:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """Keypoint ``number`` of the thing with this key; ``seen``: 1 hidden, 2 visible."""
+    """Keypoint ``number`` of the thing with this key; ``seen``: 1 hidden, 2 visible; ``twin``: its number in a mirrored picture."""
 
     key: str
     number: int
     seen: int
+    twin: int
+
+    def __str__(self) -> str:
+        return str(self.number)
+
+
+def mirrored(point: Point) -> Point:
+    """What a keypoint is in a mirrored picture."""
+    return replace(point, number=point.twin, twin=point.number)
 
 
 def find(root: Path, suffixes: Sequence[str], *, strict: bool = False) -> Scan | None:
@@ -113,7 +123,9 @@ class _Found:
         of_image: dict[Any, list[dict[str, Any]]] = {}
         for annotation in found["annotations"]:
             of_image.setdefault(annotation.get("image_id"), []).append(annotation)
-        names = {c.get("id"): str(c.get("name")) for c in found.get("categories", ())}
+        kinds = {c.get("id"): _kind(c, name) for c in found.get("categories", ())}
+        if any("keypoints" in a for a in found["annotations"]):
+            self.notes += [f"{name}: {k.told}" for k in kinds.values() if k.told]
         known = 0
         for image in found["images"]:
             path = self._picture(file, image.get("file_name"))
@@ -130,7 +142,7 @@ class _Found:
             if ref.id in self.refs:
                 continue
             try:
-                objects = [_coco_object(a, names) for a in of_image.get(image.get("id"), ())]
+                objects = [_coco_object(a, kinds) for a in of_image.get(image.get("id"), ())]
             except UserError as error:
                 self._skip(f"{name}, {ref.id}", error.problem, error.mend)
                 continue
@@ -164,7 +176,7 @@ class _Found:
                 label = home / "labels" / inner
                 beside = ((label,) if label.is_file() and self._is_inside(label) else ()) + info.files
                 ref = self._ref(path, part_of(home.name) if home != self.base else part_of(inner.parts[0]))
-                told = {"names": info.names, "num_points": info.num_points, "point_size": info.point_size}
+                told = {k: getattr(info, k) for k in ("names", "num_points", "point_size", "flips")}
                 self.refs[ref.id] = _with(ref, told, beside)
         return True
 
@@ -204,7 +216,11 @@ class _Found:
                 names = dict(enumerate(names))
             if isinstance(names, dict):
                 shape = found.get("kpt_shape") or (0, 0)
-                return _YoloInfo({int(k): str(v) for k, v in names.items()}, int(shape[0]), int(shape[1]), (path,))
+                flips = _flips(found.get("flip_idx"), int(shape[0]), "flip_idx", path.name)
+                if int(shape[0]) > 1 and not flips:
+                    self.notes.append(f"{path.name}: {_UNKNOWN_SIDES.format('flip_idx: [1, 0, ...]')}")
+                classes = {int(k): str(v) for k, v in names.items()}
+                return _YoloInfo(classes, int(shape[0]), int(shape[1]), flips, (path,))
         path = self.base / "classes.txt"
         if path.is_file():
             return _YoloInfo(dict(enumerate(_lines(path))), files=(path,))
@@ -228,7 +244,69 @@ class _YoloInfo:
     names: dict[int, str]
     num_points: int = 0
     point_size: int = 0
+    flips: tuple[int, ...] = ()
     files: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """A category of COCO: its name, the number of each keypoint in a mirrored picture, and what is to be told of them."""
+
+    name: str
+    flips: tuple[int, ...] = ()
+    told: str = ""
+
+
+_UNKNOWN_SIDES = (
+    "keypoints keep their numbers in mirrored pictures; give `{}`, or leave flips out, if any is left or right"
+)
+_SIDE = re.compile(
+    r"(?<![A-Za-z])(?i:left|right|l|r)(?![A-Za-z])|(?<![A-Za-z])([lL]eft|[rR]ight)(?=[A-Z])|(?<=[a-z])(Left|Right)(?![a-z])"
+)
+_OTHER_SIDE = {"left": "right", "right": "left", "l": "r", "r": "l"}
+
+
+def _kind(found: Mapping[str, Any], where: str) -> _Kind:
+    name, points = str(found.get("name")), found.get("keypoints")
+    points = [str(p) for p in points] if isinstance(points, list) else []
+    told = _flips(found.get("flip_indices"), len(points), "flip_indices", where)
+    if told:
+        return _Kind(name, told)
+    flips = tuple(points.index(twin) if (twin := _twin(p)) in points else i for i, p in enumerate(points))
+    if flips == tuple(range(len(points))):
+        return _Kind(
+            name, (), f"{name}: {_UNKNOWN_SIDES.format('flip_indices: [1, 0, ...]')}" if len(points) > 1 else ""
+        )
+    pairs = ", ".join(f"{points[i]} and {points[j]}" for i, j in enumerate(flips) if i < j)
+    return _Kind(name, flips, f"{name}: in mirrored pictures these keypoints swap: {pairs}")
+
+
+def _twin(name: str) -> str:
+    """The name with left for right: of ``left_eye``, ``Left Eye``, ``l_eye``, ``leftEye`` and ``eyeLeft``."""
+
+    def other(found: re.Match[str]) -> str:
+        word = _OTHER_SIDE[found[0].lower()]
+        return word.upper() if found[0].isupper() else word.capitalize() if found[0][0].isupper() else word
+
+    return _SIDE.sub(other, name)
+
+
+def _flips(found: object, count: int, name: str, where: str) -> tuple[int, ...]:
+    """The number that each keypoint has in a mirrored picture; nothing where nothing is told.
+
+    Raises:
+        UserError: if it is not each number once, two by two.
+    """
+    if found is None:
+        return ()
+    flips = tuple(found) if isinstance(found, list) and all(type(v) is int for v in found) else ()
+    if sorted(flips) != list(range(count)) or any(flips[j] != i for i, j in enumerate(flips)):
+        raise UserError(
+            f"{name} is {found!r} for {count} keypoints",
+            where=where,
+            mend="write for each keypoint the number, from 0 on, of the one that it is in a mirrored picture",
+        )
+    return flips
 
 
 def _with(ref: Ref, targets: Mapping[str, Any], beside: tuple[Path, ...], source: str = "") -> Ref:
@@ -281,7 +359,7 @@ def _coco(file: Path) -> dict[str, Any] | None:
     return dict(found)
 
 
-def _coco_object(found: Mapping[str, Any], names: Mapping[Any, str]) -> dict[str, Any]:
+def _coco_object(found: Mapping[str, Any], kinds: Mapping[Any, _Kind]) -> dict[str, Any]:
     number, box = found.get("category_id"), found.get("bbox")
     what = f"annotation {found.get('id')}"
     if not isinstance(number, int):
@@ -294,9 +372,10 @@ def _coco_object(found: Mapping[str, Any], names: Mapping[Any, str]) -> dict[str
         raise UserError(f"{what} has keypoints that are not three numbers each", mend="write x, y and visibility")
     more = {k: v for k, v in found.items() if k not in _OWN}
     left, top, wide, high = numbers.tolist()
+    kind = kinds.get(number, _Kind(str(number)))
     return {
-        "label": names.get(number, str(number)), "number": number, "box": [left, top, left + wide, top + high],
-        "outline": outline, "points": points, "more": more,
+        "label": kind.name, "number": number, "box": [left, top, left + wide, top + high],
+        "outline": outline, "points": points, "flips": kind.flips, "more": more,
     }  # fmt: skip
 
 
@@ -336,10 +415,11 @@ def _targets(owner: str, objects: Sequence[Mapping[str, Any]], size: tuple[int, 
     for i, o in enumerate(objects):
         key = f"{owner}#{i}"
         things.append(Thing(o["label"], o["number"], key, len(o["points"]) // 3, o.get("point_size", 3), o["more"]))
+        flips = o["flips"] if 3 * len(o["flips"]) == len(o["points"]) else range(len(o["points"]) // 3)
         for number, (x, y, seen) in enumerate(np.reshape(o["points"], (-1, 3)).tolist()):
             if seen > 0:
                 places.append([x, y])
-                points.append(Point(key, number, int(seen)))
+                points.append(Point(key, number, int(seen), flips[number]))
         outline = o["outline"]
         if outline:
             inside = (
@@ -352,6 +432,7 @@ def _targets(owner: str, objects: Sequence[Mapping[str, Any]], size: tuple[int, 
         "keypoints": np.array(places, np.float64).reshape(-1, 2),
         "keypoint_labels": tuple(points),
         "instances": instances if any(o["outline"] for o in objects) else None,
+        "mirror": mirrored,
     }
 
 
@@ -373,6 +454,7 @@ def _yolo_objects(ref: Ref, size: tuple[int, int]) -> Iterator[dict[str, Any]]:
                 **_yolo_numbers(values, scale, count, each),
                 "number": int(number),
                 "label": names.get(int(number), str(int(number))),
+                "flips": ref.targets["flips"],
                 "more": {},
             }
         except ValueError:

@@ -62,6 +62,23 @@ def traced(pixels: Bool) -> list[list[float]]:
     return out
 
 
+def joined(polygons: Sequence[Sequence[float]]) -> list[float]:
+    """One polygon of several parts: from the nearest corner of what there is over to the next part, around it and back on the same way.
+
+    The way there and back encloses nothing, so what is filled by even-odd is the same.
+    """
+    first, *rest = (np.asarray(p, np.float64).reshape(-1, 2) for p in polygons)
+    while rest:
+        gaps = [((first[:, None] - part[None]) ** 2).sum(-1) for part in rest]
+        nearest = int(np.argmin([g.min() for g in gaps]))
+        part, gap = rest.pop(nearest), gaps[nearest]
+        at, start = np.unravel_index(gap.argmin(), gap.shape)
+        around = np.roll(part, -start, 0)
+        first = np.concatenate([first[: at + 1], around, around[:1], first[at:]])
+    out: list[float] = first.ravel().tolist()
+    return out
+
+
 def has_holes(pixels: Bool) -> bool:
     """Whether something that is not of the object lies inside it."""
     _, tree = cv2.findContours(pixels.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)

@@ -36,7 +36,8 @@ def marked(picture: U8, targets: Targets, side: int) -> U8:
     for i, point in enumerate(targets.keypoints):
         x, y = (int(v) for v in np.rint((point + 0.5) * scale - 0.5))
         cv2.circle(out, (x, y), 3, (0, 0, 0), -1, cv2.LINE_AA)
-        cv2.circle(out, (x, y), 2, _colour(i), -1, cv2.LINE_AA)
+        name = str(targets.keypoint_labels[i]) if targets.keypoint_labels else str(i)
+        cv2.circle(out, (x, y), 2, _colour(name), -1, cv2.LINE_AA)
     return out
 
 

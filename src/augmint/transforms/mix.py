@@ -17,9 +17,9 @@ import numpy as np
 
 from augmint.core import rng
 from augmint.core.rng import F64, U64
+from augmint.core.types import I64
 from augmint.transforms.colour import Posterize, Solarize
 from augmint.transforms.geometry import Rotate, Shear, Translate
-from augmint.core.types import I64
 from augmint.transforms.op import Bool, Family, Op, Range, between, number, within
 from augmint.transforms.pixels import AutoContrast, Equalize
 

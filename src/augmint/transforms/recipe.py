@@ -155,7 +155,9 @@ class Recipe:
             return (step,)
         keys = self.mixing_keys(np.array([key], np.uint64), at)
         if isinstance(op, AugMix):
-            chains = (tuple(Step(n, n, {k: float(v[0]) for k, v in u.items()}) for n, _, u in c) for c in op.chains(keys))
+            chains = (
+                tuple(Step(n, n, {k: float(v[0]) for k, v in u.items()}) for n, _, u in c) for c in op.chains(keys)
+            )
             return (replace(step, partners=tuple(Partner(None, chain) for chain in chains)),)
         key = int(keys[0])
         if pool is None:

@@ -21,7 +21,9 @@ from augmint.transforms.plan import Drawn
 from augmint.transforms.recipe import Recipe
 from augmint.transforms.run_torch import changed, checked_keys, normalised, warped
 
-_Made = tuple[Tensor, F64]  # the mixed samples [R, ...], and the share of each of their parts [R, parts], the sample's own first
+_Made = tuple[
+    Tensor, F64
+]  # the mixed samples [R, ...], and the share of each of their parts [R, parts], the sample's own first
 
 
 def augment(
@@ -87,7 +89,9 @@ def _mixed(
     parts = [at, *(_index(column, x) for column in partners.T)]
     made, shares = _MIX[type(op)](params, [x[part] for part in parts], recipe)
     weights = torch.from_numpy(shares).to(y)
-    mixed_y = sum((weights[:, i, None] * y[part.to(y.device)] for i, part in enumerate(parts)), start=torch.zeros(()).to(y))
+    mixed_y = sum(
+        (weights[:, i, None] * y[part.to(y.device)] for i, part in enumerate(parts)), start=torch.zeros(()).to(y)
+    )
     return x.index_copy(0, at, made), y.index_copy(0, at.to(y.device), mixed_y)
 
 
@@ -138,7 +142,9 @@ def _mosaic(params: Params, parts: list[Tensor], recipe: Recipe) -> _Made:
     height, width = size = (parts[0].shape[2], parts[0].shape[3])
     middle = [np.rint(params[f"{axis}_frac"] * side).astype(np.int64) for axis, side in (("y", height), ("x", width))]
     rows, columns = ([(0 * m, m), (m, 0 * m + side)] for m, side in zip(middle, size, strict=True))
-    corners = np.array([(*r, *c) for r in rows for c in columns]).transpose(2, 0, 1)  # [R, corner, top bottom left right]
+    corners = np.array([(*r, *c) for r in rows for c in columns]).transpose(
+        2, 0, 1
+    )  # [R, corner, top bottom left right]
     area = (corners[..., 1] - corners[..., 0]) * (corners[..., 3] - corners[..., 2])
     order = np.argsort(-area, axis=1, kind="stable")
     corners = np.take_along_axis(corners, order[..., None], 1)
