@@ -122,8 +122,11 @@ class _Found:
         name = file.relative_to(self.base).as_posix()
         of_image: dict[Any, list[dict[str, Any]]] = {}
         for annotation in found["annotations"]:
-            of_image.setdefault(annotation.get("image_id"), []).append(annotation)
-        kinds = {c.get("id"): _kind(c, name) for c in found.get("categories", ())}
+            if isinstance(annotation.get("image_id"), int):
+                of_image.setdefault(annotation["image_id"], []).append(annotation)
+            else:
+                self._skip(f"{name}, annotation {annotation.get('id')}", "its image_id is no whole number")
+        kinds = {c["id"]: _kind(c, name) for c in found.get("categories") or () if isinstance(c.get("id"), int)}
         if any("keypoints" in a for a in found["annotations"]):
             self.notes += [f"{name}: {k.told}" for k in kinds.values() if k.told]
         known = 0
@@ -147,6 +150,7 @@ class _Found:
                 self._skip(f"{name}, {ref.id}", error.problem, error.mend)
                 continue
             size = [image[k] for k in ("height", "width") if isinstance(image.get(k), int)]
+            size = size if len(size) == 2 else []  # of one side alone nothing can be said
             told = {"objects": objects, "size": size, "number": image.get("id"), "file_name": image.get("file_name")}
             self.refs[ref.id] = _with(ref, told, (file,), name)
         if known:
@@ -215,12 +219,12 @@ class _Found:
             if isinstance(names, list):
                 names = dict(enumerate(names))
             if isinstance(names, dict):
-                shape = found.get("kpt_shape") or (0, 0)
-                flips = _flips(found.get("flip_idx"), int(shape[0]), "flip_idx", path.name)
-                if int(shape[0]) > 1 and not flips:
+                count, each = _kpt_shape(found.get("kpt_shape"), path.name)
+                flips = _flips(found.get("flip_idx"), count, "flip_idx", path.name)
+                if count > 1 and not flips:
                     self.notes.append(f"{path.name}: {_UNKNOWN_SIDES.format('flip_idx: [1, 0, ...]')}")
-                classes = {int(k): str(v) for k, v in names.items()}
-                return _YoloInfo(classes, int(shape[0]), int(shape[1]), flips, (path,))
+                classes = {k: str(v) for k, v in names.items() if isinstance(k, int)}
+                return _YoloInfo(classes, count, each, flips, (path,))
         path = self.base / "classes.txt"
         if path.is_file():
             return _YoloInfo(dict(enumerate(_lines(path))), files=(path,))
@@ -291,6 +295,25 @@ def _twin(name: str) -> str:
     return _SIDE.sub(other, name)
 
 
+def _kpt_shape(found: object, where: str) -> tuple[int, int]:
+    """How many keypoints an object has, and by how many numbers each is told; zeros where nothing is told.
+
+    Raises:
+        UserError: if it is something else.
+    """
+    match found:
+        case None:
+            return 0, 0
+        case [int(count), 2 | 3 as each] if count > 0:
+            return count, each
+        case _:
+            raise UserError(
+                f"kpt_shape is {found!r}",
+                where=where,
+                mend="write how many keypoints there are, and 2 or 3 numbers each: [17, 3]",
+            )
+
+
 def _flips(found: object, count: int, name: str, where: str) -> tuple[int, ...]:
     """The number that each keypoint has in a mirrored picture; nothing where nothing is told.
 
@@ -351,7 +374,8 @@ def _coco(file: Path) -> dict[str, Any] | None:
         if not is_told:
             return None
         raise UserError(f"not readable as JSON: {error}", where=file, mend="restore the file") from None
-    rows = [found.get(key) for key in ("images", "annotations")] if isinstance(found, dict) else [None]
+    keys = ("images", "annotations", *(["categories"] if isinstance(found, dict) and found.get("categories") else []))
+    rows = [found.get(key) for key in keys] if isinstance(found, dict) else [None]
     if not all(isinstance(r, list) and all(isinstance(x, dict) for x in r) for r in rows):
         return None
     if rows[1] and not any("bbox" in a for a in rows[1]):  # captions, say

@@ -26,6 +26,8 @@ def filled(polygons: Sequence[Sequence[float]], size: Size) -> Bool:
         UserError: for a polygon of fewer than three points, or of what are no finite numbers.
     """
     out = np.zeros(size, np.bool_)
+    if not isinstance(polygons, Sequence) or isinstance(polygons, str):
+        raise UserError("an outline that is no list of polygons", mend="give [[x1, y1, x2, y2, x3, y3, ...], ...]")
     for polygon in polygons:
         try:
             points = np.asarray(polygon, np.float64).reshape(-1, 2)

@@ -20,7 +20,7 @@ from augmint.transforms.fuse import Recolour, Stage, Warp
 from augmint.transforms.geometry import Rotate, Scale, Translate, affine, inverse
 from augmint.transforms.local import Blur, Cutout, Hole, Noise, kernel, mirrored, radius
 from augmint.transforms.pixels import Picture
-from augmint.transforms.plan import Drawn, op_alone
+from augmint.transforms.plan import Border, Drawn, Interp, op_alone
 from augmint.transforms.recipe import Recipe
 from augmint.transforms.signal import FreqMask, Gain, TimeMask
 from augmint.transforms.temporal import PitchShift, TimeShift, TimeStretch
@@ -55,12 +55,12 @@ def augment(x: Tensor, recipe: Recipe, keys: ArrayLike, *, p: float = 1.0, clip:
 
 
 def checked_keys(x: Tensor, keys: ArrayLike) -> U64:
-    """The keys as an array, if there is one for each sample of a batch."""
+    """The keys as an array, if there is one for each sample of a batch of floats."""
     keys = np.asarray(keys, dtype=np.uint64)
-    if not 3 <= x.ndim <= 5 or keys.shape != (len(x),):
+    if not 3 <= x.ndim <= 5 or keys.shape != (len(x),) or 0 in x.shape[1:] or not x.is_floating_point():
         raise UserError(
-            f"a batch of shape {list(x.shape)} with keys of shape {list(keys.shape)}",
-            mend="give [N, C, *grid] with 1 to 3 axes and one key a sample",
+            f"a batch of shape {list(x.shape)} and type {x.dtype} with keys of shape {list(keys.shape)}",
+            mend="give floats [N, C, *grid] with 1 to 3 axes and one key a sample",
         )
     return keys
 
@@ -200,14 +200,17 @@ def _sampled(stage: Warp, v: Tensor, cells: fuse.Size, recipe: Recipe, clip: boo
     size = np.array(v.shape[:1:-1])
     to_grid = affine(2 / size[0], 0.0, 0.0, 2 / size[1], *(1 / size - 1))
     at = _multiplied(to_grid @ stage.from_centre(cells) @ inverse(stage.matrix), points)[:, :2]
+    grid = at.view(n, 2, height, width).permute(0, 2, 3, 1)
+    out = _read(v, grid, recipe.interp, recipe.border)
     if recipe.border == "zero" and (inside := stage.is_inside()).any():
         # What shows nothing from beyond the edge must not fade there either.
-        most = _to(1 - 1 / size, v)[:, None]
-        kept = torch.minimum(torch.maximum(at, -most), most)
-        at = torch.where(torch.from_numpy(inside).to(v.device)[:, None, None], kept, at)
-    grid = at.view(n, 2, height, width).permute(0, 2, 3, 1)
-    out = F.grid_sample(v, grid, mode=_MODE[recipe.interp], padding_mode=_PADDING[recipe.border], align_corners=False)
+        rows = torch.from_numpy(np.flatnonzero(inside)).to(v.device)
+        out = out.index_copy(0, rows, _read(v[rows], grid[rows], recipe.interp, "edge"))
     return out.clamp(0, 1) if clip and recipe.interp == "cubic" else out
+
+
+def _read(v: Tensor, grid: Tensor, interp: Interp, border: Border) -> Tensor:
+    return F.grid_sample(v, grid, mode=_MODE[interp], padding_mode=_PADDING[border], align_corners=False)
 
 
 def _places(height: int, width: int) -> NDArray[np.float64]:
@@ -305,7 +308,7 @@ def _picture(stage: Picture, v: Tensor) -> Tensor:
             x = v[i].permute(1, 2, 0).cpu().double().numpy()
             if _is_rgba(v):
                 x = np.concatenate([x[..., :3] / np.maximum(x[..., 3:], 1 / 255), x[..., 3:]], -1)
-            whole = np.rint(255 * x.clip(0, 1)).astype(np.uint8)
+            whole = np.rint(255 * np.nan_to_num(x).clip(0, 1)).astype(np.uint8)  # what is no number stays none below
             y = run(stage.name, whole, {k: float(a[i]) for k, a in stage.params.items()}) / 255
             if _is_rgba(v):
                 y = np.concatenate([y[..., :3] * y[..., 3:], y[..., 3:]], -1)

@@ -178,7 +178,7 @@ def carry(program: Program, targets: Targets, *, min_visibility: float = 0.1) ->
     outlines = [_outline(box) for box in targets.boxes]
     areas = np.array([_area(o) for o in outlines])
     left = np.where(areas > 0, 1.0, 0.0)
-    points, kept = targets.keypoints + 0.5, np.arange(len(targets.keypoints))
+    points, kept = _seen(targets.keypoints + 0.5, np.arange(len(targets.keypoints)), program.size[:2])
     is_mirrored = False
     for stage in program.stages:
         if not isinstance(stage, Move | Warp):
@@ -189,9 +189,7 @@ def carry(program: Program, targets: Targets, *, min_visibility: float = 0.1) ->
             whole = _moved(stage, outline)
             outlines[i] = _cut(whole, out_size)
             left[i] *= _area(outlines[i]) / max(_area(whole), 1e-12)
-        points = _moved(stage, points)
-        seen = ((points >= 0) & (points < out_size[::-1])).all(1)
-        points, kept = points[seen], kept[seen]
+        points, kept = _seen(_moved(stage, points), kept, out_size)
     boxes = np.array([[*o.min(0), *o.max(0)] if len(o) else [0.0] * 4 for o in outlines]).reshape(-1, 4)
     alive = np.flatnonzero((left >= min_visibility) & (left > 0) & ((boxes[:, 2:] - boxes[:, :2]) >= 1 - _OVER).all(1))
     everything = np.zeros((len(targets.keypoints), 2))
@@ -199,6 +197,12 @@ def carry(program: Program, targets: Targets, *, min_visibility: float = 0.1) ->
     if is_mirrored and targets.mirror is not None:
         targets = replace(targets, keypoint_labels=tuple(targets.mirror(label) for label in targets.keypoint_labels))
     return replace(targets, boxes=boxes, keypoints=everything).taken(alive, kept)
+
+
+def _seen(points: F64, numbers: I64, size: Size) -> tuple[F64, I64]:
+    """The points that lie in the picture, counted from its outer edge, with their numbers."""
+    seen = ((points >= 0) & (points < size[::-1])).all(1)
+    return points[seen], numbers[seen]
 
 
 def hidden(targets: Targets, where: Bool, *, min_visibility: float = 0.1) -> Targets:
