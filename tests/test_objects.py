@@ -17,6 +17,8 @@ from augmint import cli
 from augmint.core.errors import BadSample, UserError
 from augmint.core.run import read_jsonl
 from augmint.data import images, objects, outlines
+from augmint.transforms.marks import marked
+from augmint.transforms.targets import Targets
 
 NAMES = ["disc", "bar"]
 TURNING = "ops:\n  - Rotate: {degrees: [-40, 40]}\n  - Scale: {factor: [0.8, 1.2]}\n  - HorizontalFlip\nborder: zero\n"
@@ -536,6 +538,32 @@ def test_a_preview_draws_them(tmp_path: Path) -> None:
         assert cli.main(["preview", str(folder), "--out", str(tmp_path / f"{name}.png"), "--recipe", str(recipe)]) == 0
     a, b = (images.read(tmp_path / f"{n}.png").astype(int) for n in ("marked", "plain"))
     assert a.shape == b.shape and 0.01 < (np.abs(a - b).max(-1) > 20).mean() < 0.4
+
+
+def test_inspect_counts_what_is_annotated(tmp_path: Path) -> None:
+    for root in (write_coco(tmp_path / "coco", count=3), write_yolo(tmp_path / "yolo", "boxes", count=3)):
+        told = "\n".join(am.inspect(root).summary)
+        num = 3 if root.name == "coco" else 4
+        assert f"6 objects in 3 of {num} samples: disc 3, bar 3" in told and "no labels" not in told
+        assert "need class labels" in told
+    assert "masks beside 4 samples" in "\n".join(am.inspect(write_masks(tmp_path / "masks")).summary)
+
+
+def test_names_and_veils_have_the_colour_of_their_frame_and_stay_in_the_picture() -> None:
+    grey = np.full((60, 80, 3), 90, np.uint8)
+    instances = np.zeros((60, 80), np.int32)
+    instances[20:40, 10:16] = 1
+    targets = Targets(
+        boxes=np.array([[10.0, 20, 16, 40], [70, 2, 79, 58]]),
+        box_labels=("crocodile", "crocodile"),
+        instances=instances,
+    )
+    out = marked(grey, targets, 80).astype(int)
+    frame = out[20, 12]
+    veil = np.rint(90 * 0.55 + frame * 0.45)
+    assert np.abs(out[30, 13] - veil).max() <= 1  # inside the first box
+    assert (out[11:19, 10:40] == frame).all(-1).sum() > 80  # its name above it, wider than it is
+    assert (out[11:19, 67:70] == 90).all() and (out[3:57, 71:78] == 90).all()  # no room above, below or in the second
 
 
 def test_the_same_data_has_another_fingerprint_with_other_labels(tmp_path: Path) -> None:

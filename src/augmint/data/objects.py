@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -431,6 +432,22 @@ def load(ref: Ref, size: tuple[int, int]) -> dict[str, Any]:
     except UserError as error:
         raise BadSample(error.problem, where=ref.id, mend=error.mend) from None
     return {}
+
+
+def counted(refs: Iterable[Ref]) -> tuple[dict[str, int], int]:
+    """How many objects of each class the annotations tell of, the most frequent first, and in how many samples; what cannot be read is
+    left out."""
+    found: Counter[str] = Counter()
+    num = 0
+    for ref in refs:
+        try:
+            objects = ref.targets["objects"] if "objects" in ref.targets else _yolo_objects(ref, (1, 1))
+            labels = [str(o["label"]) for o in objects] if "objects" in ref.targets or "names" in ref.targets else []
+        except (UserError, BadSample):
+            continue
+        found.update(labels)
+        num += bool(labels)
+    return dict(found.most_common()), num
 
 
 def _targets(owner: str, objects: Sequence[Mapping[str, Any]], size: tuple[int, int]) -> dict[str, Any]:
