@@ -540,6 +540,11 @@ def test_a_preview_draws_them(tmp_path: Path) -> None:
     assert a.shape == b.shape and 0.01 < (np.abs(a - b).max(-1) > 20).mean() < 0.4
 
 
+def test_a_preview_of_every_op_shows_those_that_targets_cannot_follow(tmp_path: Path) -> None:
+    root = write_coco(tmp_path / "in", count=2)
+    assert cli.main(["preview", str(root), "--out", str(tmp_path / "every.png"), "--every-op"]) == 0
+
+
 def test_inspect_counts_what_is_annotated(tmp_path: Path) -> None:
     for root in (write_coco(tmp_path / "coco", count=3), write_yolo(tmp_path / "yolo", "boxes", count=3)):
         told = "\n".join(am.inspect(root).summary)

@@ -12,6 +12,7 @@ from augmint.core.errors import BadSample, UserError
 from augmint.core.types import Dataset, Sample
 from augmint.transforms.mix import Pool
 from augmint.transforms.op import Op
+from augmint.transforms.pixels import PixelOp
 from augmint.transforms.plan import Plan, op_named, sample_key
 from augmint.transforms.recipe import Recipe, kind_of
 
@@ -80,6 +81,8 @@ class _Sheet:
 
     def levels(self, op: Op, sample: Sample) -> list[Sample]:
         """What an op makes of a sample, its ranges and places passed through evenly."""
+        if isinstance(op, PixelOp) and op.moves:  # targets cannot follow it, the picture can be shown
+            sample = replace(sample, targets={})
         (step,) = self._plan(Recipe("one", (replace(op, p=1.0),)), sample, 0).steps[:1] or (None,)
         if step is None:  # a mixing op without other samples
             return []

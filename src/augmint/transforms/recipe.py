@@ -311,7 +311,6 @@ def recipe_for(modality: Modality, name_or_path: str | Path, *, tensors: bool = 
     return Recipe.load(name_or_path, allowed=modality.ops, kind=kind, tensors=tensors, levels=levels, presets=own)
 
 
-
 def kind_of(modality: Modality) -> str:
     """Which of `VOCABULARIES` tells what the names of its ops mean."""
     return str(getattr(modality, "kind", PICTURES))
