@@ -489,7 +489,7 @@ def test_other_grids_are_blended_only_and_what_does_not_fit_is_told():
     torch.testing.assert_close(out, (soft @ torch.arange(4.0) / 4).view(4, 1, 1).expand(4, 2, 5))
     assert (soft > 0).sum(1).tolist() == [2] * 4
     flat = torch.zeros(4, 3, 8, 8)
-    with pytest.raises(UserError, match="CopyPaste pastes what is outlined"):
+    with pytest.raises(UserError, match="CopyPaste needs more than the tensors"):
         run_mix_torch.augment(flat, torch.eye(4), recipe("CopyPaste"), keys)
     with pytest.raises(UserError, match="one_hot"):
         run_mix_torch.augment(flat, torch.zeros(4, dtype=torch.long), recipe("MixUp"), keys)

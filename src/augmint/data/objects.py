@@ -489,7 +489,7 @@ def _yolo_objects(ref: Ref, size: tuple[int, int]) -> Iterator[dict[str, Any]]:
         try:
             number, *rest = (float(v) for v in text.split())
             values = np.array(rest)
-            if number != int(number) or not np.isfinite(values).all():
+            if not np.isfinite([number, *values]).all() or number != int(number):
                 raise ValueError
             yield {
                 **_yolo_numbers(values, scale, count, each),

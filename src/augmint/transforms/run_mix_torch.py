@@ -44,7 +44,8 @@ def augment(
         Samples as from `run_torch.augment`, differentiable, and labels like ``y``. Cross-entropy takes both as they are.
 
     Raises:
-        UserError: for CopyPaste, whose objects a tensor does not show, or for labels or groups that do not fit the batch.
+        UserError: for other mixing ops (CopyPaste, whose objects a tensor does not show), or for labels or groups that do not fit the
+            batch.
     """
     keys = checked_keys(x, keys)
     if y.ndim != 2 or len(y) != len(x) or not y.is_floating_point():
@@ -68,8 +69,8 @@ def augment(
 def _happens(op: Mix, drawn: Drawn, x: Tensor, recipe: Recipe) -> bool:
     if not op.on_batches:
         raise UserError(
-            f"{op.name} pastes what is outlined, and a batch of tensors has no outlines",
-            mend="use run_mix.apply, which takes targets, or take it out",
+            f"{op.name} needs more than the tensors and classes of a batch",
+            mend="use it on samples as they are (run_mix.apply, say, which takes targets), or take it out",
         )
     is_picture = x.ndim == 4 and recipe.on_grid is None
     return bool(drawn.active.any()) and (is_picture or op.any_axes)
