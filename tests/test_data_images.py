@@ -380,7 +380,7 @@ def test_the_mark_is_valid_xmp_and_leaves_the_pixels_alone(tmp_path: Path, suffi
 
 
 def test_pillow_finds_the_mark(tmp_path: Path) -> None:
-    for suffix in (".png", ".jpg"):
+    for suffix in (".png", ".jpg", ".tif", ".webp"):
         images.write(tmp_path / f"a{suffix}", photo(), mark=SOURCE_TYPES["synthetic"])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow misses defusedxml only for its own parsing

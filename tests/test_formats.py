@@ -14,8 +14,9 @@ from PIL import Image
 
 import augmint as am
 from augmint.core.errors import BadSample, UserError
+from augmint.core.provenance import SOURCE_TYPES
 from augmint.core.run import read_jsonl
-from augmint.data import images
+from augmint.data import formats, images
 from augmint.modalities.image import ImageModality
 from augmint.transforms import run_cv
 from augmint.transforms.plan import Plan
@@ -66,6 +67,79 @@ def test_16_bits_there_and_back(tmp_path: Path, suffix: str, channels: int) -> N
     by_cv = cv2.imread(str(tmp_path / f"a{suffix}"), cv2.IMREAD_UNCHANGED)
     assert by_cv.dtype == np.uint16
     assert images.header(tmp_path / f"a{suffix}").channels == channels
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".tif", ".bmp"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize("size", [(40, 41), (1, 1), (7, 3)])
+def test_marks_are_read_back_and_leave_the_pixels_alone(
+    tmp_path: Path, suffix: str, channels: int, deep: bool, size: tuple[int, int]
+) -> None:
+    """By Pillow and OpenCV, which know nothing of how it was put in."""
+    if (deep and suffix != ".tif") or (channels == 4 and suffix == ".bmp"):
+        return
+    x = noise_image(*size, channels).astype(np.uint16 if deep else np.uint8)
+    uri = SOURCE_TYPES["augmented"]
+    marked, plain = (images.encode(x, suffix, mark=m) for m in (uri, None))
+    if suffix == ".bmp":
+        assert marked == plain  # BMP has no place for it: the manifest tells
+        return
+    for i, data in enumerate((plain, marked)):
+        (tmp_path / f"{i}{suffix}").write_bytes(data)
+    assert [images.header(tmp_path / f"{i}{suffix}").mark for i in (0, 1)] == [None, uri]
+    assert images.header(tmp_path / f"1{suffix}")[:4] == images.header(tmp_path / f"0{suffix}")[:4]
+    for read in (lambda p: images.read(p, deep=True), lambda p: cv2.imread(str(p), cv2.IMREAD_UNCHANGED)):
+        np.testing.assert_array_equal(*(read(tmp_path / f"{i}{suffix}") for i in (0, 1)))
+    if not deep:
+        with Image.open(tmp_path / f"1{suffix}") as found:
+            assert uri.encode() in found.info["xmp"] and found.size == size[::-1]
+            if suffix == ".webp":
+                np.testing.assert_array_equal(np.array(found), np.array(Image.open(tmp_path / f"0{suffix}")))
+
+
+@pytest.mark.parametrize(
+    "how", [{"lossless": True}, {"quality": 80}, {"quality": 80, "exif": b"Exif\0\0II*\0" + bytes(6)}]
+)
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_every_kind_of_webp_takes_a_mark(how: dict[str, Any], mode: str) -> None:
+    x = noise_image(9, 14, 4)
+    x[..., 3] //= 2
+    whole = coded("WEBP", Image.fromarray(x[..., : len(mode)]), **how)
+    marked = formats.with_xmp(formats.with_xmp(whole, b"first"), b"<x>ours</x>")
+    with Image.open(BytesIO(marked)) as found, Image.open(BytesIO(whole)) as plain:
+        assert found.info["xmp"] == b"<x>ours</x>" and found.mode == mode
+        np.testing.assert_array_equal(np.array(found), np.array(plain))
+    assert len(marked) == 8 + int.from_bytes(marked[4:8], "little") and len(marked) % 2 == 0
+
+
+@pytest.mark.parametrize("order", ["II", "MM"])
+def test_the_tags_of_a_marked_tiff_are_in_order_and_the_old_ones_are_there(order: str) -> None:
+    """A directory read here, of a file that was written here: 2 x 1 grey pixels."""
+    way = "<" if order == "II" else ">"
+    tags = [
+        (256, 2),
+        (257, 1),
+        (258, 8),
+        (259, 1),
+        (262, 1),
+        (273, 200),
+        (277, 1),
+        (278, 1),
+        (279, 2),
+        (339, 1),
+        (34675, 0),
+    ]
+    entries = b"".join(struct.pack(f"{way}HHII", tag, 4, 1, value) for tag, value in tags)
+    whole = order.encode() + struct.pack(f"{way}HI", 42, 8) + struct.pack(f"{way}H", len(tags)) + entries + bytes(4)
+    marked = formats.with_xmp(whole.ljust(200, b"\0") + b"\x11\x99\x07", b"<x/>!")
+    (at,) = struct.unpack_from(f"{way}I", marked, 4)
+    (count,) = struct.unpack_from(f"{way}H", marked, at)
+    found = [struct.unpack_from(f"{way}HHII", marked, at + 2 + 12 * i) for i in range(count)]
+    assert at % 2 == 0 and [f[0] for f in found] == sorted([*(t for t, _ in tags), 700])
+    assert {f[0]: f[3] for f in found if f[0] != 700} == dict(tags)
+    (xmp,) = (f for f in found if f[0] == 700)
+    assert xmp[1:3] == (1, 5) and marked[xmp[3] : xmp[3] + 5] == b"<x/>!" and marked[200:202] == b"\x11\x99"
 
 
 @pytest.mark.parametrize("suffix", [".webp", ".bmp", ".tif"])

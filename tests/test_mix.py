@@ -8,22 +8,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
 import augmint as am
 from augmint import cli
+from augmint.core import rng
 from augmint.core.errors import UserError
 from augmint.core.run import read_jsonl
 from augmint.data import images
-from augmint.transforms import run_cv, run_mix, run_torch
-from augmint.transforms.mix import MIXES, Pool
+from augmint.evaluation import lift
+from augmint.evaluation.arms import Arm, Task
+from augmint.transforms import run_cv, run_mix, run_mix_torch, run_torch
+from augmint.transforms.mix import MIXES, Pool, others
 from augmint.transforms.plan import Partner, Plan, Step, sample_key
 from augmint.transforms.recipe import Recipe
 from augmint.transforms.run_mix import Scene
 from augmint.transforms.targets import Targets
-from test_transforms_run import noise_image
+from test_transforms_run import LEVELS, noise_image, photo, to_levels, to_tensor
 
 NAMES = [f"{c}/{i}.png" for c in "abc" for i in range(20)]
 POOL = Pool(NAMES)
@@ -147,18 +152,18 @@ def test_executors_of_one_picture_refuse_to_mix():
     plan = recipe("MixUp").draw(seed=0, sample_id="a", pool=POOL)
     with pytest.raises(UserError, match="MixUp mixes pictures"):
         run_cv.apply(plan, noise_image(8, 8, 3))
-    import torch
-
-    with pytest.raises(UserError, match="CutMix mixes pictures"):
+    with pytest.raises(UserError, match="mixes samples, and with them their labels"):
         run_torch.augment(torch.zeros(2, 3, 8, 8), recipe("CutMix"), np.arange(2, dtype=np.uint64))
 
 
-def test_the_experiment_refuses_recipes_that_mix(tmp_path):
+def test_the_experiment_refuses_recipes_that_paste_objects(tmp_path):
     path = tmp_path / "mix.yaml"
-    path.write_text("ops:\n  - OneOf: {ops: [MixUp, Rotate]}\n")
+    path.write_text("ops:\n  - OneOf: {ops: [CopyPaste, Rotate]}\n")
     assert Recipe.load(path).mixes
-    with pytest.raises(UserError, match=r"mix\.yaml: MixUp mixes samples"):
-        Recipe.load(path, alone=True)
+    with pytest.raises(UserError, match=r"mix\.yaml: CopyPaste needs more than"):
+        Recipe.load(path, tensors=True)
+    path.write_text("ops:\n  - OneOf: {ops: [MixUp, CutMix]}\n  - Mosaic\n  - AugMix\n")
+    assert Recipe.load(path, tensors=True).mixes
 
 
 # -- the pictures ----------------------------------------------------------------------------------------------------
@@ -370,6 +375,197 @@ def test_one_pixel_is_enough_and_other_kinds_are_told(name):
 def test_unlabelled_pictures_give_no_soft_label():
     a, b = Scene(noise_image(4, 4, 1), labels={"a": 1.0}), Scene(noise_image(4, 4, 1))
     assert mixed("MixUp", {"lam": 0.6}, a, b).labels == {} == mixed("MixUp", {"lam": 0.6}, b, a).labels
+
+
+# -- batches of tensors ----------------------------------------------------------------------------------------------
+
+
+KEYS = np.array([sample_key(7, str(i)) for i in range(12)], np.uint64)
+
+
+def test_each_of_the_others_of_a_batch_is_as_likely_and_none_comes_twice():
+    keys = np.array([sample_key(0, str(i)) for i in range(6000)], np.uint64)
+    found = others(keys, 3, groups=1000)
+    own = np.arange(6000)
+    assert (found // 6 == own[:, None] // 6).all() and (found != own[:, None]).all()
+    assert all(len(set(row)) == 3 for row in found.tolist())
+    step = (found - own[:, None]) % 6
+    for column in step.T:
+        assert stats.chisquare(np.bincount(column, minlength=6)[1:]).pvalue > 1e-4
+    pairs = np.bincount(step[:, 0] * 6 + step[:, 1], minlength=36).reshape(6, 6)[1:, 1:]
+    assert stats.chisquare(pairs[~np.eye(5, dtype=bool)]).pvalue > 1e-4
+    assert others(keys[:4], 3, groups=2).tolist() == [[1] * 3, [0] * 3, [3] * 3, [2] * 3]
+    assert others(keys[:4], 3, groups=4).shape == (4, 0)
+
+
+@pytest.mark.parametrize("name", ["MixUp", "CutMix", "Mosaic", "AugMix"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_a_batch_is_mixed_as_pictures_are(name, channels):
+    """The other executor on the same plan, with the batch's own partners."""
+    # Far from black and white: a fused program clips after it has scaled, a batch before.
+    pictures = [np.roll(photo(24, 30, channels), 5 * i, 1) // (2 + i % 3) + np.uint8(40) for i in range(len(KEYS))]
+    r = recipe("Brightness", {name: {"p": 0.7}}, "HorizontalFlip")
+    x = torch.cat([to_tensor(p) for p in pictures])
+    y = torch.eye(len(KEYS))
+    out, soft = run_mix_torch.augment(x, y, r, KEYS)
+    partners = others(r.mixing_keys(KEYS, 1), max(1, MIXES[name].num_partners))
+    scenes = {str(i): Scene(p, labels={str(i): 1.0}) for i, p in enumerate(pictures)}
+    drawn, before = r.draw_batch(KEYS), {}
+    for i in range(len(KEYS)):
+        steps = Plan.row(drawn, i, Plan()).steps
+        before[str(i)] = tuple(s for s in steps if s.op == "Brightness")
+    happened = 0
+    for i in range(len(KEYS)):
+        if name == "AugMix":
+            plan = r.plan_of(int(KEYS[i]))
+        else:
+            steps = Plan.row(drawn, i, Plan()).steps
+            mine = tuple(Partner(str(j), before[str(j)]) for j in partners[i])
+            plan = Plan(tuple(Step(s.op, s.id, s.params, mine) if s.op == name else s for s in steps))
+        happened += any(s.op == name for s in plan.steps)
+        want = run_mix.apply(plan, scenes[str(i)], scenes.__getitem__)
+        shares = [want.labels.get(str(j), 0.0) for j in range(len(KEYS))]
+        np.testing.assert_allclose(soft[i].numpy(), shares, atol=1e-6)
+        got = to_levels(out[i : i + 1])
+        levels = want.picture.astype(float)
+        if channels == 4:
+            levels[..., :3] *= levels[..., 3:] / 255
+        off = np.abs(got - levels)
+        # One rounding a picture more there, and a chain of AugMix posterises what is a level apart.
+        assert np.quantile(off, 0.99) <= LEVELS + 1 and off.mean() < 0.7, off.max()
+    assert 4 <= happened <= 11
+
+
+def test_gradients_go_to_every_picture_by_its_share():
+    """Everything before the labels is linear in the pictures: a finite difference is the derivative."""
+    g = torch.Generator().manual_seed(0)
+    r = recipe("Rotate", "Mosaic", "MixUp", "CutMix", "Brightness")
+    x = (0.4 * torch.rand(6, 3, 16, 16, generator=g, dtype=torch.float64) - 0.2).requires_grad_()
+    weight = torch.rand(6, 3, 16, 16, generator=g, dtype=torch.float64)
+    step = torch.rand(6, 3, 16, 16, generator=g, dtype=torch.float64) * 1e-3
+
+    def value(v):
+        return (run_mix_torch.augment(v, torch.eye(6), r, KEYS[:6], clip=False)[0] * weight).sum()
+
+    value(x).backward()
+    with torch.no_grad():
+        assert (x.grad * step).sum().item() == pytest.approx((value(x + step) - value(x)).item(), rel=1e-6)
+    assert (x.grad.abs().sum((1, 2, 3)) > 0).all()
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.sampled_from(["MixUp", "CutMix", "Mosaic", "AugMix", "Rotate", "Invert"]), min_size=1, max_size=4),
+    st.integers(1, 5), st.integers(1, 3), st.sampled_from([1, 3, 4]), st.integers(1, 9), st.integers(1, 9), st.integers(0, 99),
+)  # fmt: skip
+def test_labels_stay_shares_and_batches_of_a_batch_never_meet(names, size, groups, channels, height, width, seed):
+    n = size * groups
+    keys = rng.bits(seed, np.arange(n))
+    x = torch.rand(n, channels, height, width, generator=torch.Generator().manual_seed(seed))
+    if channels == 4:
+        x[:, :3] *= x[:, 3:]
+    x = 2 * x - 1
+    out, soft = run_mix_torch.augment(x, torch.eye(n), recipe(*names), keys, groups=groups)
+    assert out.shape == x.shape and out.isfinite().all() and out.abs().max() <= 1 + 1e-6
+    torch.testing.assert_close(soft.sum(1), torch.ones(n))
+    assert soft.min() >= 0
+    for row in range(n):
+        mine = slice(row // size * size, row // size * size + size)
+        assert soft[row, mine].sum().item() == pytest.approx(1, abs=1e-5)
+    for i in range(groups):  # each batch by itself becomes the same
+        mine = slice(i * size, i * size + size)
+        alone, own = run_mix_torch.augment(x[mine], torch.eye(size), recipe(*names), keys[mine])
+        off = (alone - out[mine]).abs()
+        assert off.max() < 1e-5 or (
+            "AugMix" in names and off.quantile(0.5) < 1e-5
+        )  # a rounding may posterise otherwise
+        torch.testing.assert_close(own, soft[mine, mine])
+
+
+def test_other_grids_are_blended_only_and_what_does_not_fit_is_told():
+    keys = KEYS[:4]
+    x = torch.arange(4.0).view(4, 1, 1).expand(4, 2, 5) / 4
+    out, soft = run_mix_torch.augment(x, torch.eye(4), recipe("MixUp", "CutMix", "Mosaic", "AugMix"), keys)
+    torch.testing.assert_close(out, (soft @ torch.arange(4.0) / 4).view(4, 1, 1).expand(4, 2, 5))
+    assert (soft > 0).sum(1).tolist() == [2] * 4
+    flat = torch.zeros(4, 3, 8, 8)
+    with pytest.raises(UserError, match="CopyPaste needs more than the tensors"):
+        run_mix_torch.augment(flat, torch.eye(4), recipe("CopyPaste"), keys)
+    with pytest.raises(UserError, match="one_hot"):
+        run_mix_torch.augment(flat, torch.zeros(4, dtype=torch.long), recipe("MixUp"), keys)
+    with pytest.raises(UserError, match="4 samples are not 3 batches"):
+        run_mix_torch.augment(flat, torch.eye(4), recipe("MixUp"), keys, groups=3)
+
+
+# -- probes ----------------------------------------------------------------------------------------------------------
+
+
+def blobs(n, seed):
+    y = np.arange(n) % 3
+    centre = np.random.default_rng(5).normal(size=(3, 1, 8, 8))
+    x = 0.5 * centre[y] + 0.1 * np.random.default_rng(seed).normal(size=(n, 1, 8, 8))
+    return x.astype(np.float32).clip(-1, 1), y
+
+
+def test_a_probe_learns_the_shares_of_mixed_samples():
+    x, y = blobs(30, 0)
+    mixing = recipe({"MixUp": {"alpha": 1.0}}, "CutMix")
+    task = Task(x, y, *blobs(60, 1), 3, mixing)
+    unit = lift._Unit(Arm("classic", "", "classic"), task, 2, 0, 5)
+    stack, loss = lift._classifier(unit)
+    draws = lift._Draws(task, unit.arm, lift.Stream(0, 2))
+    clean, hard = draws(3)
+    seen, soft = zip(
+        *(  # each model's batch by itself
+            run_mix_torch.augment(clean[s], F.one_hot(hard[s], 3).float(), mixing, draws.keys(3)[s])
+            for s in (slice(0, 30), slice(30, 60))
+        ),
+        strict=True,
+    )
+    assert all((s.max(1).values < 1).any() for s in soft)
+    log = stack.logits(torch.stack(seen)).log_softmax(2)
+    shares = torch.stack(soft)
+    divergence = (torch.special.xlogy(shares, shares) - shares * log).sum(2).mean(1)
+    torch.testing.assert_close(loss(3), divergence)
+    assert (loss(3) > 0).all()
+
+
+def test_probes_learn_from_mixed_samples_whatever_they_are():
+    x, y = blobs(30, 0)
+    task = Task(x, y, *blobs(60, 1), 3, recipe("MixUp", {"CutMix": {"p": 0.5}}))
+    arm = Arm("classic", "", "classic")
+    for probe in ("cnn", "sklearn.neighbors:KNeighborsClassifier"):
+        (found,) = lift.run(task, [arm], seeds=2, steps=60, probe=probe).values()
+        assert (found == task.test_y).mean() > 0.9
+    u = np.random.default_rng(0).random((1, 20000))
+    drawn = lift._drawn_class(torch.tensor([[0.2, 0.0, 0.8]]).expand(20000, 3), u)
+    assert np.bincount(drawn, minlength=3) == pytest.approx([4000, 0, 16000], abs=250)
+
+
+def test_what_has_no_label_is_not_mixed():
+    x, y = blobs(30, 0)
+    task = Task(x, y, *blobs(9, 1), 3, recipe("MixUp", "Invert"))
+    out = task.augmenter()(torch.from_numpy(x), KEYS.repeat(3)[:30])
+    torch.testing.assert_close(out, -torch.from_numpy(x))
+    assert task.mixer() is not None
+    assert Task(x, y, *blobs(9, 1), 3, recipe("Invert")).mixer() is None
+
+
+def test_prove_takes_recipes_that_mix(tmp_path, capsys):
+    for kind, seed in (("real", 0), ("made", 1)):
+        for i in range(24):
+            level = 60 if i % 2 else 180
+            noise = noise_image(8, 8, 1, seed=100 * seed + i) // 8
+            images.write(tmp_path / kind / ("dark" if i % 2 else "bright") / f"{seed}{i}.png", level + noise)
+    path = tmp_path / "mix.yaml"
+    path.write_text("ops:\n  - MixUp\n  - OneOf: {p: 0.5, ops: [CutMix, Mosaic, AugMix]}\n")
+    args = [str(tmp_path / "real"), str(tmp_path / "made"), "--recipe", str(path), "--out", str(tmp_path / "out")]
+    assert cli.main(["prove", *args, "--seeds", "3", "--probe-steps", "20", "--workers", "1", "--no-audit"]) == 0, (
+        capsys.readouterr().err
+    )
+    path.write_text("ops:\n  - CopyPaste\n")
+    assert cli.main(["prove", *args[:-1], str(tmp_path / "o2")]) == 2
+    assert "CopyPaste needs more than" in capsys.readouterr().err
 
 
 # -- the folder job --------------------------------------------------------------------------------------------------

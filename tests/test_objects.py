@@ -16,7 +16,9 @@ import augmint as am
 from augmint import cli
 from augmint.core.errors import BadSample, UserError
 from augmint.core.run import read_jsonl
-from augmint.data import images, outlines
+from augmint.data import images, objects, outlines
+from augmint.transforms.marks import marked
+from augmint.transforms.targets import Targets
 
 NAMES = ["disc", "bar"]
 TURNING = "ops:\n  - Rotate: {degrees: [-40, 40]}\n  - Scale: {factor: [0.8, 1.2]}\n  - HorizontalFlip\nborder: zero\n"
@@ -335,6 +337,163 @@ def test_yolo_without_names_and_with_wrong_lines(tmp_path: Path) -> None:
     assert [str(t) for t in am.read(root)[1].targets["box_labels"]] == ["disc", "bar"]
 
 
+def in_parts(picture: np.ndarray, *, hole: bool = False) -> list[list[float]]:
+    """Three squares of one object, painted and as polygons."""
+    corners = [(6, 8, 20, 18), (40, 10, 52, 26), (22, 34, 34, 44)]
+    for left, top, right, bottom in corners:
+        picture[top:bottom, left:right] = 200
+    if hole:
+        picture[14:20, 44:48] = 0
+    return [[left, top, right, top, right, bottom, left, bottom] for left, top, right, bottom in corners]
+
+
+def test_an_object_of_several_parts_stays_one_line_of_yolo_and_loses_none(tmp_path: Path) -> None:
+    picture = np.zeros((50, 60, 1), np.uint8)
+    line = outlines.joined(in_parts(picture))
+    images.write(tmp_path / "in" / "images" / "a.png", picture)
+    (tmp_path / "in" / "labels").mkdir()
+    (tmp_path / "in" / "data.yaml").write_text("names: [thing]\n")
+    (tmp_path / "in" / "labels" / "a.txt").write_text(
+        " ".join(["0", *(f"{v / s:.6g}" for v, s in zip(line, [60, 50] * len(line), strict=False))])
+    )
+    out = augmented(tmp_path / "in", tmp_path / "out", "ops:\n  - HorizontalFlip\n  - VerticalFlip\nborder: zero\n")
+    assert len(made(out)) == 6
+    for sample in made(out):
+        (line,) = (tmp_path / "out" / "labels" / f"{Path(sample.id).stem}.txt").read_text().splitlines()
+        np.testing.assert_array_equal(sample.targets["instances"] == 1, sample.data[..., 0] > 0)
+        # As OpenCV's own filling has it, whose polygons own the pixels that they touch: what others train on.
+        points = np.reshape([float(v) for v in line.split()[1:]], (-1, 2)) * [60, 50] - 0.5
+        theirs = cv2.fillPoly(np.zeros((50, 60), np.uint8), [np.rint(points).astype(np.int32)], 1) > 0
+        seen = sample.data[..., 0] > 0
+        assert (
+            not (seen & ~theirs).any()
+            and (theirs & ~cv2.dilate(seen.astype(np.uint8), np.ones((3, 3))).astype(bool)).sum() < 60
+        )
+    coco = {"images": [{"id": 1, "file_name": "a.png"}], "categories": [{"id": 1, "name": "thing"}]}
+    row = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [6, 8, 46, 36], "segmentation": in_parts(picture)}
+    images.write(tmp_path / "coco" / "a.png", picture)
+    (tmp_path / "coco" / "annotations.json").write_text(json.dumps({**coco, "annotations": [row]}))
+    for sample in made(augmented(tmp_path / "coco", tmp_path / "out2", "ops:\n  - HorizontalFlip\nborder: zero\n")):
+        np.testing.assert_array_equal(sample.targets["instances"] == 1, sample.data[..., 0] > 0)
+    rows = json.loads((tmp_path / "out2" / "annotations.json").read_text())["annotations"]
+    assert len(rows) == 7 and all(len(r["segmentation"]) == 3 for r in rows)
+
+
+def test_joined_parts_fill_what_they_fill_apart() -> None:
+    rng = np.random.default_rng(5)
+    for _ in range(40):
+        pixels = cv2.GaussianBlur(rng.random((40, 50)).astype(np.float32), (0, 0), 2.5)
+        pixels = pixels > np.quantile(pixels, 0.75)
+        parts = outlines.traced(pixels)
+        whole = outlines.joined(parts)
+        np.testing.assert_array_equal(outlines.filled([whole], (40, 50)), outlines.filled(parts, (40, 50)))
+        at = {tuple(p) for p in np.reshape(whole, (-1, 2)).tolist()}
+        assert at == {tuple(p) for part in parts for p in np.reshape(part, (-1, 2)).tolist()}
+
+
+# -- mirrored keypoints ----------------------------------------------------------------------------------------------
+
+EYES = ["nose", "left_eye", "right_eye"]
+
+
+def face(root: Path) -> np.ndarray:
+    """A nose and two eyes, each a pixel of its own level; the person's left eye is on the right of the picture."""
+    picture = np.zeros((40, 50, 1), np.uint8)
+    for level, (x, y) in zip((60, 120, 240), ((25, 20), (35, 10), (15, 10)), strict=True):
+        picture[y, x] = level
+    images.write(root / "images" / "a.png", picture)
+    return picture
+
+
+def check_eyes(data: am.Dataset, swaps: bool) -> int:
+    """Each point lies on its pixel; in a mirrored picture the one that was the left eye is told of as the right one."""
+    mirrored_ones = 0
+    for sample in made(data):
+        at = {int(level): np.argwhere(sample.data[..., 0] == level)[0][::-1] for level in (60, 120, 240)}
+        nose, left, right = at[60], at[120], at[240]
+        # Seen from the nose, the way from left to right turns clockwise in a picture that is not mirrored.
+        is_mirrored = np.linalg.det([left - nose, right - nose]) > 0
+        mirrored_ones += is_mirrored
+        names = [60, 240, 120] if is_mirrored and swaps else [60, 120, 240]
+        found = {
+            p.number: xy for xy, p in zip(sample.targets["keypoints"], sample.targets["keypoint_labels"], strict=True)
+        }
+        for number, level in enumerate(names):
+            np.testing.assert_allclose(found[number], at[level], atol=1e-2)
+    return mirrored_ones
+
+
+TURNS = "ops: [HorizontalFlip, VerticalFlip, RandomRotate90, Transpose]\n"
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ({"keypoints": EYES}, "left_eye and right_eye"),
+        ({"keypoints": ["a", "b", "c"], "flip_indices": [0, 2, 1]}, ""),
+        ({"keypoints": ["a", "b", "c"]}, "keep their numbers"),
+        ({"keypoints": EYES, "flip_indices": [0, 1, 2]}, ""),
+    ],
+)
+def test_coco_keypoints_swap_sides_in_mirrored_pictures(tmp_path: Path, kind: dict[str, Any], words: str) -> None:
+    face(tmp_path / "in")
+    row = {
+        "id": 1,
+        "image_id": 1,
+        "category_id": 1,
+        "bbox": [10, 5, 32, 22],
+        "keypoints": [25, 20, 2, 35, 10, 2, 15, 10, 1],
+    }
+    told = {
+        "images": [{"id": 1, "file_name": "a.png"}],
+        "annotations": [row],
+        "categories": [{"id": 1, "name": "face", **kind}],
+    }
+    (tmp_path / "in" / "annotations").mkdir()
+    (tmp_path / "in" / "annotations" / "person_keypoints.json").write_text(json.dumps(told))
+    data = am.read(tmp_path / "in")
+    assert words in " ".join(data.notes) and (words or not data.notes)
+    out = augmented(tmp_path / "in", tmp_path / "out", TURNS, seed=1)
+    swaps = kind.get("flip_indices", [0, 2, 1] if "left_eye" in kind["keypoints"] else [0, 1, 2]) != [0, 1, 2]
+    assert 1 <= check_eyes(out, swaps) <= 5
+    assert am.replay(tmp_path / "out" / "manifest.jsonl").to_dict()["same"] == 6
+
+
+@pytest.mark.parametrize("flips", ["flip_idx: [0, 2, 1]\n", ""])
+def test_yolo_keypoints_swap_sides_in_mirrored_pictures(tmp_path: Path, flips: str) -> None:
+    face(tmp_path / "in")
+    numbers = [0.5, 0.4, 0.6, 0.5, 25 / 50, 20 / 40, 2, 35 / 50, 10 / 40, 2, 15 / 50, 10 / 40, 2]
+    (tmp_path / "in" / "labels").mkdir()
+    (tmp_path / "in" / "labels" / "a.txt").write_text(" ".join(map(str, [0, *numbers])))
+    (tmp_path / "in" / "data.yaml").write_text(f"names: [face]\nkpt_shape: [3, 3]\n{flips}")
+    assert any("keep their numbers" in n for n in am.read(tmp_path / "in").notes) == (not flips)
+    assert 1 <= check_eyes(augmented(tmp_path / "in", tmp_path / "out", TURNS, seed=1), bool(flips)) <= 5
+
+
+@pytest.mark.parametrize("flips", ["[0, 1]", "[1, 2, 0]", "[0, 1, 3]", "2", "[0.0, 2, 1]"])
+def test_flips_that_are_none_are_named(tmp_path: Path, flips: str) -> None:
+    root = write_yolo(tmp_path / "in", "pose", count=1)
+    (root / "data.yaml").write_text(f"names: [disc, bar]\nkpt_shape: [3, 3]\nflip_idx: {flips}\n")
+    with pytest.raises(UserError, match=r"data\.yaml: flip_idx is .* for 3 keypoints"):
+        am.read(root)
+
+
+def test_left_and_right_are_found_in_names() -> None:
+    pairs = [
+        "left_eye right_eye",
+        "Left Eye|Right Eye",
+        "l_hip r_hip",
+        "hip-L hip-R",
+        "leftEye rightEye",
+        "eyeLeft eyeRight",
+    ]
+    for pair in pairs:
+        one, other = pair.split("|") if "|" in pair else pair.split()
+        assert objects._twin(one) == other and objects._twin(other) == one
+    for name in ("bright", "leftover", "tail", "rl", "cleft"):
+        assert objects._twin(name) == name
+
+
 # -- masks -----------------------------------------------------------------------------------------------------------
 
 
@@ -379,6 +538,37 @@ def test_a_preview_draws_them(tmp_path: Path) -> None:
         assert cli.main(["preview", str(folder), "--out", str(tmp_path / f"{name}.png"), "--recipe", str(recipe)]) == 0
     a, b = (images.read(tmp_path / f"{n}.png").astype(int) for n in ("marked", "plain"))
     assert a.shape == b.shape and 0.01 < (np.abs(a - b).max(-1) > 20).mean() < 0.4
+
+
+def test_a_preview_of_every_op_shows_those_that_targets_cannot_follow(tmp_path: Path) -> None:
+    root = write_coco(tmp_path / "in", count=2)
+    assert cli.main(["preview", str(root), "--out", str(tmp_path / "every.png"), "--every-op"]) == 0
+
+
+def test_inspect_counts_what_is_annotated(tmp_path: Path) -> None:
+    for root in (write_coco(tmp_path / "coco", count=3), write_yolo(tmp_path / "yolo", "boxes", count=3)):
+        told = "\n".join(am.inspect(root).summary)
+        num = 3 if root.name == "coco" else 4
+        assert f"6 objects in 3 of {num} samples: disc 3, bar 3" in told and "no labels" not in told
+        assert "need class labels" in told
+    assert "masks beside 4 samples" in "\n".join(am.inspect(write_masks(tmp_path / "masks")).summary)
+
+
+def test_names_and_veils_have_the_colour_of_their_frame_and_stay_in_the_picture() -> None:
+    grey = np.full((60, 80, 3), 90, np.uint8)
+    instances = np.zeros((60, 80), np.int32)
+    instances[20:40, 10:16] = 1
+    targets = Targets(
+        boxes=np.array([[10.0, 20, 16, 40], [70, 2, 79, 58]]),
+        box_labels=("crocodile", "crocodile"),
+        instances=instances,
+    )
+    out = marked(grey, targets, 80).astype(int)
+    frame = out[20, 12]
+    veil = np.rint(90 * 0.55 + frame * 0.45)
+    assert np.abs(out[30, 13] - veil).max() <= 1  # inside the first box
+    assert (out[11:19, 10:40] == frame).all(-1).sum() > 80  # its name above it, wider than it is
+    assert (out[11:19, 67:70] == 90).all() and (out[3:57, 71:78] == 90).all()  # no room above, below or in the second
 
 
 def test_the_same_data_has_another_fingerprint_with_other_labels(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from augmint.core.errors import UserError
 from augmint.transforms import run_cv
 from augmint.transforms.plan import PICTURE_OPS as OPS
 from augmint.transforms.recipe import Recipe
-from augmint.transforms.targets import Targets, from_format, to_format
+from augmint.transforms.targets import Targets, from_format, swapping, to_format
 from test_transforms_run import noise_image, plan, small
 
 GEOMETRY = [n for n, op in OPS.items() if op.family == "geometry"]
@@ -101,9 +102,34 @@ def test_masks_move_with_their_picture_in_every_type(names, seed, border):
         assert set(np.unique(mask)) <= {0, 1 if kind is np.bool_ else 7}
         np.testing.assert_array_equal(mask > 0, found.masks[0] > 0)
     assert found.masks[-1].shape == (*out.shape[:2], 2) and set(np.unique(found.masks[-1])) <= {0, 3, 70_000}
-    # Nearest and linear part only where the edge runs.
+    # A mask's edge lies within a pixel of the picture's, and in nearly all of it they part only where the picture is in between.
+    seen, own = (out[..., 0] > 127).astype(np.uint8), (found.masks[0] > 0).astype(np.uint8)
+    for one, other in ((seen, own), (own, seen)):
+        wide = cv2.dilate(np.pad(one, 1, mode="edge"), np.ones((3, 3), np.uint8))[1:-1, 1:-1]
+        assert not (other & ~wide & 1).any(), names
     certain = (out[..., 0] < 10) | (out[..., 0] > 245)
     assert ((found.masks[0] > 0) == (out[..., 0] > 127))[certain].mean() > 0.99
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.sampled_from([*GEOMETRY, "HorizontalFlip", "Transpose"]), min_size=1, max_size=4), st.integers(0, 2**31)
+)
+def test_keypoints_change_their_names_where_the_picture_is_mirrored(names, seed):
+    """Three points close together, so that a field hardly bends their triangle, show by their order whether it is mirrored."""
+    points = np.array([[54.0, 42], [58, 42], [55, 47]])
+    labels = ("left eye", "right eye", "nose")
+    p = geometry_recipe(names).draw(seed=seed, sample_id="a")
+    mirror = swapping([("left eye", "right eye")])
+    given_ = Targets(keypoints=points, keypoint_labels=labels, mirror=mirror)
+    _, found = run_cv.apply_with(p, np.zeros((H, W, 1), np.uint8), given_)
+    if len(found.keypoints) < 3:
+        return
+    a, b, c = found.keypoints
+    is_mirrored = np.linalg.det([b - a, c - a]) * np.linalg.det([points[1] - points[0], points[2] - points[0]]) < 0
+    assert found.keypoint_labels == (("right eye", "left eye", "nose") if is_mirrored else labels), names
+    plain = run_cv.apply_with(p, np.zeros((H, W, 1), np.uint8), Targets(keypoints=points, keypoint_labels=labels))[1]
+    assert plain.keypoint_labels == labels
 
 
 def test_what_is_left_of_a_box_decides_whether_it_stays():

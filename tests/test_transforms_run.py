@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage, stats
 from skimage import data
@@ -362,6 +362,9 @@ def compare(recipe, image, key, levels=LEVELS):
     st.sampled_from(["reflect", "edge", "zero"]),
     st.sampled_from(["linear", "cubic"]),
 )
+@example(
+    "strong", 4, (8, 8), 1, "zero", "cubic"
+)  # a window inside the picture, beyond whose edges a cubic kernel reaches
 def test_both_executors_agree_within_one_level(preset, key, size, channels, border, interp):
     recipe = Recipe("r", PRESETS[preset].ops, border, interp)
     compare(recipe, photo(*size, channels), key)

@@ -78,6 +78,11 @@ def test_where_it_cannot_be_said_it_says_why(change, why):
     assert found["worth"] is None and why in found["why"]
 
 
+def test_no_effect_and_no_slope_are_worth_nothing_and_warn_of_nothing():
+    found = worth._ratio(np.array([0.0, 0.0, 0.1, -0.1]), np.array([0.5, 0.0, 0.0, -1.0]))
+    assert found.tolist() == [0, 0, worth._FARTHEST, -worth._FARTHEST]
+
+
 def test_without_the_arms_there_is_no_worth():
     found, y = predictions(0.03)
     alone = judged(found, y, ARMS[:3])

@@ -157,7 +157,10 @@ def _coco_row(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _yolo_lines(objects: list[dict[str, Any]], size: tuple[int, int]) -> str:
-    """A line an object: a polygon where it has an outline (the largest part), else the box and its keypoints."""
+    """A line an object: a polygon where it has an outline, its parts joined, else the box and its keypoints.
+
+    Several lines would be several objects to whoever trains on them, and the format has no other way for parts.
+    """
     height, width = size
     lines = []
     for entry in objects:
@@ -171,7 +174,8 @@ def _yolo_lines(objects: list[dict[str, Any]], size: tuple[int, int]) -> str:
         points = np.reshape(entry["points"], (-1, 3)) / [width, height, 1]
         numbers += points[:, : entry["point_size"]].ravel().tolist()
         if entry.get("polygons") and not entry["points"]:
-            numbers = (np.reshape(entry["polygons"][0], (-1, 2)) / [width, height]).ravel().tolist()
+            outline = outlines.joined(entry["polygons"])
+            numbers = (np.reshape(outline, (-1, 2)) / [width, height]).ravel().tolist()
         lines.append(" ".join([str(entry["number"]), *(f"{v:.6g}" for v in np.clip(numbers, 0, 2))]))
     return "".join(line + "\n" for line in lines)
 

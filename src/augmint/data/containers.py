@@ -316,10 +316,11 @@ def _xmp(uri: str) -> bytes:
 
 
 def with_mark(data: bytes, uri: str) -> bytes:
-    """The same PNG or JPEG with the IPTC digital source type in XMP, the coded pixels not touched; other formats as they are."""
-    if not data.startswith((_PNG, _JPEG)):
-        return data
+    """The same PNG, JPEG, TIFF or WebP with the IPTC digital source type in XMP, the coded pixels not touched; BMP, which has no place
+    for it, as it is."""
     xmp = _xmp(uri)
+    if not data.startswith((_PNG, _JPEG)):
+        return formats.with_xmp(data, xmp)
     if data.startswith(_PNG):
         body = b"iTXt" + _XMP_PNG + b"\0\0\0\0\0" + xmp
         chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))

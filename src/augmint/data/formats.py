@@ -1,6 +1,8 @@
-"""TIFF, WebP and BMP: what their headers say, and their pixels, by Pillow (16 bits by OpenCV, which has them in colour).
+"""TIFF, WebP and BMP: what their headers say, and their pixels, by Pillow (16 bits by OpenCV, which has them in colour); XMP put into them.
 
 One picture a file: pages and frames beyond the first would be lost, so such files are refused. Pillow turns a TIFF upright itself.
+
+Sources: TIFF 6.0 section 2; XMP part 3, sections 1.1.7.2 and 1.1.8; RFC 9649 section 2 (WebP).
 """
 
 from __future__ import annotations
@@ -31,6 +33,8 @@ _CHANNELS = {
     "RGBA": 4,
     "CMYK": 3,
 }
+_XMP, _BYTE = 700, 1  # TIFF's tag and type
+_HAS_XMP, _HAS_ALPHA = 0x04, 0x10  # flags of WebP's VP8X
 _BITS, _STRIPS, _STRIP_BYTES, _TILES, _TILE_BYTES, _ORIENTATION = 258, 273, 279, 324, 325, 274
 MAGIC = {b"II*\0": "TIFF", b"MM\0*": "TIFF", b"BM": "BMP"}
 
@@ -79,6 +83,63 @@ def facts(data: Any, where: object) -> dict[str, Any]:
             "height": found.height, "width": found.width, "channels": 4 if has_key else channels, "bits": bits,
             "orientation": orientation if orientation in range(1, 9) else 1, "xmp": xmp if isinstance(xmp, bytes) else b"",
         }  # fmt: skip
+
+
+def with_xmp(data: bytes, xmp: bytes) -> bytes:
+    """The same file, as this program writes it, with an XMP packet, the coded pixels not touched; a BMP, which has no place for it, as it is."""
+    match format_of(data[:12]):
+        case "TIFF":
+            return _tiff_with(data, xmp)
+        case "WEBP":
+            return _webp_with(data, xmp)
+        case _:
+            return data
+
+
+def _tiff_with(data: bytes, xmp: bytes) -> bytes:
+    """The packet and a new directory behind all else; what the old one points at stays where it is."""
+    order = "<" if data.startswith(b"II") else ">"
+    (at,) = struct.unpack_from(f"{order}I", data, 4)
+    (count,) = struct.unpack_from(f"{order}H", data, at)
+    entries = [data[at + 2 + 12 * i : at + 14 + 12 * i] for i in range(count)]
+    following = data[at + 2 + 12 * count : at + 6 + 12 * count]
+    place = len(data) + len(data) % 2  # words begin at even places
+    entries.append(struct.pack(f"{order}HHII", _XMP, _BYTE, len(xmp), place))
+    entries.sort(key=lambda e: int(struct.unpack(f"{order}H", e[:2])[0]))
+    body = data.ljust(place, b"\0") + xmp + bytes(len(xmp) % 2)
+    directory = struct.pack(f"{order}H", len(entries)) + b"".join(entries) + following
+    return body[:4] + struct.pack(f"{order}I", len(body)) + body[8:] + directory
+
+
+def _webp_with(data: bytes, xmp: bytes) -> bytes:
+    """As an extended file: what is in it and how large it is, the picture, the packet."""
+    chunks, at = [], 12
+    while at + 8 <= len(data):
+        name, size = struct.unpack_from("<4sI", data, at)
+        chunks.append((name, data[at + 8 : at + 8 + size]))
+        at += 8 + size + size % 2
+    told = dict(chunks)
+    if b"VP8X" in told:
+        head = bytes([told[b"VP8X"][0] | _HAS_XMP]) + told[b"VP8X"][1:]
+    elif b"VP8L" in told:  # after one byte, 14 bits of width - 1, 14 of height - 1, and one for alpha
+        (bits,) = struct.unpack_from("<I", told[b"VP8L"], 1)
+        head = _extended(bits & 0x3FFF, bits >> 14 & 0x3FFF, _HAS_ALPHA * (bits >> 28 & 1))
+    else:  # after a tag and a code of three bytes each, width and height in 14 bits each
+        width, height = struct.unpack_from("<HH", told[b"VP8 "], 6)
+        head = _extended((width & 0x3FFF) - 1, (height & 0x3FFF) - 1, 0)
+    picture = [(n, body) for n, body in chunks if n not in (b"VP8X", b"XMP ")]
+    parts = (
+        struct.pack("<4sI", n, len(body)) + body + bytes(len(body) % 2)
+        for n, body in [(b"VP8X", head), *picture, (b"XMP ", xmp)]
+    )
+    riff = b"WEBP" + b"".join(parts)
+    return b"RIFF" + struct.pack("<I", len(riff)) + riff
+
+
+def _extended(width: int, height: int, flags: int) -> bytes:
+    """VP8X for a picture of these sides, less one each."""
+    sides = width.to_bytes(3, "little") + height.to_bytes(3, "little")
+    return bytes([flags | _HAS_XMP, 0, 0, 0]) + sides
 
 
 def pixels(data: Any, channels: int, where: object) -> NDArray[np.uint8]:

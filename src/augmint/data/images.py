@@ -216,7 +216,7 @@ def encode(array: NDArray[Any], suffix: str, *, mark: str | None = None) -> byte
     Args:
         array: uint8 ``[H, W, C]``, C in {1, 3, 4}; straight alpha. uint16 in PNG and TIFF.
         suffix: one of `SUFFIXES`, in any case.
-        mark: IPTC digital source type, a URI such as the values of `core.provenance.SOURCE_TYPES`; written as XMP into PNG and JPEG.
+        mark: IPTC digital source type, a URI such as the values of `core.provenance.SOURCE_TYPES`; written as XMP; BMP has no place for it.
 
     Raises:
         UserError: for another suffix, another shape or type, or alpha or 16 bits where the format has none.

@@ -1,9 +1,10 @@
 """Data sets with targets: COCO files, YOLO label files, and folders of masks. Found, read, and told as plain values.
 
 - **COCO**: a JSON file with ``images``, ``annotations`` and ``categories``, in ``annotations/``, in the root, or beside the pictures of a
-  split folder. Boxes, outlines (polygons or run lengths) and keypoints.
+  split folder. Boxes, outlines (polygons or run lengths) and keypoints. Which of these swap in a mirrored picture: ``flip_indices`` of
+  the category, as YOLO has it, or else names that differ in left and right.
 - **YOLO**: ``images/`` and ``labels/`` (or both in each split folder), a text file a picture, names in a YAML file or ``classes.txt``. Boxes,
-  polygons, or keypoints where the YAML file has ``kpt_shape``. A picture without a file has no objects.
+  polygons, or keypoints where the YAML file has ``kpt_shape``, and ``flip_idx`` for mirrored ones. A picture without a file has no objects.
 - **Masks**: ``images/`` and ``masks/`` (or ``masks...`` several times), of the same names.
 
 Coordinates belong to the picture as a person sees it, its EXIF orientation applied; keypoints count from the middle of the first pixel.
@@ -13,8 +14,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -54,11 +56,20 @@ class Thing:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """Keypoint ``number`` of the thing with this key; ``seen``: 1 hidden, 2 visible."""
+    """Keypoint ``number`` of the thing with this key; ``seen``: 1 hidden, 2 visible; ``twin``: its number in a mirrored picture."""
 
     key: str
     number: int
     seen: int
+    twin: int
+
+    def __str__(self) -> str:
+        return str(self.number)
+
+
+def mirrored(point: Point) -> Point:
+    """What a keypoint is in a mirrored picture."""
+    return replace(point, number=point.twin, twin=point.number)
 
 
 def find(root: Path, suffixes: Sequence[str], *, strict: bool = False) -> Scan | None:
@@ -112,8 +123,13 @@ class _Found:
         name = file.relative_to(self.base).as_posix()
         of_image: dict[Any, list[dict[str, Any]]] = {}
         for annotation in found["annotations"]:
-            of_image.setdefault(annotation.get("image_id"), []).append(annotation)
-        names = {c.get("id"): str(c.get("name")) for c in found.get("categories", ())}
+            if isinstance(annotation.get("image_id"), int):
+                of_image.setdefault(annotation["image_id"], []).append(annotation)
+            else:
+                self._skip(f"{name}, annotation {annotation.get('id')}", "its image_id is no whole number")
+        kinds = {c["id"]: _kind(c, name) for c in found.get("categories") or () if isinstance(c.get("id"), int)}
+        if any("keypoints" in a for a in found["annotations"]):
+            self.notes += [f"{name}: {k.told}" for k in kinds.values() if k.told]
         known = 0
         for image in found["images"]:
             path = self._picture(file, image.get("file_name"))
@@ -130,11 +146,12 @@ class _Found:
             if ref.id in self.refs:
                 continue
             try:
-                objects = [_coco_object(a, names) for a in of_image.get(image.get("id"), ())]
+                objects = [_coco_object(a, kinds) for a in of_image.get(image.get("id"), ())]
             except UserError as error:
                 self._skip(f"{name}, {ref.id}", error.problem, error.mend)
                 continue
             size = [image[k] for k in ("height", "width") if isinstance(image.get(k), int)]
+            size = size if len(size) == 2 else []  # of one side alone nothing can be said
             told = {"objects": objects, "size": size, "number": image.get("id"), "file_name": image.get("file_name")}
             self.refs[ref.id] = _with(ref, told, (file,), name)
         if known:
@@ -164,7 +181,7 @@ class _Found:
                 label = home / "labels" / inner
                 beside = ((label,) if label.is_file() and self._is_inside(label) else ()) + info.files
                 ref = self._ref(path, part_of(home.name) if home != self.base else part_of(inner.parts[0]))
-                told = {"names": info.names, "num_points": info.num_points, "point_size": info.point_size}
+                told = {k: getattr(info, k) for k in ("names", "num_points", "point_size", "flips")}
                 self.refs[ref.id] = _with(ref, told, beside)
         return True
 
@@ -203,8 +220,12 @@ class _Found:
             if isinstance(names, list):
                 names = dict(enumerate(names))
             if isinstance(names, dict):
-                shape = found.get("kpt_shape") or (0, 0)
-                return _YoloInfo({int(k): str(v) for k, v in names.items()}, int(shape[0]), int(shape[1]), (path,))
+                count, each = _kpt_shape(found.get("kpt_shape"), path.name)
+                flips = _flips(found.get("flip_idx"), count, "flip_idx", path.name)
+                if count > 1 and not flips:
+                    self.notes.append(f"{path.name}: {_UNKNOWN_SIDES.format('flip_idx: [1, 0, ...]')}")
+                classes = {k: str(v) for k, v in names.items() if isinstance(k, int)}
+                return _YoloInfo(classes, count, each, flips, (path,))
         path = self.base / "classes.txt"
         if path.is_file():
             return _YoloInfo(dict(enumerate(_lines(path))), files=(path,))
@@ -228,7 +249,88 @@ class _YoloInfo:
     names: dict[int, str]
     num_points: int = 0
     point_size: int = 0
+    flips: tuple[int, ...] = ()
     files: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """A category of COCO: its name, the number of each keypoint in a mirrored picture, and what is to be told of them."""
+
+    name: str
+    flips: tuple[int, ...] = ()
+    told: str = ""
+
+
+_UNKNOWN_SIDES = (
+    "keypoints keep their numbers in mirrored pictures; give `{}`, or leave flips out, if any is left or right"
+)
+_SIDE = re.compile(
+    r"(?<![A-Za-z])(?i:left|right|l|r)(?![A-Za-z])|(?<![A-Za-z])([lL]eft|[rR]ight)(?=[A-Z])|(?<=[a-z])(Left|Right)(?![a-z])"
+)
+_OTHER_SIDE = {"left": "right", "right": "left", "l": "r", "r": "l"}
+
+
+def _kind(found: Mapping[str, Any], where: str) -> _Kind:
+    name, points = str(found.get("name")), found.get("keypoints")
+    points = [str(p) for p in points] if isinstance(points, list) else []
+    told = _flips(found.get("flip_indices"), len(points), "flip_indices", where)
+    if told:
+        return _Kind(name, told)
+    flips = tuple(points.index(twin) if (twin := _twin(p)) in points else i for i, p in enumerate(points))
+    if flips == tuple(range(len(points))):
+        return _Kind(
+            name, (), f"{name}: {_UNKNOWN_SIDES.format('flip_indices: [1, 0, ...]')}" if len(points) > 1 else ""
+        )
+    pairs = ", ".join(f"{points[i]} and {points[j]}" for i, j in enumerate(flips) if i < j)
+    return _Kind(name, flips, f"{name}: in mirrored pictures these keypoints swap: {pairs}")
+
+
+def _twin(name: str) -> str:
+    """The name with left for right: of ``left_eye``, ``Left Eye``, ``l_eye``, ``leftEye`` and ``eyeLeft``."""
+
+    def other(found: re.Match[str]) -> str:
+        word = _OTHER_SIDE[found[0].lower()]
+        return word.upper() if found[0].isupper() else word.capitalize() if found[0][0].isupper() else word
+
+    return _SIDE.sub(other, name)
+
+
+def _kpt_shape(found: object, where: str) -> tuple[int, int]:
+    """How many keypoints an object has, and by how many numbers each is told; zeros where nothing is told.
+
+    Raises:
+        UserError: if it is something else.
+    """
+    match found:
+        case None:
+            return 0, 0
+        case [int(count), 2 | 3 as each] if count > 0:
+            return count, each
+        case _:
+            raise UserError(
+                f"kpt_shape is {found!r}",
+                where=where,
+                mend="write how many keypoints there are, and 2 or 3 numbers each: [17, 3]",
+            )
+
+
+def _flips(found: object, count: int, name: str, where: str) -> tuple[int, ...]:
+    """The number that each keypoint has in a mirrored picture; nothing where nothing is told.
+
+    Raises:
+        UserError: if it is not each number once, two by two.
+    """
+    if found is None:
+        return ()
+    flips = tuple(found) if isinstance(found, list) and all(type(v) is int for v in found) else ()
+    if sorted(flips) != list(range(count)) or any(flips[j] != i for i, j in enumerate(flips)):
+        raise UserError(
+            f"{name} is {found!r} for {count} keypoints",
+            where=where,
+            mend="write for each keypoint the number, from 0 on, of the one that it is in a mirrored picture",
+        )
+    return flips
 
 
 def _with(ref: Ref, targets: Mapping[str, Any], beside: tuple[Path, ...], source: str = "") -> Ref:
@@ -273,7 +375,8 @@ def _coco(file: Path) -> dict[str, Any] | None:
         if not is_told:
             return None
         raise UserError(f"not readable as JSON: {error}", where=file, mend="restore the file") from None
-    rows = [found.get(key) for key in ("images", "annotations")] if isinstance(found, dict) else [None]
+    keys = ("images", "annotations", *(["categories"] if isinstance(found, dict) and found.get("categories") else []))
+    rows = [found.get(key) for key in keys] if isinstance(found, dict) else [None]
     if not all(isinstance(r, list) and all(isinstance(x, dict) for x in r) for r in rows):
         return None
     if rows[1] and not any("bbox" in a for a in rows[1]):  # captions, say
@@ -281,7 +384,7 @@ def _coco(file: Path) -> dict[str, Any] | None:
     return dict(found)
 
 
-def _coco_object(found: Mapping[str, Any], names: Mapping[Any, str]) -> dict[str, Any]:
+def _coco_object(found: Mapping[str, Any], kinds: Mapping[Any, _Kind]) -> dict[str, Any]:
     number, box = found.get("category_id"), found.get("bbox")
     what = f"annotation {found.get('id')}"
     if not isinstance(number, int):
@@ -294,9 +397,10 @@ def _coco_object(found: Mapping[str, Any], names: Mapping[Any, str]) -> dict[str
         raise UserError(f"{what} has keypoints that are not three numbers each", mend="write x, y and visibility")
     more = {k: v for k, v in found.items() if k not in _OWN}
     left, top, wide, high = numbers.tolist()
+    kind = kinds.get(number, _Kind(str(number)))
     return {
-        "label": names.get(number, str(number)), "number": number, "box": [left, top, left + wide, top + high],
-        "outline": outline, "points": points, "more": more,
+        "label": kind.name, "number": number, "box": [left, top, left + wide, top + high],
+        "outline": outline, "points": points, "flips": kind.flips, "more": more,
     }  # fmt: skip
 
 
@@ -330,16 +434,33 @@ def load(ref: Ref, size: tuple[int, int]) -> dict[str, Any]:
     return {}
 
 
+def counted(refs: Iterable[Ref]) -> tuple[dict[str, int], int]:
+    """How many objects of each class the annotations tell of, the most frequent first, and in how many samples; what cannot be read is
+    left out."""
+    found: Counter[str] = Counter()
+    num = 0
+    for ref in refs:
+        try:
+            objects = ref.targets["objects"] if "objects" in ref.targets else _yolo_objects(ref, (1, 1))
+            labels = [str(o["label"]) for o in objects] if "objects" in ref.targets or "names" in ref.targets else []
+        except (UserError, BadSample):
+            continue
+        found.update(labels)
+        num += bool(labels)
+    return dict(found.most_common()), num
+
+
 def _targets(owner: str, objects: Sequence[Mapping[str, Any]], size: tuple[int, int]) -> dict[str, Any]:
     things, points, places = [], [], []
     instances = np.zeros(size, np.int32)
     for i, o in enumerate(objects):
         key = f"{owner}#{i}"
         things.append(Thing(o["label"], o["number"], key, len(o["points"]) // 3, o.get("point_size", 3), o["more"]))
+        flips = o["flips"] if 3 * len(o["flips"]) == len(o["points"]) else range(len(o["points"]) // 3)
         for number, (x, y, seen) in enumerate(np.reshape(o["points"], (-1, 3)).tolist()):
             if seen > 0:
                 places.append([x, y])
-                points.append(Point(key, number, int(seen)))
+                points.append(Point(key, number, int(seen), flips[number]))
         outline = o["outline"]
         if outline:
             inside = (
@@ -352,6 +473,7 @@ def _targets(owner: str, objects: Sequence[Mapping[str, Any]], size: tuple[int, 
         "keypoints": np.array(places, np.float64).reshape(-1, 2),
         "keypoint_labels": tuple(points),
         "instances": instances if any(o["outline"] for o in objects) else None,
+        "mirror": mirrored,
     }
 
 
@@ -367,12 +489,13 @@ def _yolo_objects(ref: Ref, size: tuple[int, int]) -> Iterator[dict[str, Any]]:
         try:
             number, *rest = (float(v) for v in text.split())
             values = np.array(rest)
-            if number != int(number) or not np.isfinite(values).all():
+            if not np.isfinite([number, *values]).all() or number != int(number):
                 raise ValueError
             yield {
                 **_yolo_numbers(values, scale, count, each),
                 "number": int(number),
                 "label": names.get(int(number), str(int(number))),
+                "flips": ref.targets["flips"],
                 "more": {},
             }
         except ValueError:

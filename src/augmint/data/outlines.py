@@ -26,6 +26,8 @@ def filled(polygons: Sequence[Sequence[float]], size: Size) -> Bool:
         UserError: for a polygon of fewer than three points, or of what are no finite numbers.
     """
     out = np.zeros(size, np.bool_)
+    if not isinstance(polygons, Sequence) or isinstance(polygons, str):
+        raise UserError("an outline that is no list of polygons", mend="give [[x1, y1, x2, y2, x3, y3, ...], ...]")
     for polygon in polygons:
         try:
             points = np.asarray(polygon, np.float64).reshape(-1, 2)
@@ -59,6 +61,23 @@ def traced(pixels: Bool) -> list[list[float]]:
         points = cv2.approxPolyDP(contour, 2 * _TOLERANCE, True).reshape(-1, 2)
         if len(points) >= 3:
             out.append(np.round((points - 0.5) / 2, 2).ravel().tolist())
+    return out
+
+
+def joined(polygons: Sequence[Sequence[float]]) -> list[float]:
+    """One polygon of several parts: from the nearest corner of what there is over to the next part, around it and back on the same way.
+
+    The way there and back encloses nothing, so what is filled by even-odd is the same.
+    """
+    first, *rest = (np.asarray(p, np.float64).reshape(-1, 2) for p in polygons)
+    while rest:
+        gaps = [((first[:, None] - part[None]) ** 2).sum(-1) for part in rest]
+        nearest = int(np.argmin([g.min() for g in gaps]))
+        part, gap = rest.pop(nearest), gaps[nearest]
+        at, start = np.unravel_index(gap.argmin(), gap.shape)
+        around = np.roll(part, -start, 0)
+        first = np.concatenate([first[: at + 1], around, around[:1], first[at:]])
+    out: list[float] = first.ravel().tolist()
     return out
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from augmint.transforms.recipe import Recipe
 
 Augment = Callable[[Tensor, U64], Tensor]
+Mixer = Callable[[Tensor, Tensor, U64, int], tuple[Tensor, Tensor]]
+"""Samples, classes ``[N]``, keys and the number of batches to samples and the share of each class ``[N, K]``."""
 Regime = Literal["closed", "pool", "imbalance"]
 Kind = Literal["base", "classic", "synthetic", "control"]
 Method = Literal[
@@ -79,12 +81,18 @@ class Task:
     augment: Augment | None = None
 
     def augmenter(self) -> Augment:
-        """The classic augmentation of this task; no recipe means none."""
+        """The classic augmentation of this task, of each sample by itself; no recipe means none."""
         if self.augment is not None:
             return self.augment
         if self.recipe is None:
             return unchanged
-        return partial(_by_recipe, recipe=self.recipe)
+        return partial(_by_recipe, recipe=self.recipe.unmixed)
+
+    def mixer(self) -> Mixer | None:
+        """The same with ops that mix samples, for samples whose classes are known; ``None`` where there are none."""
+        if self.augment is not None or self.recipe is None or not self.recipe.mixes:
+            return None
+        return partial(_mixed_by_recipe, recipe=self.recipe, num_classes=self.num_classes)
 
 
 @dataclass(frozen=True)
@@ -121,15 +129,30 @@ def unchanged(x: Tensor, keys: U64) -> Tensor:
 
 
 def _by_recipe(x: Tensor, keys: U64, *, recipe: Recipe) -> Tensor:
-    """What a recipe makes of samples on the grid, on the grid: where it crops or resizes, the result is scaled back."""
-    from torch.nn.functional import interpolate
-
+    """What a recipe makes of samples on the grid, on the grid."""
     from augmint.transforms.run_torch import augment
 
-    made = augment(x, recipe, keys)
-    if made.shape == x.shape:
+    return _scaled_back(augment(x, recipe, keys), x)
+
+
+def _mixed_by_recipe(
+    x: Tensor, y: Tensor, keys: U64, groups: int, *, recipe: Recipe, num_classes: int
+) -> tuple[Tensor, Tensor]:
+    from torch.nn.functional import one_hot
+
+    from augmint.transforms.run_mix_torch import augment
+
+    made, shares = augment(x, one_hot(y, num_classes).to(x.dtype), recipe, keys, groups=groups)
+    return _scaled_back(made, x), shares
+
+
+def _scaled_back(made: Tensor, like: Tensor) -> Tensor:
+    """Onto the grid again, where a recipe has cropped or resized."""
+    from torch.nn.functional import interpolate
+
+    if made.shape == like.shape:
         return made
-    return interpolate(made, size=tuple(x.shape[2:]), mode="bilinear", align_corners=False, antialias=True)
+    return interpolate(made, size=tuple(like.shape[2:]), mode="bilinear", align_corners=False, antialias=True)
 
 
 def regime_of(fit_y: I64, *, num_pool: int = 0) -> Regime:

@@ -89,6 +89,19 @@ class _Draws:
         return self.stream.keys("augment", step, self.batch).reshape(-1)
 
 
+def _seen(task: Task, arm: Arm, draws: _Draws) -> Callable[[int], tuple[Tensor, Tensor]]:
+    """What the models of an arm are shown at a step: augmented samples ``[S·B, C, *shape]``, and their classes ``[S·B]``; where the
+    recipe mixes samples, each with others of its own batch, the share of each class ``[S·B, K]``."""
+    augment = task.augmenter() if arm.augmented else unchanged
+    mix = task.mixer() if arm.augmented else None
+
+    def shown(step: int) -> tuple[Tensor, Tensor]:
+        x, y = draws(step)
+        return (augment(x, draws.keys(step)), y) if mix is None else mix(x, y, draws.keys(step), draws.stream.num)
+
+    return shown
+
+
 def _rows(table: I64, at: I64) -> I64:
     """``table[s, at[s, b]]``; a table of one row serves every model."""
     out: I64 = table[0][at] if len(table) == 1 else np.take_along_axis(table, at, 1)
@@ -264,48 +277,63 @@ def _trained(unit: _Unit) -> I64:
 
 
 def _finetuned(unit: _Unit) -> I64:
-    task, augment, stream = unit.task, unit.task.augmenter(), Stream(unit.seed, unit.seeds)
-    draws = _Draws(task, unit.arm, stream)
+    task = unit.task
+    draws = _Draws(task, unit.arm, Stream(unit.seed, unit.seeds))
+    seen, size = _seen(task, unit.arm, draws), (unit.seeds, draws.batch)
     assert task.backbone is not None
 
     def batches(step: int) -> tuple[Tensor, Tensor]:
-        x, y = draws(step)
-        size = (unit.seeds, draws.batch)
-        return augment(x, draws.keys(step)).view(*size, *x.shape[1:]), y.view(size)
+        x, y = seen(step)
+        return x.view(*size, *x.shape[1:]), y.view(*size, *y.shape[1:])
 
     steps = max(1, unit.steps // TUNING)
     return finetuned(task.backbone, task.num_classes, batches, task.test_x, num=unit.seeds, seed=unit.seed, steps=steps)
 
 
 def _estimated(unit: _Unit) -> I64:
-    """An estimator for each seed, trained on what its stacked sister would have seen: drawn slots, augmented."""
+    """An estimator for each seed, trained on what its stacked sister would have seen: drawn slots, augmented.
+
+    Estimators take whole labels: a mixed sample gets one of its classes, drawn by their shares, so that the loss is right on average.
+    """
     task, stream = unit.task, Stream(unit.seed, unit.seeds)
-    draws, augment = _Draws(task, unit.arm, stream), task.augmenter() if unit.arm.augmented else unchanged
+    draws = _Draws(task, unit.arm, stream)
+    seen = _seen(task, unit.arm, draws)
     steps = -(-int(np.clip(VIEWS * len(task.fit_y), FEWEST, MOST)) // draws.batch)
-    parts = [draws(step) for step in range(steps)]
+    parts = [seen(step) for step in range(steps)]
     size = (unit.seeds, draws.batch, *task.fit_x.shape[1:])
-    x = torch.cat([augment(x, draws.keys(i)).view(size) for i, (x, _) in enumerate(parts)], 1).numpy()
-    y = torch.cat([y.view(size[:2]) for _, y in parts], 1).numpy()
+    x = torch.cat([x.view(size) for x, _ in parts], 1).numpy()
+    whole = [_drawn_class(y, stream.uniform("class", i, draws.batch)) for i, (_, y) in enumerate(parts)]
+    y = torch.cat([y.view(size[:2]) for y in whole], 1).numpy()
     probe = estimators.find(unit.probe, task.fit_x, task.fit_y, seed=unit.seed)
     where = f"arm '{unit.arm.name}'"
     return np.stack([probe(x[s], y[s], task.test_x, unit.seed + s, where) for s in range(unit.seeds)])
+
+
+def _drawn_class(y: Tensor, u: NDArray[np.float64]) -> Tensor:
+    """One class for each sample ``[N]``, by uniform numbers ``[S, B]``, where ``y`` holds the shares of several."""
+    if y.ndim == 1:
+        return y
+    return (y.cumsum(1) <= torch.from_numpy(u.reshape(-1, 1))).sum(1).clamp(max=y.shape[1] - 1)
 
 
 def _classifier(unit: _Unit, named: I64 | None = None) -> tuple[Stack, Callable[[int], Tensor]]:
     task, arm = unit.task, unit.arm
     stack = Stack(Design.of(task.fit_x.shape[1:], task.num_classes), num=unit.seeds, seed=unit.seed)
     draws = _Draws(task, arm, Stream(unit.seed, unit.seeds), named)
-    augment = task.augmenter() if arm.augmented else unchanged
+    seen = _seen(task, arm, draws)
     offset = torch.from_numpy(controls.adjustment(task.fit_y, task.num_classes, arm.sampling)) if arm.adjust else 0.0
 
     def loss(step: int) -> Tensor:
-        x, y = draws(step)
-        logits = stack.logits(augment(x, draws.keys(step)).view(unit.seeds, draws.batch, *x.shape[1:]))
-        return F.cross_entropy((logits + offset).flatten(0, 1), y, reduction="none").view(unit.seeds, -1).mean(1)
+        x, y = seen(step)
+        logits = stack.logits(x.view(unit.seeds, draws.batch, *x.shape[1:]))
+        each = F.cross_entropy((logits + offset).flatten(0, 1), y, reduction="none")
+        # Of mixed labels no model can know more than the shares: what is left of the loss then is no lack of learning.
+        each = each if y.ndim == 1 else each - torch.special.entr(y).sum(1)
+        return each.view(unit.seeds, -1).mean(1)
 
     if arm.method == "consistency":
         assert task.pool_x is not None
-        return stack, controls.with_consistency(stack, loss, task.pool_x, augment, draws.stream)
+        return stack, controls.with_consistency(stack, loss, task.pool_x, task.augmenter(), draws.stream)
     return stack, loss
 
 

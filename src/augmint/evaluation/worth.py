@@ -80,7 +80,7 @@ def _slope_weights(num: Sequence[float]) -> F64:
 def _ratio(gains: F64, slopes: F64) -> F64:
     """Effect over slope in each draw; with a slope that is not above 0 no number of labels is enough."""
     safe = np.where(slopes > 0, slopes, 1.0)
-    out: F64 = np.where(slopes > 0, gains / safe, np.sign(gains) * np.inf).clip(-_FARTHEST, _FARTHEST)
+    out: F64 = np.where(slopes > 0, gains / safe, np.sign(gains) * _FARTHEST).clip(-_FARTHEST, _FARTHEST)
     return out
 
 

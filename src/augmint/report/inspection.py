@@ -17,6 +17,7 @@ from augmint.core.errors import BadSample, Refused
 from augmint.core.run import check_output, write_jsonl, write_text
 from augmint.core.types import I64, Dataset, Part, Ref, Sample, Skipped
 from augmint.data import split
+from augmint.data.objects import counted
 from augmint.data.tables import describe
 from augmint.report import charts
 from augmint.report.page import rendered
@@ -29,6 +30,7 @@ COMPARED_SIDE = 32  # cells a side on which near-duplicates are compared
 SHOWN = 48  # samples on the contact sheet
 SHOWN_PAIRS = 24
 FEW = 8
+_MOST_CLASSES = 8  # that the summary names
 _SPAN = (("from", "min"), ("median", "median"), ("to", "max"))
 _SEALED = ("test", "val", "train", None)
 _PARTS: dict[str, Part] = {"fit": "train", "held-out": "val", "test": "test"}
@@ -213,7 +215,7 @@ def _summary(data: Dataset, table: pd.DataFrame, sizes: pd.DataFrame, duplicates
         each = f"{_some(low, 'sample')} each" if low == high else f"{low} to {high} samples"
         lines.append(f"{_some(len(counts), 'class', 'classes')}, {each}")
     else:
-        lines.append("no labels")
+        lines.append(_targets(data) or "no labels")
     if bool(table["part"].notna().any()):
         parts = {p: int((table["part"] == p).sum()) for p in ("train", "val", "test")}
         lines.append("given parts: " + ", ".join(f"{n} {p}" for p, n in parts.items() if n))
@@ -235,6 +237,21 @@ def _summary(data: Dataset, table: pd.DataFrame, sizes: pd.DataFrame, duplicates
     return lines + ([f"  ... and {len(left) - 10} more"] if len(left) > 10 else [])
 
 
+def _targets(data: Dataset) -> str:
+    """What is annotated, if anything is."""
+    masks = sum("masks" in ref.targets for ref in data.refs)
+    if masks:
+        return f"masks beside {_some(masks, 'sample')}"
+    objects, num = counted(data.refs)
+    if not objects:
+        return ""
+    each = [f"{name} {n}" for name, n in objects.items()]
+    shown = ", ".join(each[:_MOST_CLASSES]) + (
+        f" and {len(each) - _MOST_CLASSES} more" if len(each) > _MOST_CLASSES else ""
+    )
+    return f"{_some(sum(objects.values()), 'object')} in {num} of {_some(len(data.refs), 'sample')}: {shown}"
+
+
 def _span(column: pd.Series[Any]) -> str:
     """The range of numbers, or how often each word occurs."""
     if column.dtype.kind not in "if":
@@ -254,7 +271,11 @@ def _advice(study: _Study, duplicates: pd.DataFrame, classes: pd.DataFrame) -> l
         out.append("the classes are unbalanced: balanced sampling is compared with in every proof")
     if len(labelled) == 1:
         out.append("there is one class only: nothing can be proven by classification")
-    if not len(labelled):
+    if not len(labelled) and any(ref.targets for ref in study.data.refs):
+        out.append(
+            "`augmint augment` moves what is annotated along; boost and prove need class labels, which are not here"
+        )
+    elif not len(labelled):
         out.append("there are no labels: samples can be made and scored, but no lift can be proven")
     if len(duplicates):
         out += _advice_on_copies(duplicates)

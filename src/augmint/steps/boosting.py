@@ -46,7 +46,7 @@ class Boost:
     def __init__(self, data: Dataset, pool: Dataset | None, out: Path, config: BoostConfig, progress: Progress) -> None:
         self.data, self.pool, self.out, self.config, self.progress = data, pool, out, config, progress
         self.run = Run(out.with_name(out.name + ".run"))
-        self.recipe = recipe_for(data.modality, config.recipe, alone=True, levels=True)
+        self.recipe = recipe_for(data.modality, config.recipe, tensors=True, levels=True)
         self._prepared: Prepared | None = None
 
     # -- before anything is trained ------------------------------------------------------------------------------

@@ -81,7 +81,7 @@ def compare(
     folds = p.folds if fold is None else p.folds[fold : fold + 1]
     offer = _on_grid(synthetic, p, sealed, strict=config.strict)
     _refuse_leaks(offer, p, folds)
-    recipe = recipe_for(real.modality, config.recipe, alone=True, levels=True)
+    recipe = recipe_for(real.modality, config.recipe, tensors=True, levels=True)
     amount, why = share(config, p.regime)
     num_test = sum(int((p.y[f.test] >= 0).sum()) for f in folds)
     lines = [*p.notes, *offer.notes, *_classic(recipe), *_power(num_test, config.seeds)]

@@ -13,6 +13,7 @@ from augmint.core.types import Dataset, Sample
 from augmint.report.page import rendered
 from augmint.transforms.mix import Pool
 from augmint.transforms.op import Op
+from augmint.transforms.pixels import PixelOp
 from augmint.transforms.plan import Plan, op_named, sample_key
 from augmint.transforms.recipe import Recipe, kind_of
 
@@ -117,6 +118,8 @@ class _Sheet:
 
     def levels(self, op: Op, sample: Sample) -> list[tuple[Sample, str]]:
         """What an op makes of a sample, its ranges and places passed through evenly, each with its numbers."""
+        if isinstance(op, PixelOp) and op.moves:  # targets cannot follow it, the picture can be shown
+            sample = replace(sample, targets={})
         plan = self._plan(Recipe("one", (replace(op, p=1.0),)), sample, 0)
         if not plan.steps:  # a mixing op without other samples
             return []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -13,6 +14,8 @@ from augmint.core import rng
 from augmint.transforms.targets import Targets
 
 U8 = NDArray[np.uint8]
+Colour = tuple[int, int, int]
+Corners = tuple[int, int, int, int]  # left, top, right, bottom
 _VEIL = 0.45  # how much a mask covers
 
 
@@ -28,43 +31,57 @@ def marked(picture: U8, targets: Targets, side: int) -> U8:
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     way = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST
     out: U8 = np.ascontiguousarray(cv2.resize(picture, size, interpolation=way))
-    for mask in (*targets.masks[:1], *([] if targets.instances is None else [targets.instances])):
-        out = _veiled(out, mask)
-    for i, box in enumerate(targets.boxes):
-        label = str(targets.box_labels[i]) if targets.box_labels else ""
-        _framed(out, box * scale, label, _colour(label or i))
+    names = [str(label) for label in targets.box_labels] or [""] * len(targets.boxes)
+    colours = [_colour(name or i) for i, name in enumerate(names)]
+    for mask in targets.masks[:1]:
+        out = _veiled(out, mask, _colour)
+    if targets.instances is not None:
+        out = _veiled(out, targets.instances, lambda number: colours[number - 1])
+    for draw in (_framed, _named):  # names lie over frames
+        for name, box, colour in zip(names, targets.boxes, colours, strict=True):
+            left, top, right, bottom = np.rint(box * scale - [0, 0, 1, 1]).astype(int).tolist()
+            draw(out, (left, top, right, bottom), name, colour)
     for i, point in enumerate(targets.keypoints):
         x, y = (int(v) for v in np.rint((point + 0.5) * scale - 0.5))
         cv2.circle(out, (x, y), 3, (0, 0, 0), -1, cv2.LINE_AA)
-        cv2.circle(out, (x, y), 2, _colour(i), -1, cv2.LINE_AA)
+        name = str(targets.keypoint_labels[i]) if targets.keypoint_labels else str(i)
+        cv2.circle(out, (x, y), 2, _colour(name), -1, cv2.LINE_AA)
     return out
 
 
-def _colour(of: object) -> tuple[int, int, int]:
+def _colour(of: object) -> Colour:
     """A bright colour that is always the same for the same thing."""
-    hue = rng.key("colour", str(of)) % 360 / 360
+    text = str(of)
+    # Numbers in turn, far apart (the golden section); names anywhere.
+    hue = int(text) * 0.618 % 1 if text.isdigit() else rng.key("colour", text) % 360 / 360
     r, g, b = (int(255 * v) for v in colorsys.hsv_to_rgb(hue, 0.75, 1.0))
     return r, g, b
 
 
-def _veiled(out: U8, mask: NDArray[Any]) -> U8:
+def _veiled(out: U8, mask: NDArray[Any], colour: Callable[[Any], Colour]) -> U8:
     flat = mask if mask.ndim == 2 else (mask != 0).any(-1)
     values, numbers = np.unique(flat, return_inverse=True)
     small = cv2.resize(
         numbers.reshape(flat.shape).astype(np.float32), out.shape[1::-1], interpolation=cv2.INTER_NEAREST
     ).astype(int)
-    colours = np.array([(0, 0, 0) if v == 0 else _colour(v) for v in values], np.float32)
+    colours = np.array([(0, 0, 0) if v == 0 else colour(v) for v in values.tolist()], np.float32)
     veil = np.where((values != 0)[small][..., None], _VEIL, 0.0)
     mixed: U8 = np.rint(out * (1 - veil) + colours[small] * veil).astype(np.uint8)
     return np.ascontiguousarray(mixed)
 
 
-def _framed(out: U8, box: NDArray[np.float64], label: str, colour: tuple[int, int, int]) -> None:
-    left, top, right, bottom = (int(v) for v in np.rint(box - [0, 0, 1, 1]))
-    cv2.rectangle(out, (left, top), (right, bottom), colour, 1)
-    text = label.encode("ascii", "replace").decode()[:14]
-    wide = 6 * len(text) + 2
-    if text and right - left >= wide:  # in a small box it would hide what is there
-        low = top if top > 10 else top + 10  # above the frame, where there is room
+def _framed(out: U8, box: Corners, name: str, colour: Colour) -> None:
+    cv2.rectangle(out, box[:2], box[2:], colour, 1)
+
+
+def _named(out: U8, box: Corners, name: str, colour: Colour) -> None:
+    """The name above the frame, or below it: inside it would hide what is in a small box."""
+    left, top, right, bottom = box
+    text = name.encode("ascii", "replace").decode()[:14]
+    wide = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.32, 1)[0][0] + 2
+    inside = top + 10
+    low = top if top > 10 else bottom + 11 if bottom + 11 < out.shape[0] else inside
+    if text and (low != inside or right - left >= wide):
+        left = max(0, min(left, out.shape[1] - wide - 1))
         cv2.rectangle(out, (left, low - 10), (left + wide, low), colour, -1)
         cv2.putText(out, text, (left + 1, low - 2), cv2.FONT_HERSHEY_SIMPLEX, 0.32, (0, 0, 0), 1, cv2.LINE_AA)

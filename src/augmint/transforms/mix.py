@@ -1,8 +1,9 @@
-"""Mixing ops: several pictures become one. Their numbers; `run_mix` computes them.
+"""Mixing ops: several pictures become one. Their numbers; `run_mix` computes them, and `run_mix_torch` on batches of tensors.
 
 A step of a mixing op names its partners: each with its id and what happened to it before. Those are the ops that stand before the
 mixing op in the recipe, drawn anew for the partner; so in a recipe of Mosaic and then MixUp, two mosaics are mixed. The sample that
-the recipe was drawn for keeps the greater share, and so its hard label.
+the recipe was drawn for keeps the greater share, and so its hard label. In a batch of tensors the partners are other samples of the
+batch, as the ops before have left them.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ import numpy as np
 
 from augmint.core import rng
 from augmint.core.rng import F64, U64
+from augmint.core.types import I64
 from augmint.transforms.colour import Posterize, Solarize
 from augmint.transforms.geometry import Rotate, Shear, Translate
-from augmint.transforms.op import Family, Op, Range, between, number, within
+from augmint.transforms.op import Bool, Family, Op, Range, between, number, within
 from augmint.transforms.pixels import AutoContrast, Equalize
 
 KEY_BITS = 53
@@ -65,6 +67,28 @@ class Pool:
         return tuple(found[i % len(found)] for i in range(count)) if found else ()
 
 
+def others(keys: U64, num: int, *, groups: int = 1) -> I64:
+    """``[N, num]``: for each sample of a batch, the places in it of ``num`` others, repeated where there are fewer.
+
+    Each of the others is equally likely, none comes twice before all have come. ``[N, 0]`` where a sample is alone.
+
+    Args:
+        keys: uint64 ``[N]``, of this purpose.
+        groups: the batch is so many batches of one size, one after the other, and nobody meets a sample of another one.
+    """
+    size = len(keys) // groups
+    found = np.zeros((len(keys), 0), np.int64)
+    for i in range(min(num, size - 1)):
+        # The next one is drawn among those that are left: counted on over the ones that are taken.
+        step = (rng.uniform(keys, i) * (size - 1 - i)).astype(np.int64)
+        for taken in np.sort(found, axis=1).T:
+            step += step >= taken
+        found = np.concatenate([found, step[:, None]], axis=1)
+    own = np.arange(len(keys))[:, None]
+    placed: I64 = own // size * size + (own % size + 1 + found) % size
+    return placed[:, np.arange(num) % placed.shape[1]] if placed.shape[1] else placed
+
+
 def _beta(alpha: float, u: F64) -> F64:
     """Uniform numbers as Beta(alpha, alpha) ones."""
     from scipy.special import betaincinv
@@ -77,13 +101,15 @@ class Mix(Op):
     """An op that needs other samples.
 
     ``num_partners``: how many, 0 where it mixes versions of the sample itself; ``has_more``: whether they may be more than that.
-    ``is_raw``: whether it takes them as they are, without what the recipe does before.
+    ``is_raw``: whether it takes them as they are, without what the recipe does before. ``on_batches``: whether it happens on batches of
+    tensors, see `run_mix_torch`.
     """
 
     family: ClassVar[Family] = "mixing"
     num_partners: ClassVar[int] = 1
     has_more: ClassVar[bool] = False
     is_raw: ClassVar[bool] = False
+    on_batches: ClassVar[bool] = False
 
     @property
     def wanted(self) -> int:
@@ -103,7 +129,9 @@ class MixUp(Mix):
     as in MixMatch (Berthelot et al. 2019, arXiv 1905.02249, equation 9).
     """
 
+    on_batches: ClassVar[bool] = True
     num_uniforms: ClassVar[int] = 1
+    any_axes: ClassVar[bool] = True
     alpha: float = field(default=0.2, metadata=number(0.01, 100))
 
     def draw(self, u: F64) -> dict[str, F64]:
@@ -118,6 +146,7 @@ class CutMix(Mix):
     ``alpha``: of Beta(alpha, alpha), within [0.01, 100], for the share that stays; at least half does. The box is cut at the edge.
     """
 
+    on_batches: ClassVar[bool] = True
     num_uniforms: ClassVar[int] = 3
     alpha: float = field(default=1.0, metadata=number(0.01, 100))
 
@@ -134,6 +163,7 @@ class Mosaic(Mix):
     ``centre_frac``: where they meet, as a fraction of width and of height, drawn apart, within [0.1, 0.9].
     """
 
+    on_batches: ClassVar[bool] = True
     num_uniforms: ClassVar[int] = 2
     num_partners: ClassVar[int] = 3
     centre_frac: Range = field(default=(0.3, 0.7), metadata=within(0.1, 0.9))
@@ -166,6 +196,7 @@ class AugMix(Mix):
     them: use ``geometry: false`` with boxes and keypoints.
     """
 
+    on_batches: ClassVar[bool] = True
     num_uniforms: ClassVar[int] = 4
     num_partners: ClassVar[int] = 0
     num_chains: ClassVar[int] = 3
@@ -195,17 +226,16 @@ class AugMix(Mix):
         )
         return (*still, *moving) if self.geometry else still
 
-    def chains(self, key: int) -> list[list[tuple[str, dict[str, float]]]]:
-        """The ops of each chain, with their numbers."""
-        ops = self.ops
-        out = []
+    def chains(self, keys: U64) -> list[list[tuple[str, Bool, dict[str, F64]]]]:
+        """Each chain for keys ``[N]``: ops in order, to whom of the samples each happens ``[N]``, and its numbers, each ``[N]``."""
+        ops, out = self.ops, []
         for chain in range(self.num_chains):
-            u = rng.uniform(rng.combine(key, chain), np.arange(1 + DEEPEST * 8))
+            u = rng.uniform(rng.combine(keys, chain)[:, None], np.arange(1 + DEEPEST * 8))
             one = []
-            for step in range(1 + int(DEEPEST * u[0])):
-                own = u[1 + 8 * step : 9 + 8 * step]
-                op = ops[int(own[0] * len(ops))]
-                one.append((op.name, {k: float(v) for k, v in op.draw(own[1 : 1 + op.num_uniforms]).items()}))
+            for step in range(DEEPEST):
+                own = u[:, 1 + 8 * step : 9 + 8 * step]
+                number = np.where(step < 1 + np.floor(DEEPEST * u[:, 0]), np.floor(own[:, 0] * len(ops)), -1)
+                one += [(ops[i].name, number == i, ops[i].draw(own[:, 1:])) for i in range(len(ops)) if i in number]
             out.append(one)
         return out
 

@@ -300,13 +300,13 @@ class Plan:
     def from_dict(cls, found: Mapping[str, Any]) -> Plan:
         """
         Raises:
-            UserError: for an unknown op, or numbers that are missing or not numbers.
+            UserError: for what is no list of steps, an unknown op, or numbers that are missing, not finite or not numbers.
         """
         border, interp, quality = (found.get(k, d) for k, d in _WAYS.items())
-        steps = found.get("steps", ())
+        steps = _listed(found)
         check_ways(border, interp, quality)
-        kind = found["kind"] if "kind" in found else kind_for(s.get("op") for s in steps)
-        if kind not in VOCABULARIES:
+        kind = found["kind"] if "kind" in found else kind_for(str(s.get("op")) for s in steps)
+        if not isinstance(kind, str) or kind not in VOCABULARIES:
             raise UserError(f"a plan for {kind!r}, which is no kind of data", mend="restore the manifest")
         return cls(tuple(_step(s, kind) for s in steps), border, interp, kind, quality)
 
@@ -324,10 +324,20 @@ class Plan:
 _WAYS: Mapping[str, Any] = {"border": "reflect", "interp": "linear", "quality": "best"}
 
 
+def _listed(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    steps = found.get("steps", [])
+    if not isinstance(steps, list) or not all(isinstance(s, dict) for s in steps):
+        raise UserError("the steps of a plan are no list of steps", mend="restore the manifest")
+    return steps
+
+
 def _step(found: Mapping[str, Any], kind: str) -> Step:
-    name, op = str(found.get("op")), op_named(found.get("op"), kind)
+    name = str(found.get("op"))
+    op = op_named(name, kind)
     numbers = {k: found.get(k) for k in _param_names(op)}
-    wrong = [k for k, v in numbers.items() if isinstance(v, bool) or not isinstance(v, int | float)]
+    wrong = [
+        k for k, v in numbers.items() if isinstance(v, bool) or not isinstance(v, int | float) or not abs(v) < 1e300
+    ]
     if wrong:
         raise UserError(f"a plan's {name} has no number for '{wrong[0]}'", mend="restore the manifest")
     params = {k: float(v) for k, v in numbers.items() if v is not None}
@@ -344,7 +354,7 @@ def _partners(op: type[Op], found: Any, kind: str) -> tuple[Partner, ...]:
     ids = [p.get("sample") for p in found]
     if any(not isinstance(i, str) if mix is not None and mix.num_partners else i is not None for i in ids):
         raise UserError(f"a plan's {name} has a partner without an id", mend="restore the manifest")
-    return tuple(Partner(i, tuple(_step(s, kind) for s in p.get("steps", ()))) for i, p in zip(ids, found, strict=True))
+    return tuple(Partner(i, tuple(_step(s, kind) for s in _listed(p))) for i, p in zip(ids, found, strict=True))
 
 
 def _param_names(op: type[Op]) -> list[str]:

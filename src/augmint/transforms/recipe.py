@@ -153,10 +153,13 @@ class Recipe:
         op = self.flat[at]
         if not isinstance(op, Mix):
             return (step,)
-        key = int(rng.combine(rng.combine(key, self._streams[at]), _PARTNER)[0])
+        keys = self.mixing_keys(np.array([key], np.uint64), at)
         if isinstance(op, AugMix):
-            chains = (tuple(Step(n, n, numbers) for n, numbers in chain) for chain in op.chains(key))
+            chains = (
+                tuple(Step(n, n, {k: float(v[0]) for k, v in u.items()}) for n, _, u in c) for c in op.chains(keys)
+            )
             return (replace(step, partners=tuple(Partner(None, chain) for chain in chains)),)
+        key = int(keys[0])
         if pool is None:
             raise UserError(f"{op.name} needs other samples", mend="give `pool`, the ids of the data set")
         others = op.source(pool).pick(key, own, op.wanted)
@@ -166,6 +169,10 @@ class Recipe:
         )
         partners = tuple(Partner(*pair) for pair in zip(others, before, strict=True))
         return (replace(step, partners=partners),) if partners else ()
+
+    def mixing_keys(self, keys: U64, at: int) -> U64:
+        """What the partners or chains of op number ``at`` of ``flat`` are drawn from, apart from the op's own numbers."""
+        return rng.combine(rng.combine(keys, self._streams[at]), _PARTNER)
 
     def draw_batch(self, keys: ArrayLike, *, p: float = 1.0) -> tuple[Drawn, ...]:
         """Every op drawn for every sample key (uint64 ``[N]``); ``p`` in [0, 1] scales each op's own probability."""
@@ -190,6 +197,11 @@ class Recipe:
         names = tuple(allowed)
         kept = (e.only(names) if isinstance(e, Choice) else e if e.name in names else None for e in self.ops)
         return replace(self, ops=tuple(e for e in kept if e is not None))
+
+    @cached_property
+    def unmixed(self) -> Recipe:
+        """Without the ops that mix samples: for views of samples whose labels nobody knows, or must stay whole."""
+        return self.only([op.name for op in self.flat if not isinstance(op, Mix)]) if self.mixes else self
 
     def on(self, codec: Codec | None) -> Recipe:
         """The same for tensors that this codec has put on their grid: where it says itself what ops do there (``on_grid``), it is asked."""
@@ -242,7 +254,7 @@ class Recipe:
         *,
         allowed: Sequence[str] | None = None,
         kind: str | None = None,
-        alone: bool = False,
+        tensors: bool = False,
         levels: bool = False,
         presets: Mapping[str, Recipe] | None = None,
     ) -> Recipe:
@@ -252,7 +264,7 @@ class Recipe:
             allowed: names of the ops that the data's modality takes. A preset leaves the others out; a file that names
                 one is an error.
             kind: as in `from_dict`.
-            alone: refuse ops that mix samples: where each is changed by itself.
+            tensors: refuse ops that mix samples and do not happen on batches of tensors.
             levels: refuse `Normalize`: where the results are pictures again.
             presets: the modality's own, by name; default: those for pictures.
 
@@ -271,10 +283,10 @@ class Recipe:
         if not path.is_file():
             raise UserError("there is no such recipe file", where=path, mend="check the path given to --recipe")
         found = _from_file(path, allowed, kind)
-        mixing = [op.name for op in found.flat if isinstance(op, Mix) and alone]
+        mixing = [op.name for op in found.flat if isinstance(op, Mix) and tensors and not op.on_batches]
         if mixing:
             raise UserError(
-                f"{mixing[0]} mixes samples, and the experiment changes each by itself",
+                f"{mixing[0]} needs more than the tensors and classes that the experiment has",
                 where=path,
                 mend="take it out here; `augmint augment` takes it",
             )
@@ -293,10 +305,10 @@ def is_recipe(name_or_path: str | Path) -> bool:
     return not path.is_dir() and (str(name_or_path) in PRESETS or path.suffix in (".yaml", ".yml"))
 
 
-def recipe_for(modality: Modality, name_or_path: str | Path, *, alone: bool = False, levels: bool = False) -> Recipe:
+def recipe_for(modality: Modality, name_or_path: str | Path, *, tensors: bool = False, levels: bool = False) -> Recipe:
     """`Recipe.load` with what this kind of data takes, and its own presets where it has any."""
     own, kind = getattr(modality, "presets", None), kind_of(modality)
-    return Recipe.load(name_or_path, allowed=modality.ops, kind=kind, alone=alone, levels=levels, presets=own)
+    return Recipe.load(name_or_path, allowed=modality.ops, kind=kind, tensors=tensors, levels=levels, presets=own)
 
 
 def kind_of(modality: Modality) -> str:

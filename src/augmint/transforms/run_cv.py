@@ -50,16 +50,7 @@ def apply(what: Plan | Program, image: Pixels, *, exact: bool = False) -> Pixels
     Raises:
         UserError: if the picture is of another kind, or of another size than the program.
     """
-    if image.dtype not in (np.uint8, np.uint16) or image.ndim != 3 or not 1 <= image.shape[2] <= 4 or image.size == 0:
-        raise UserError(
-            f"a picture of shape {list(image.shape)} and type {image.dtype}",
-            mend="give uint8 or uint16 [H, W, C] with C from 1 to 4",
-        )
-    program = fuse.compile(what, _size(image)) if isinstance(what, Plan) else what
-    if program.size != image.shape:
-        raise UserError(
-            f"a program for size {list(program.size)} and a picture of size {list(image.shape)}", mend="compile it anew"
-        )
+    program = _program(what, image)
     if exact:
         return _chain(program.plan, image)
     return _finished(program, image, lambda x: _whole(x, image))
@@ -70,8 +61,11 @@ def apply_normalised(what: Plan | Program, image: Pixels, mean: ArrayLike = 0.5,
 
     Args:
         mean, std: one number, or one a channel; 0.5 and 0.5 give the range [-1, 1].
+
+    Raises:
+        UserError: as `apply`.
     """
-    program = fuse.compile(what, _size(image)) if isinstance(what, Plan) else what
+    program = _program(what, image)
     channels = image.shape[2]
     m, s = (np.broadcast_to(np.asarray(v, dtype=np.float64), (channels,)) for v in (mean, std))
     scaled = np.concatenate([np.diag(1 / (255 * s)), -(m / s)[:, None]], 1)
@@ -82,6 +76,28 @@ def apply_normalised(what: Plan | Program, image: Pixels, mean: ArrayLike = 0.5,
         return _deep(cv2.transform(x, scaled))
 
     return _finished(program, image, finish)
+
+
+def check_picture(image: Pixels) -> None:
+    """
+    Raises:
+        UserError: if this is no picture that `apply` takes.
+    """
+    if image.dtype not in (np.uint8, np.uint16) or image.ndim != 3 or not 1 <= image.shape[2] <= 4 or image.size == 0:
+        raise UserError(
+            f"a picture of shape {list(image.shape)} and type {image.dtype}",
+            mend="give uint8 or uint16 [H, W, C] with C from 1 to 4; levels are not guessed from floats",
+        )
+
+
+def _program(what: Plan | Program, image: Pixels) -> Program:
+    check_picture(image)
+    program = fuse.compile(what, _size(image)) if isinstance(what, Plan) else what
+    if program.size != image.shape:
+        raise UserError(
+            f"a program for size {list(program.size)} and a picture of size {list(image.shape)}", mend="compile it anew"
+        )
+    return program
 
 
 def _finished(program: Program, image: Pixels, finish: Callable[[Pixels], Pixels]) -> Pixels:
@@ -157,10 +173,10 @@ def apply_with(plan: Plan, image: Pixels, targets: Targets, *, min_visibility: f
     Raises:
         UserError: if the picture or a target is not of its kind.
     """
-    size = _size(image) if image.ndim == 3 else (0, 0, 0)
+    check_picture(image)
     _check_follows(plan, targets)
-    out = apply(plan, image)
-    program, checked = fuse.compile(plan, size), targets.checked(size[:2])
+    program, checked = fuse.compile(plan, _size(image)), targets.checked(image.shape[:2])
+    out = apply(program, image)
     moved = carry(program, checked, min_visibility=min_visibility)
     instances = None if moved.instances is None else _mask(program, moved.instances, "zero")
     masks = tuple(_mask(program, m, plan.border) for m in checked.masks)

@@ -15,7 +15,7 @@ from augmint.core.types import F32
 from augmint.transforms import fuse, run_cv
 from augmint.transforms.mix import MIXES
 from augmint.transforms.op import Bool
-from augmint.transforms.plan import Plan, Step
+from augmint.transforms.plan import Partner, Plan, Step
 from augmint.transforms.run_cv import Pixels
 from augmint.transforms.targets import Targets, hidden, joined, touched
 
@@ -44,6 +44,7 @@ def apply(plan: Plan, scene: Scene, load: Load, *, min_visibility: float = 0.1) 
     Raises:
         UserError: if a picture or a target is not of its kind, or a partner's picture or masks are of another kind.
     """
+    run_cv.check_picture(scene.picture)
     return _Mixer(plan, load, min_visibility).run(plan.steps, scene)
 
 
@@ -69,10 +70,15 @@ class _Mixer:
         picture, targets = run_cv.apply_with(plan, scene.picture, scene.targets, min_visibility=self.min_visibility)
         return replace(scene, picture=picture, targets=targets)
 
+    def _loaded(self, partner: Partner) -> Scene:
+        scene = self.load(str(partner.id))
+        run_cv.check_picture(scene.picture)
+        return scene
+
     def _partner(self, step: Step, number: int, like: Pixels, *fit: Step) -> Scene:
         """A partner after its steps and those that fit it in."""
         partner = step.partners[number]
-        scene = self.load(str(partner.id))
+        scene = self._loaded(partner)
         if scene.picture.dtype != like.dtype or scene.picture.shape[2:] != like.shape[2:]:
             raise UserError(
                 f"{step.op} of pictures with {like.shape[2]} and {scene.picture.shape[2]} channels of {like.dtype} and "
@@ -146,7 +152,7 @@ class _Mixer:
         if number == 0:
             return self._alone((*before, _cover(_size_after(before, scene.picture), size)), scene)
         partner = step.partners[number - 1]
-        after = _size_after(partner.steps, self.load(str(partner.id)).picture)
+        after = _size_after(partner.steps, self._loaded(partner).picture)
         return self._partner(step, number - 1, scene.picture, _cover(after, size))
 
     def aug_mix(self, step: Step, before: tuple[Step, ...], scene: Scene) -> Scene:

@@ -12,15 +12,15 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from augmint.core.errors import UserError
+from augmint.core.rng import U64
 from augmint.core.types import I64
 from augmint.transforms import fuse
 from augmint.transforms.colour import Affine, Brightness, Contrast, Fold, Part, Power, Saturation
 from augmint.transforms.fuse import Recolour, Stage, Warp
 from augmint.transforms.geometry import Rotate, Scale, Translate, affine, inverse
 from augmint.transforms.local import Blur, Cutout, Hole, Noise, kernel, mirrored, radius
-from augmint.transforms.normalize import Normalize
 from augmint.transforms.pixels import Picture
-from augmint.transforms.plan import Drawn, op_alone
+from augmint.transforms.plan import Border, Drawn, Interp, op_alone
 from augmint.transforms.recipe import Recipe
 from augmint.transforms.signal import FreqMask, Gain, TimeMask
 from augmint.transforms.temporal import PitchShift, TimeShift, TimeStretch
@@ -42,26 +42,47 @@ def augment(x: Tensor, recipe: Recipe, keys: ArrayLike, *, p: float = 1.0, clip:
 
     Returns:
         A tensor like ``x``; ``x`` itself where nothing happens to any sample. Where the recipe ends in `Normalize`, of its numbers.
+
+    Raises:
+        UserError: for a recipe that mixes samples: their labels would be wrong. `run_mix_torch.augment` gives both.
     """
-    keys = np.asarray(keys, dtype=np.uint64)
-    if not 3 <= x.ndim <= 5 or keys.shape != (len(x),):
+    if recipe.mixes:
         raise UserError(
-            f"a batch of shape {list(x.shape)} with keys of shape {list(keys.shape)}",
-            mend="give [N, C, *grid] with 1 to 3 axes and one key a sample",
+            f"the recipe '{recipe.name}' mixes samples, and with them their labels",
+            mend="call run_mix_torch.augment, which gives labels too; inside GAN training take the mixing ops out",
         )
+    return normalised(changed(x, recipe.draw_batch(checked_keys(x, keys), p=p), recipe, clip), recipe)
+
+
+def checked_keys(x: Tensor, keys: ArrayLike) -> U64:
+    """The keys as an array, if there is one for each sample of a batch of floats."""
+    keys = np.asarray(keys, dtype=np.uint64)
+    if not 3 <= x.ndim <= 5 or keys.shape != (len(x),) or 0 in x.shape[1:] or not x.is_floating_point():
+        raise UserError(
+            f"a batch of shape {list(x.shape)} and type {x.dtype} with keys of shape {list(keys.shape)}",
+            mend="give floats [N, C, *grid] with 1 to 3 axes and one key a sample",
+        )
+    return keys
+
+
+def changed(x: Tensor, drawn: Sequence[Drawn], recipe: Recipe, clip: bool) -> Tensor:
+    """What ops that were drawn for a batch make of it, each sample by itself."""
     planar = x.ndim == 4
-    drawn = [d for d in recipe.draw_batch(keys, p=p) if d.active.any()]
+    drawn = [d for d in drawn if d.active.any()]
     if recipe.on_grid is not None:
         return recipe.on_grid(x, drawn, clip) if drawn else x
     drawn = [d for d in drawn if planar or op_alone(d.op).any_axes]
-    if drawn:
-        resizes = planar and any(op_alone(d.op).resizes for d in drawn)
-        x = (_alike if resizes else _program)(x, drawn, recipe, clip)
-    return x if recipe.normalize is None else _normalised(x, recipe.normalize)
+    if not drawn:
+        return x
+    resizes = planar and any(op_alone(d.op).resizes for d in drawn)
+    return (_alike if resizes else _program)(x, drawn, recipe, clip)
 
 
-def _normalised(x: Tensor, how: Normalize) -> Tensor:
-    mean, std = (_to(v.copy(), x).view(-1, *[1] * (x.ndim - 2)) for v in how.numbers(x.shape[1]))
+def normalised(x: Tensor, recipe: Recipe) -> Tensor:
+    """In the numbers of the recipe's `Normalize`, if it has one."""
+    if recipe.normalize is None:
+        return x
+    mean, std = (_to(v.copy(), x).view(-1, *[1] * (x.ndim - 2)) for v in recipe.normalize.numbers(x.shape[1]))
     return (0.5 * x + 0.5 - mean) / std
 
 
@@ -128,7 +149,7 @@ def gan_recipe(ops: Sequence[str]) -> Recipe:
 def _run(stage: Stage, v: Tensor, recipe: Recipe, clip: bool) -> Tensor:
     match stage:
         case Warp():
-            return _warp(stage, v, recipe, clip)
+            return warped(stage, v, recipe, clip)
         case Recolour():
             return _on_colour(v, lambda c: _recolour(stage.parts, c), clip)
         case Noise():
@@ -147,7 +168,8 @@ def _to(values: NDArray[np.float64], like: Tensor) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values)).to(device=like.device, dtype=like.dtype)
 
 
-def _warp(stage: Warp, v: Tensor, recipe: Recipe, clip: bool) -> Tensor:
+def warped(stage: Warp, v: Tensor, recipe: Recipe, clip: bool) -> Tensor:
+    """One resampling of pictures ``v [N, C, H, W]`` in [0, 1], each by its own matrix."""
     cells = stage.cells()
     if (cells > 1).any():
         return _averaged(stage, cells, v, recipe, clip)
@@ -178,14 +200,17 @@ def _sampled(stage: Warp, v: Tensor, cells: fuse.Size, recipe: Recipe, clip: boo
     size = np.array(v.shape[:1:-1])
     to_grid = affine(2 / size[0], 0.0, 0.0, 2 / size[1], *(1 / size - 1))
     at = _multiplied(to_grid @ stage.from_centre(cells) @ inverse(stage.matrix), points)[:, :2]
+    grid = at.view(n, 2, height, width).permute(0, 2, 3, 1)
+    out = _read(v, grid, recipe.interp, recipe.border)
     if recipe.border == "zero" and (inside := stage.is_inside()).any():
         # What shows nothing from beyond the edge must not fade there either.
-        most = _to(1 - 1 / size, v)[:, None]
-        kept = torch.minimum(torch.maximum(at, -most), most)
-        at = torch.where(torch.from_numpy(inside).to(v.device)[:, None, None], kept, at)
-    grid = at.view(n, 2, height, width).permute(0, 2, 3, 1)
-    out = F.grid_sample(v, grid, mode=_MODE[recipe.interp], padding_mode=_PADDING[recipe.border], align_corners=False)
+        rows = torch.from_numpy(np.flatnonzero(inside)).to(v.device)
+        out = out.index_copy(0, rows, _read(v[rows], grid[rows], recipe.interp, "edge"))
     return out.clamp(0, 1) if clip and recipe.interp == "cubic" else out
+
+
+def _read(v: Tensor, grid: Tensor, interp: Interp, border: Border) -> Tensor:
+    return F.grid_sample(v, grid, mode=_MODE[interp], padding_mode=_PADDING[border], align_corners=False)
 
 
 def _places(height: int, width: int) -> NDArray[np.float64]:
@@ -283,7 +308,7 @@ def _picture(stage: Picture, v: Tensor) -> Tensor:
             x = v[i].permute(1, 2, 0).cpu().double().numpy()
             if _is_rgba(v):
                 x = np.concatenate([x[..., :3] / np.maximum(x[..., 3:], 1 / 255), x[..., 3:]], -1)
-            whole = np.rint(255 * x.clip(0, 1)).astype(np.uint8)
+            whole = np.rint(255 * np.nan_to_num(x).clip(0, 1)).astype(np.uint8)  # what is no number stays none below
             y = run(stage.name, whole, {k: float(a[i]) for k, a in stage.params.items()}) / 255
             if _is_rgba(v):
                 y = np.concatenate([y[..., :3] * y[..., 3:], y[..., 3:]], -1)

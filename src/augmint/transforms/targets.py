@@ -6,15 +6,16 @@ covers j to j + 1 and a whole picture is (0, 0, W, H); **keypoints** count from 
 
 Rules: a box becomes the smallest upright box around what is left of it inside the picture. It is dropped where less than
 ``min_visibility`` of its area is left, or less than a pixel in width or height. A keypoint is dropped outside the picture.
-Labels go with their box or keypoint. What the border mirrors is in the masks, as it is in the picture, but gets no box and is no
+Labels go with their box or keypoint; in a picture that is mirrored, those of keypoints swap as ``mirror`` says. What the border mirrors is in the masks, as it is in the picture, but gets no box and is no
 part of ``instances``. Where a mixing op hides a part of a picture, the same share decides whether a box stays, and it shrinks to what
 can be seen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -41,6 +42,7 @@ class Targets:
         keypoints: ``[K, 2]``: x, y.
         box_labels, keypoint_labels: anything, one each, or none at all.
         instances: ``[H, W]`` of whole numbers: k + 1 where the object in box k is seen, else 0.
+        mirror: what the label of a keypoint becomes in a mirrored picture, where a left eye is a right one; see `swapping`.
     """
 
     masks: tuple[NDArray[Any], ...] = ()
@@ -49,6 +51,7 @@ class Targets:
     box_labels: tuple[Any, ...] = ()
     keypoint_labels: tuple[Any, ...] = ()
     instances: NDArray[Any] | None = None
+    mirror: Callable[[Any], Any] | None = None
 
     def checked(self, size: Size) -> Targets:
         """The same with arrays of numbers, boxes cut to the picture.
@@ -119,6 +122,16 @@ class Targets:
         )
 
 
+def swapping(pairs: Sequence[tuple[Any, Any]]) -> Callable[[Any], Any]:
+    """A `Targets.mirror` that swaps the labels of each pair, such as ``("left eye", "right eye")``, and keeps the others."""
+    both = {a: b for one, other in pairs for a, b in ((one, other), (other, one))}
+    return partial(_swapped, both)
+
+
+def _swapped(both: dict[Any, Any], label: Any) -> Any:
+    return both.get(label, label)
+
+
 def _check_instances(found: NDArray[Any], count: int) -> None:
     if found.ndim != 2 or found.dtype.kind not in "iu" or (found.size and not 0 <= found.min() <= found.max() <= count):
         raise UserError(
@@ -165,23 +178,31 @@ def carry(program: Program, targets: Targets, *, min_visibility: float = 0.1) ->
     outlines = [_outline(box) for box in targets.boxes]
     areas = np.array([_area(o) for o in outlines])
     left = np.where(areas > 0, 1.0, 0.0)
-    points, kept = targets.keypoints + 0.5, np.arange(len(targets.keypoints))
+    points, kept = _seen(targets.keypoints + 0.5, np.arange(len(targets.keypoints)), program.size[:2])
+    is_mirrored = False
     for stage in program.stages:
         if not isinstance(stage, Move | Warp):
             continue
+        is_mirrored ^= _mirrors(stage)
         out_size = stage.out_size
         for i, outline in enumerate(outlines):
             whole = _moved(stage, outline)
             outlines[i] = _cut(whole, out_size)
             left[i] *= _area(outlines[i]) / max(_area(whole), 1e-12)
-        points = _moved(stage, points)
-        seen = ((points >= 0) & (points < out_size[::-1])).all(1)
-        points, kept = points[seen], kept[seen]
+        points, kept = _seen(_moved(stage, points), kept, out_size)
     boxes = np.array([[*o.min(0), *o.max(0)] if len(o) else [0.0] * 4 for o in outlines]).reshape(-1, 4)
     alive = np.flatnonzero((left >= min_visibility) & (left > 0) & ((boxes[:, 2:] - boxes[:, :2]) >= 1 - _OVER).all(1))
     everything = np.zeros((len(targets.keypoints), 2))
     everything[kept] = points - 0.5
+    if is_mirrored and targets.mirror is not None:
+        targets = replace(targets, keypoint_labels=tuple(targets.mirror(label) for label in targets.keypoint_labels))
     return replace(targets, boxes=boxes, keypoints=everything).taken(alive, kept)
+
+
+def _seen(points: F64, numbers: I64, size: Size) -> tuple[F64, I64]:
+    """The points that lie in the picture, counted from its outer edge, with their numbers."""
+    seen = ((points >= 0) & (points < size[::-1])).all(1)
+    return points[seen], numbers[seen]
 
 
 def hidden(targets: Targets, where: Bool, *, min_visibility: float = 0.1) -> Targets:
@@ -246,6 +267,7 @@ def joined(below: Targets, above: Targets) -> Targets:
         _both(below.box_labels, len(below.boxes), above.box_labels, len(above.boxes)),
         _both(below.keypoint_labels, len(below.keypoints), above.keypoint_labels, len(above.keypoints)),
         instances,
+        below.mirror or above.mirror,
     )
 
 
@@ -301,6 +323,14 @@ def _moved(stage: Move | Warp, points: F64) -> F64:
         at = _through(bend.matrix, bend.field.forward(at))
     out_points: F64 = _through(affine(1.0, 0.0, 0.0, 1.0, width / 2, height / 2), at)
     return out_points
+
+
+def _mirrors(stage: Move | Warp) -> bool:
+    """Whether left and right change places: a matrix does that if its determinant is below 0, a field never."""
+    if isinstance(stage, Move):
+        return stage.transpose ^ stage.flip_x ^ stage.flip_y
+    matrices = (stage.matrix, *(bend.matrix for bend in stage.bends))
+    return bool(np.prod([np.linalg.det(m) for m in matrices]) < 0)
 
 
 def _through(m: F64, points: F64) -> F64:
