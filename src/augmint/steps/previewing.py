@@ -85,7 +85,7 @@ class _Sheet:
             return []
         levels = [0.5] if op.num_uniforms == 0 else np.linspace(0, 1 - 2**-53, LEVELS)
         numbers = [{k: float(v) for k, v in op.draw(np.full(op.num_uniforms, t)).items()} for t in levels]
-        return [self._made(Plan((replace(step, params=n),)), sample) for n in numbers]
+        return [self._made(Plan((step._replace(params=n),)), sample) for n in numbers]
 
     def variants(self, recipe: Recipe, sample: Sample) -> list[Sample]:
         return [sample, *(self._made(self._plan(recipe, sample, v), sample) for v in range(VARIANTS))]

@@ -22,7 +22,7 @@ from augmint.core.types import I64
 from augmint.transforms import local
 from augmint.transforms.bending import Bending, Field
 from augmint.transforms.colour import Affine, Colour, Part
-from augmint.transforms.geometry import Geometry, affine, inverse, moved
+from augmint.transforms.geometry import Geometry, Matrix, Six, affine, as_array, inverse, moved, product
 from augmint.transforms.op import Bool, Op, Params
 from augmint.transforms.pixels import Picture, PixelOp
 from augmint.transforms.plan import Drawn, Plan, op_alone
@@ -73,9 +73,30 @@ class Warp:
 
         Without the fields.
         """
+        if cells == (1, 1) and self.six is not None:
+            return as_array(self.six)
         new_h, new_w = self.out_size
         to_centre = affine(1.0, 0.0, 0.0, 1.0, -(new_w - 1) / 2, -(new_h - 1) / 2)
         return self.from_centre(cells) @ self.back @ to_centre
+
+    @cached_property
+    def six(self) -> Six | None:
+        """The numbers of ``pixel_inverse()``, of one sample's affine matrix."""
+        if self.matrix.ndim > 2:
+            return None
+        (a, b, tx), (c, d, ty), (g, h, _) = self.matrix.tolist()
+        det = a * d - b * c
+        if g or h or det == 0:
+            return None
+        (high, wide), (new_high, new_wide) = self.size, self.out_size
+        a, b, c, d = d / det, -b / det, -c / det, a / det
+        x, y = tx + (new_wide - 1) / 2, ty + (new_high - 1) / 2
+        return a, b, (wide - 1) / 2 - a * x - b * y, c, d, (high - 1) / 2 - c * x - d * y
+
+    @cached_property
+    def shrinks(self) -> bool:
+        """Whether one picture's cells of pixels are averaged before they are sampled."""
+        return bool(self.cells().max() > 1)
 
     def from_centre(self, cells: tuple[int, int] = (1, 1)) -> F64:
         """``[3, 3]`` from positions in the input, measured from its centre, to indices of ``cells`` (y, x) of its pixels."""
@@ -111,11 +132,13 @@ class Warp:
 
         They are averaged before the picture is sampled: sampling alone would skip pixels. Measured in the picture's middle.
         """
+        if not self.bends and self.six is not None:
+            a, b, _, c, d, _ = self.six
+            if -1.4 < min(a, b, c, d) and max(a, b, c, d) < 1.4:
+                return _SINGLE
         m = self.back
         for bend in self.bends:
             m = m @ inverse(bend.matrix)
-        if m.ndim == 2 and not m[2, :2].any() and np.abs(m[:2, :2]).max() < 1.4:
-            return _SINGLE
         slope = m[..., :2, :2] - m[..., :2, 2:] * m[..., 2:, :2]
         span = np.hypot(slope[..., 0], slope[..., 1])[..., ::-1]  # y, x
         out: I64 = np.clip(np.floor(span + 1e-9), 1, self.size).astype(np.int64)
@@ -153,13 +176,13 @@ class _Run:
 
     size: Size
     out_size: Size
-    matrix: F64 | None = None
+    matrix: Matrix | None = None
     bends: list[Bend] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
 
     def add(self, op: type[Op], params: Params, active: Bool, k: int) -> None:
-        if issubclass(op, Geometry):
-            self._move(op, params, active)
+        if op.family == "geometry":
+            self._move(cast(type[Geometry], op), params, active)
             return
         part = cast(type[Colour], op).part(params, k)
         part = part.masked(active) if active.ndim else part
@@ -172,17 +195,17 @@ class _Run:
     def _move(self, op: type[Geometry], params: Params, active: Bool) -> None:
         m = op.matrix(params, *self.out_size)
         if active.ndim:
-            m = np.where(active[..., None, None], m, np.eye(3))
+            m = np.where(active[..., None, None], as_array(m), np.eye(3))
         if issubclass(op, Bending):
-            still = np.broadcast_to(np.eye(3), m.shape)
+            still = np.broadcast_to(np.eye(3), as_array(m).shape)
             self.matrix = still if self.matrix is None else self.matrix
             field = op.bend(params, *self.out_size)
             self.bends.append(Bend(field.masked(active) if active.ndim else field, still))
             return
         if self.bends:
-            self.bends[-1] = Bend(self.bends[-1].field, m @ self.bends[-1].matrix)
+            self.bends[-1] = Bend(self.bends[-1].field, as_array(m) @ self.bends[-1].matrix)
         else:
-            self.matrix = m if self.matrix is None else m @ self.matrix
+            self.matrix = m if self.matrix is None else product(m, self.matrix)
         if op.resizes:
             self.out_size = self._new_size(op, params, active)
 
@@ -199,7 +222,7 @@ class _Run:
     def stages(self) -> list[Stage]:
         out: list[Stage] = []
         if self.matrix is not None:
-            out.append(Warp(self.matrix, self.size, self.out_size, tuple(self.bends)))
+            out.append(Warp(as_array(self.matrix), self.size, self.out_size, tuple(self.bends)))
         return [*out, Recolour(tuple(self.parts))] if self.parts else out
 
 
@@ -233,7 +256,8 @@ def _stages(steps: Iterable[tuple[type[Op], Bool, Params]], size: Size, k: int, 
     is_batch = slot.ndim > 0
     locals_: list[local.Stage | Picture] = []
     for op, active, params in steps:
-        if issubclass(op, local.Local | PixelOp):
+        if op.family not in ("geometry", "colour"):
+            op = cast(type[local.Local] | type[PixelOp], op)
             here = runs[-1].out_size
             stage = op.stage(params, *here)
             locals_.append(stage.masked(active) if active.ndim else stage)
@@ -256,6 +280,8 @@ def _stages(steps: Iterable[tuple[type[Op], Bool, Params]], size: Size, k: int, 
 def _as_move(stage: Stage) -> Stage | None:
     """A warp that only moves whole pixels as the array move that it is, or ``None`` where it changes nothing."""
     if not isinstance(stage, Warp) or stage.bends:
+        return stage
+    if stage.six is not None and not all(abs(v - round(v)) < 1e-9 for v in stage.six):
         return stage
     m = stage.pixel_inverse()
     whole = np.rint(m)

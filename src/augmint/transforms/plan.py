@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from augmint.core import rng
 from augmint.core.errors import UserError, did_you_mean
@@ -142,8 +142,7 @@ def check_ways(border: object, interp: object) -> None:
             raise UserError(f"{name} is {value!r}{did_you_mean(str(value), known)}", mend="use " + " or ".join(known))
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """One op that happens, with its numbers; ``partners`` are what a mixing op mixes in."""
 
     op: str
@@ -192,12 +191,6 @@ class Plan:
     steps: tuple[Step, ...] = ()
     border: Border = "reflect"
     interp: Interp = "linear"
-
-    @classmethod
-    def row(cls, drawn: tuple[Drawn, ...], index: int, *, border: Border, interp: Interp) -> Plan:
-        """The plan of one sample of a batch."""
-        steps = (Step(d.op, d.id, {k: float(v[index]) for k, v in d.params.items()}) for d in drawn if d.active[index])
-        return cls(tuple(steps), border, interp)
 
     def to_dict(self) -> dict[str, Any]:
         return {"border": self.border, "interp": self.interp, "steps": [s.to_dict() for s in self.steps]}

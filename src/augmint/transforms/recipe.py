@@ -24,6 +24,7 @@ from augmint.core.types import Codec, Modality
 from augmint.transforms.bending import Perspective
 from augmint.transforms.choice import CHOICES, Choice, OneOf, SomeOf
 from augmint.transforms.colour import Brightness, Contrast, Gamma, Hue, Invert, Posterize, Saturation, Solarize
+from augmint.transforms.drawing import Drawing
 from augmint.transforms.geometry import Crop, HorizontalFlip, Rotate, Scale, Shear, Translate
 from augmint.transforms.local import Cutout, GaussianBlur, GaussianNoise
 from augmint.transforms.mix import AugMix, Mix, Pool
@@ -128,11 +129,17 @@ class Recipe:
 
     def _plan(self, key: int, own: str, pool: Pool | None, end: int) -> Plan:
         """The plan of the first ``end`` ops of ``flat``."""
-        drawn = self.draw_batch(np.array([key], np.uint64))[:end]
-        plan = Plan.row(drawn, 0, border=self.border, interp=self.interp)
-        if not self.mixes:
-            return plan
-        return replace(plan, steps=tuple(s for step in plan.steps for s in self._mixed(step, key, own, pool)))
+        steps = self._drawing.steps(key, end) if self.flat else []
+        if self._choices:
+            chosen = dict(zip(self.ids, self._chosen(np.array([key], np.uint64))[0], strict=True))
+            steps = [s for s in steps if chosen[s.id]]
+        if self.mixes:
+            steps = [s for step in steps for s in self._mixed(step, key, own, pool)]
+        return Plan(tuple(steps), self.border, self.interp)
+
+    @cached_property
+    def _drawing(self) -> Drawing:
+        return Drawing(self.flat, self.ids, self._streams)
 
     def _mixed(self, step: Step, key: int, own: str, pool: Pool | None) -> tuple[Step, ...]:
         """A step with its partners; nothing where there are none for it."""
@@ -143,13 +150,13 @@ class Recipe:
         key = int(rng.combine(rng.combine(key, self._streams[at]), _PARTNER)[0])
         if isinstance(op, AugMix):
             chains = (tuple(Step(n, n, numbers) for n, numbers in chain) for chain in op.chains(key))
-            return (replace(step, partners=tuple(Partner(None, chain) for chain in chains)),)
+            return (step._replace(partners=tuple(Partner(None, chain) for chain in chains)),)
         if pool is None:
             raise UserError(f"{op.name} needs other samples", mend="give `pool`, the ids of the data set")
         others = pool.pick(key, own, op.num_partners)
         before = (self._plan(int(rng.combine(key, i)[0]), other, pool, at).steps for i, other in enumerate(others))
         partners = tuple(Partner(*pair) for pair in zip(others, before, strict=True))
-        return (replace(step, partners=partners),) if partners else ()
+        return (step._replace(partners=partners),) if partners else ()
 
     def draw_batch(self, keys: ArrayLike, *, p: float = 1.0) -> tuple[Drawn, ...]:
         """Every op drawn for every sample key (uint64 ``[N]``); ``p`` in [0, 1] scales each op's own probability."""
