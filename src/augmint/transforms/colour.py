@@ -45,6 +45,15 @@ class Affine:
         k = self.matrix.shape[-2]
         return Affine(np.where(active[..., None, None], self.matrix, np.eye(k, k + 1)))
 
+    @cached_property
+    def mixes(self) -> bool:
+        """Whether one picture's channels are mixed, rather than each changed by itself."""
+        n = self.numbers
+        if isinstance(n, tuple):
+            return len(n) > 2 and max(map(abs, (*n[1:3], n[4], n[6], *n[8:10]))) > 1e-12
+        square = n[:, :-1]
+        return bool(np.abs(square - np.diag(square.diagonal())).max() > 1e-12)
+
     def on(self, channels: int) -> F64:
         """The matrix for this many channels, also where one pair of numbers holds for each."""
         m = self.matrix
@@ -127,14 +136,12 @@ def table(parts: tuple[Part, ...], channels: int = 1) -> F64 | None:
 
     ``None`` where channels are mixed.
     """
+    if any(isinstance(p, Affine) and p.mixes for p in parts):
+        return None
     v = np.arange(256)[:, None] / 255
     for part in parts:
         if isinstance(part, Affine):
-            k = part.matrix.shape[-2]
-            scale = part.matrix[:, :k].diagonal()
-            if np.abs(part.matrix[:, :k] - np.diag(scale)).max() > 1e-12:
-                return None
-            v = scale * v + part.matrix[:, k]
+            v = part.matrix[:, :-1].diagonal() * v + part.matrix[:, -1]
         else:
             v = pointwise(part, v)
     if v.shape[1] > 1 and np.abs(v - v[:, :1]).max() < 1e-12:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 import cv2
 import numpy as np
@@ -30,12 +30,10 @@ class Ending:
     scale: tuple[float, ...]
     offset: tuple[float, ...]
 
-    def matrix(self, unit: float = 1.0) -> F64:
+    @lru_cache(64)  # noqa: B019 - of what a program's pictures have in common
+    def matrix(self, unit: float) -> F64:
         """``[C, C + 1]``, for values whose 1 is ``unit``."""
-        out = np.zeros((len(self.scale), len(self.scale) + 1))
-        for i, (scale, offset) in enumerate(zip(self.scale, self.offset, strict=True)):
-            out[i, i], out[i, -1] = scale / unit, offset
-        return out
+        return np.concatenate([np.diag(self.scale) / unit, np.array(self.offset)[:, None]], 1)
 
     @property
     def is_same(self) -> bool:
@@ -91,10 +89,10 @@ def tones(parts: Sequence[Part], channels: int, ending: Ending | None) -> Tones 
     table: Pixels | None = None
     for part, after in zip(parts, [*parts[1:], None], strict=True):
         if isinstance(part, Affine) and (after is None or isinstance(after, Power)):
-            m = part.on(channels)
-            most = 1.0 if after is None or after is parts[-1] else _highest(m, high)
-            steps.append(m * np.array([high / most] * channels + [_TOP / most]))
-            error = error * float(np.abs(m[:, :-1]).sum(1).max()) + 0.5 * 255 * most / _TOP
+            rows: list[list[float]] = part.on(channels).tolist()
+            most = 1.0 if after is None or after is parts[-1] else _highest(rows, high)
+            steps.append(np.array([[*(v * high / most for v in row), at * _TOP / most] for *row, at in rows]))
+            error = error * max(sum(map(abs, row)) for *row, _ in rows) + 0.5 * 255 * most / _TOP
             high = most
         elif isinstance(part, Power):
             exponent = float(part.exponent)
@@ -113,15 +111,16 @@ def tones(parts: Sequence[Part], channels: int, ending: Ending | None) -> Tones 
     return Tones(tuple(steps), table, ending.matrix(1.0 if table is not None else _TOP))
 
 
-def _highest(matrix: F64, high: float) -> float:
-    """The greatest value that channels from 0 to ``high`` can become."""
-    ends = high * np.maximum(matrix[:, :-1], 0).sum(1) + matrix[:, -1]
-    return max(float(ends.max()), 1e-6)
+def _highest(rows: list[list[float]], high: float) -> float:
+    """The greatest value that a matrix makes of channels from 0 to ``high``."""
+    return max(1e-6, *(high * sum(v for v in row if v > 0) + at for *row, at in rows))
 
 
 def _last_table(exponent: float, high: float, ending: Ending | None) -> Pixels:
     """The last power as a table that clips and, where it can, is the ending too."""
-    values = np.minimum(_powers(exponent) * np.float32(high**exponent), np.float32(1))
+    values = _powers(exponent)
+    if high != 1:
+        np.minimum(np.multiply(values, np.float32(high**exponent), out=values), np.float32(1), out=values)
     if ending is None:
         levels: Pixels = cv2.convertScaleAbs(values, alpha=255)
         return levels.ravel()
@@ -133,7 +132,9 @@ def _last_table(exponent: float, high: float, ending: Ending | None) -> Pixels:
 
 def _powers(exponent: float) -> F32:
     """``(i / 65535) ** exponent`` for all i: the exponential of a multiple of logarithms that are known."""
-    out: F32 = cv2.exp(np.float32(exponent) * _logarithms()).ravel()
+    out = scratch("powers", (_TOP + 1,), np.float32)
+    np.multiply(_logarithms(), np.float32(exponent), out=out)
+    cv2.exp(out, dst=out)
     return out
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -66,9 +67,18 @@ def apply_normalised(what: Plan | Program, image: Pixels, mean: ArrayLike = 0.5,
         mean, std: one number, or one a channel; 0.5 and 0.5 give the range [-1, 1].
     """
     program = fuse.compile(what, _size(image)) if isinstance(what, Plan) else what
-    m, s = (np.broadcast_to(np.asarray(v, dtype=np.float64), image.shape[2:]).tolist() for v in (mean, std))
-    ending = Ending(tuple(1 / b for b in s), tuple(-a / b for a, b in zip(m, s, strict=True)))
-    return _finished(program, image, ending)
+    m, s = (tuple(np.asarray(v, dtype=np.float64).ravel().tolist()) for v in (mean, std))
+    return _finished(program, image, _normalising(m, s, image.shape[2]))
+
+
+@lru_cache(64)
+def _normalising(mean: tuple[float, ...], std: tuple[float, ...], channels: int) -> Ending:
+    if {len(mean), len(std)} - {1, channels}:
+        raise UserError(
+            f"{len(mean)} means and {len(std)} deviations for {channels} channels", mend="give one, or one a channel"
+        )
+    m, s = (values * channels if len(values) == 1 else values for values in (mean, std))
+    return Ending(tuple(1 / b for b in s), tuple(-a / b for a, b in zip(m, s, strict=True)))
 
 
 def _finished(program: Program, image: Pixels, ending: Ending | None) -> Pixels:
@@ -107,7 +117,7 @@ def _head(stages: tuple[Stage, ...]) -> tuple[int, Warp | None, Recolour] | None
     match stages:
         case (Recolour(), *_):
             return 1, None, stages[0]
-        case (Warp(bends=()), Recolour(), *_) if stages[0].cells().max() == 1:
+        case (Warp(bends=()), Recolour(), *_) if not stages[0].shrinks:
             return 2, stages[0], stages[1]
     return None
 
