@@ -58,7 +58,7 @@ class Tones:
     def run(self, x: Pixels, out: Pixels) -> None:
         """Recolour a picture of 257 a level into ``out``."""
         for i, step in enumerate(self.steps):
-            into = scratch(f"tones{i % 2}", out.shape, np.uint16)
+            into = scratch("ab"[i % 2], out.shape, np.uint16)
             x = cv2.transform(x, step, dst=into) if step.ndim == 2 else looked_up(x, step, into)
         if self.matrix is None:
             if self.table is None:
@@ -66,7 +66,7 @@ class Tones:
             else:
                 looked_up(x, self.table, out)
             return
-        between = scratch("float", out.shape, np.float32)
+        between = scratch("c", out.shape, np.float32)
         if self.table is None:
             np.copyto(between, x.reshape(out.shape))
         else:

@@ -135,7 +135,7 @@ def _tiled(warp: Warp | None, parts: tuple[Part, ...], image: U8, plan: Plan, en
     for top, left, height, width in _tiles(*size):
         into = out[top : top + height, left : left + width]
         if where is None:
-            x = widened(image[top : top + height, left : left + width], kind)
+            x = widened(image[top : top + height, left : left + width], kind, "b")
         else:
             here = where.copy()
             here[:, 2] += where[:, :2] @ (left, top)

@@ -46,16 +46,16 @@ def sampled(
         x, room, where = _cut(x, where, size, border)
     padded = x.shape[2] == 3 and interp == "linear" and _rgba_agrees(border, np.dtype(kind or x.dtype).char)
     if padded:
-        x = cv2.cvtColor(x, cv2.COLOR_RGB2RGBA, dst=scratch("rgba", (*x.shape[:2], 4), x.dtype))
+        x = cv2.cvtColor(x, cv2.COLOR_RGB2RGBA, dst=scratch("a", (*x.shape[:2], 4), x.dtype))
     if any(room):
         shape = (x.shape[0] + room[0] + room[1], x.shape[1] + room[2] + room[3], *x.shape[2:])
-        x = cv2.copyMakeBorder(x, *room, code, dst=scratch("room", shape, x.dtype))
+        x = cv2.copyMakeBorder(x, *room, code, dst=scratch("b", shape, x.dtype))
     if kind is not None:
-        x = widened(x, kind)
+        x = widened(x, kind, "c")
     ways: dict[str, Any] = {"borderMode": code, "borderValue": 0}
     shape = (*size, *x.shape[2:]) if x.ndim == 3 and x.shape[2] > 1 else size
     if padded or not keep:
-        ways["dst"] = scratch("sampled", shape, x.dtype)
+        ways["dst"] = scratch(("a" if kind is not None else "d") if padded else "b", shape, x.dtype)
     if isinstance(where, tuple):
         out = cv2.remap(x, *where, _INTERP[interp], **ways)
     else:
@@ -64,13 +64,13 @@ def sampled(
         warp = cv2.warpAffine if flat else cv2.warpPerspective
         out = warp(x, where[:2] if flat else where, size[::-1], flags=flags, **ways)
     if padded:
-        out = cv2.cvtColor(out, cv2.COLOR_RGBA2RGB, dst=None if keep else scratch("rgb", (*size, 3), x.dtype))
+        out = cv2.cvtColor(out, cv2.COLOR_RGBA2RGB, dst=None if keep else scratch("b", (*size, 3), x.dtype))
     return out[..., None] if out.ndim == 2 else out
 
 
-def widened(x: Pixels, kind: DTypeLike) -> Pixels:
+def widened(x: Pixels, kind: DTypeLike, name: str) -> Pixels:
     """uint8 as uint16, 257 a level, or as float32; for this thread's next steps only."""
-    out = scratch("wide", x.shape, kind)
+    out = scratch(name, x.shape, kind)
     if out.dtype == np.uint16:
         return np.multiply(x, np.uint16(257), dtype=np.uint16, out=out)
     np.copyto(out, x)
