@@ -9,7 +9,7 @@ One algorithm serves a single plan (no leading axes) and a batch (leading axis N
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import cast
@@ -60,13 +60,17 @@ class Bend:
 
 @dataclass(frozen=True)
 class Warp:
-    """One resampling. ``matrix`` ``[..., 3, 3]`` maps input to output positions, from centre to centre, in pixels; the fields,
-    each with a matrix of its own, come after it."""
+    """One resampling. ``matrix`` ``[..., 3, 3]``, of which ``moving`` may be the numbers, maps input to output positions, from centre
+    to centre, in pixels; the fields, each with a matrix of its own, come after it."""
 
-    matrix: F64
+    moving: Matrix
     size: Size
     out_size: Size
     bends: tuple[Bend, ...] = ()
+
+    @cached_property
+    def matrix(self) -> F64:
+        return as_array(self.moving)
 
     def pixel_inverse(self, cells: tuple[int, int] = (1, 1)) -> F64:
         """``[..., 3, 3]`` from output pixel indices (x, y) to input pixel indices, or to those of ``cells`` (y, x) of pixels.
@@ -81,22 +85,24 @@ class Warp:
 
     @cached_property
     def six(self) -> Six | None:
-        """The numbers of ``pixel_inverse()``, of one sample's affine matrix."""
-        if self.matrix.ndim > 2:
+        """The numbers of ``pixel_inverse()``, where ``moving`` is numbers."""
+        m = self.moving
+        if not isinstance(m, tuple):
             return None
-        (a, b, tx), (c, d, ty), (g, h, _) = self.matrix.tolist()
+        a, b, tx, c, d, ty = m
         det = a * d - b * c
-        if g or h or det == 0:
+        if det == 0:
             return None
         (high, wide), (new_high, new_wide) = self.size, self.out_size
         a, b, c, d = d / det, -b / det, -c / det, a / det
         x, y = tx + (new_wide - 1) / 2, ty + (new_high - 1) / 2
         return a, b, (wide - 1) / 2 - a * x - b * y, c, d, (high - 1) / 2 - c * x - d * y
 
-    @cached_property
+    @property
     def shrinks(self) -> bool:
         """Whether one picture's cells of pixels are averaged before they are sampled."""
-        return bool(self.cells().max() > 1)
+        cells = self.cells()
+        return cells is not _SINGLE and bool(cells.max() > 1)
 
     def from_centre(self, cells: tuple[int, int] = (1, 1)) -> F64:
         """``[3, 3]`` from positions in the input, measured from its centre, to indices of ``cells`` (y, x) of its pixels."""
@@ -111,7 +117,7 @@ class Warp:
     def rows(self, index: I64) -> Warp:
         """The same for some samples of a batch."""
         bends = tuple(Bend(replace(b.field, nodes=b.field.nodes[index]), b.matrix[index]) for b in self.bends)
-        return replace(self, matrix=self.matrix[index], bends=bends)
+        return replace(self, moving=self.matrix[index], bends=bends)
 
     def is_still(self, cells: I64, size: Size) -> bool:
         """Whether one picture's cells of pixels, of ``size`` in all, are the output already."""
@@ -180,27 +186,29 @@ class _Run:
     bends: list[Bend] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
 
-    def add(self, op: type[Op], params: Params, active: Bool, k: int) -> None:
+    def add(self, op: type[Op], params: Params, k: int, active: Bool | None = None) -> None:
+        """``active`` ``[N]``: to which samples of a batch it happens."""
         if op.family == "geometry":
             self._move(cast(type[Geometry], op), params, active)
             return
         part = cast(type[Colour], op).part(params, k)
-        part = part.masked(active) if active.ndim else part
+        if active is not None:
+            part = part.masked(active)
         last = self.parts[-1] if self.parts else None
         if isinstance(last, Affine) and isinstance(part, Affine):
             self.parts[-1] = last.then(part)
         else:
             self.parts.append(part)
 
-    def _move(self, op: type[Geometry], params: Params, active: Bool) -> None:
+    def _move(self, op: type[Geometry], params: Params, active: Bool | None) -> None:
         m = op.matrix(params, *self.out_size)
-        if active.ndim:
+        if active is not None:
             m = np.where(active[..., None, None], as_array(m), np.eye(3))
         if issubclass(op, Bending):
             still = np.broadcast_to(np.eye(3), as_array(m).shape)
             self.matrix = still if self.matrix is None else self.matrix
             field = op.bend(params, *self.out_size)
-            self.bends.append(Bend(field.masked(active) if active.ndim else field, still))
+            self.bends.append(Bend(field if active is None else field.masked(active), still))
             return
         if self.bends:
             self.bends[-1] = Bend(self.bends[-1].field, as_array(m) @ self.bends[-1].matrix)
@@ -209,9 +217,10 @@ class _Run:
         if op.resizes:
             self.out_size = self._new_size(op, params, active)
 
-    def _new_size(self, op: type[Geometry], params: Params, active: Bool) -> Size:
-        happening = {k: v[active] for k, v in params.items()} if active.ndim else params
-        size = op.out_size(happening, *self.out_size)
+    def _new_size(self, op: type[Geometry], params: Params, active: Bool | None) -> Size:
+        if active is None:
+            return op.out_size(params, *self.out_size)
+        size = op.out_size({k: v[active] for k, v in params.items()}, *self.out_size)
         if size != self.out_size and not active.all():
             raise UserError(
                 f"{op.__name__} happens to some pictures of a batch only, and would make them of another size",
@@ -222,26 +231,54 @@ class _Run:
     def stages(self) -> list[Stage]:
         out: list[Stage] = []
         if self.matrix is not None:
-            out.append(Warp(as_array(self.matrix), self.size, self.out_size, tuple(self.bends)))
+            out.append(Warp(self.matrix, self.size, self.out_size, tuple(self.bends)))
         return [*out, Recolour(tuple(self.parts))] if self.parts else out
-
-
-_HAPPENS = np.array(True)
 
 
 def compile(plan: Plan, size: tuple[int, int, int]) -> Program:
     """The program of one plan for a picture of ``size`` (height, width, channels)."""
-    steps = ((op_alone(s.op), _HAPPENS, cast(Params, s.params)) for s in plan.steps)
-    stages = _stages(steps, size[:2], colours(size[2]), np.zeros((), np.int64))
+    height, width, channels = size
+    k, run = colours(channels), _Run((height, width), (height, width))
+    stages: list[Stage] = []
+    for step in plan.steps:
+        op, params = op_alone(step.op), cast(Params, step.params)
+        if op.family in _JOIN:
+            run.add(op, params, k)
+            continue
+        here = run.out_size
+        stages += [*run.stages(), cast(type[local.Local | PixelOp], op).stage(params, *here)]
+        run = _Run(here, here)
+    stages += run.stages()
     return Program(tuple(s for stage in stages if (s := _as_move(stage)) is not None), size, plan)
+
+
+_JOIN = ("geometry", "colour")
 
 
 def compile_batch(drawn: Sequence[Drawn], size: Size, channels: int) -> tuple[Stage, ...]:
     """The stages of N samples at once; every array in them has the leading axis N."""
     if not drawn:
         return ()
-    steps = ((op_alone(d.op), d.active, d.params) for d in drawn)
-    return tuple(_stages(steps, size, colours(channels), np.zeros(len(drawn[0].active), np.int64)))
+    # The run that a sample has reached, which is the number of the last local op that happens to it. So an op that does not
+    # happen to a sample ends no run of it, and a batch fuses each sample as its own plan would be.
+    reached = np.zeros(len(drawn[0].active), np.int64)
+    runs, between, k = [_Run(size, size)], [], colours(channels)
+    for d in drawn:
+        op = op_alone(d.op)
+        if op.family in _JOIN:
+            for number, run in enumerate(runs):
+                mine = d.active & (reached == number)
+                if mine.any():
+                    run.add(op, d.params, k, mine)
+            continue
+        here = runs[-1].out_size
+        between.append(cast(type[local.Local | PixelOp], op).stage(d.params, *here).masked(d.active))
+        runs.append(_Run(here, here))
+        reached = np.where(d.active, len(between), reached)
+    out = runs[0].stages()
+    for stage, run in zip(between, runs[1:], strict=True):
+        out += [stage, *run.stages()]
+    return tuple(out)
 
 
 def colours(channels: int) -> int:
@@ -249,39 +286,11 @@ def colours(channels: int) -> int:
     return 3 if channels in (3, 4) else 1
 
 
-def _stages(steps: Iterable[tuple[type[Op], Bool, Params]], size: Size, k: int, slot: I64) -> list[Stage]:
-    # ``slot``: the run that a sample has reached, which is the number of the last local op that happens to it. So an op
-    # that does not happen to a sample ends no run of it, and a batch fuses each sample as its own plan would be.
-    runs = [_Run(size, size)]
-    is_batch = slot.ndim > 0
-    locals_: list[local.Stage | Picture] = []
-    for op, active, params in steps:
-        if op.family not in ("geometry", "colour"):
-            op = cast(type[local.Local] | type[PixelOp], op)
-            here = runs[-1].out_size
-            stage = op.stage(params, *here)
-            locals_.append(stage.masked(active) if active.ndim else stage)
-            runs.append(_Run(here, here))
-            slot = np.where(active, len(locals_), slot)
-            continue
-        if not is_batch:
-            runs[-1].add(op, params, active, k)
-            continue
-        for number, run in enumerate(runs):
-            mine = active & (slot == number)
-            if mine.any():
-                run.add(op, params, mine, k)
-    out = runs[0].stages()
-    for stage, run in zip(locals_, runs[1:], strict=True):
-        out += [stage, *run.stages()]
-    return out
-
-
 def _as_move(stage: Stage) -> Stage | None:
     """A warp that only moves whole pixels as the array move that it is, or ``None`` where it changes nothing."""
     if not isinstance(stage, Warp) or stage.bends:
         return stage
-    if stage.six is not None and not all(abs(v - round(v)) < 1e-9 for v in stage.six):
+    if stage.six is not None and not all(map(_is_whole, stage.six)):
         return stage
     m = stage.pixel_inverse()
     whole = np.rint(m)
@@ -297,3 +306,7 @@ def _as_move(stage: Stage) -> Stage | None:
     window = (int(top), int(left), int(bottom - top) + 1, int(right - left) + 1)
     move = Move(*window, bool(turned), bool(y_step < 0), bool(x_step < 0))
     return None if move == Move(0, 0, h, w, False, False, False) else move
+
+
+def _is_whole(v: float) -> bool:
+    return abs(v - round(v)) < 1e-9

@@ -253,7 +253,7 @@ def _fits_uint8(program: Program) -> bool:
     for stage in program.stages:
         if isinstance(stage, Warp) and program.size[2] < 4:
             error = (1.0 if program.plan.interp == "linear" else 1.9) * error + 0.5
-            error += 0.5 * (stage.cells().max() > 1)
+            error += 0.5 * stage.shrinks
         elif isinstance(stage, Recolour) and (slope := _slope(stage.parts)) is not None:
             error = slope * error + 0.5
         elif isinstance(stage, Picture):

@@ -147,7 +147,11 @@ def _shifted(where: Where, left: int, top: int) -> Where:
         x, y = where
         return x - np.float32(left), y - np.float32(top)
     out = where.copy()
-    out[:2] -= np.outer((left, top), where[2])
+    if where[2, 0] == where[2, 1] == 0:
+        out[0, 2] -= left
+        out[1, 2] -= top
+    else:
+        out[:2] -= np.outer((left, top), where[2])
     return out
 
 
