@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import permutations
@@ -38,14 +39,25 @@ class Affine:
     @cached_property
     def matrix(self) -> F64:
         n = self.numbers
-        return np.array(n).reshape(-1, 2 if len(n) == 2 else 4) if isinstance(n, tuple) else n
+        return np.array(self.rows(1 if len(n) == 2 else 3)) if isinstance(n, tuple) else n
+
+    def rows(self, channels: int) -> Sequence[Sequence[float]]:
+        """One picture's matrix for all its channels, also where one pair of numbers holds for each."""
+        n = self.numbers
+        if not isinstance(n, tuple):
+            found: list[list[float]] = self.on(channels).tolist()
+            return found
+        if len(n) > 2:
+            return n[:4], n[4:8], n[8:]
+        scale, offset = n
+        return [[*[scale if i == j else 0.0 for i in range(channels)], offset] for j in range(channels)]
 
     def masked(self, active: Bool) -> Affine:
         """The same where active, nothing elsewhere; parameters without axes take those of ``active``."""
         k = self.matrix.shape[-2]
         return Affine(np.where(active[..., None, None], self.matrix, np.eye(k, k + 1)))
 
-    @cached_property
+    @property
     def mixes(self) -> bool:
         """Whether one picture's channels are mixed, rather than each changed by itself."""
         n = self.numbers
@@ -131,12 +143,17 @@ def jumps(parts: tuple[Part, ...]) -> bool:
     return any(isinstance(p, Fold | Steps) for p in parts)
 
 
+def mixes(parts: tuple[Part, ...]) -> bool:
+    """Whether one picture's channels are mixed."""
+    return any(isinstance(p, Affine) and p.mixes for p in parts)
+
+
 def table(parts: tuple[Part, ...], channels: int = 1) -> F64 | None:
     """What one picture's parts make of the 256 levels of each channel, unclipped, in levels: ``[256, 1 or channels]``.
 
     ``None`` where channels are mixed.
     """
-    if any(isinstance(p, Affine) and p.mixes for p in parts):
+    if mixes(parts):
         return None
     v = np.arange(256)[:, None] / 255
     for part in parts:

@@ -82,22 +82,23 @@ def tones(parts: Sequence[Part], channels: int, ending: Ending | None) -> Tones 
     Args:
         ending: what the values become; ``None`` for uint8 levels.
     """
-    parts = [p for p in parts if not (isinstance(p, Power) and p.exponent == 1)]
     high = 1.0  # the value of the last of 65,536 steps; the first is 0
     error = 0.5 / 257  # greatest deviation so far, in grey levels
     steps: list[F64 | Pixels] = []
     table: Pixels | None = None
-    for part, after in zip(parts, [*parts[1:], None], strict=True):
-        if isinstance(part, Affine) and (after is None or isinstance(after, Power)):
-            rows: list[list[float]] = part.on(channels).tolist()
-            most = 1.0 if after is None or after is parts[-1] else _highest(rows, high)
-            steps.append(np.array([[*(v * high / most for v in row), at * _TOP / most] for *row, at in rows]))
-            error = error * max(sum(map(abs, row)) for *row, _ in rows) + 0.5 * 255 * most / _TOP
+    last = len(parts) - 1
+    for i, part in enumerate(parts):
+        if isinstance(part, Affine) and (i == last or isinstance(parts[i + 1], Power)):
+            rows = part.rows(channels)
+            most = 1.0 if i >= last - 1 else _highest(rows, high)
+            gain, lift = high / most, _TOP / most
+            steps.append(np.array([[*[v * gain for v in row], at * lift] for *row, at in rows]))
+            error = error * max([sum(map(abs, row)) for *row, _ in rows]) + 0.5 * 255 / lift
             high = most
-        elif isinstance(part, Power):
+        elif isinstance(part, Power) and part.exponent != 1:  # which would leave alone what is below 0
             exponent = float(part.exponent)
             error = 255 * max((error / 255) ** exponent, exponent * high ** (exponent - 1) * error / 255)
-            if after is None:
+            if i == last:
                 table = _last_table(exponent, high, ending)
             else:
                 steps.append(np.rint(_TOP * _powers(exponent)).astype(np.uint16))
@@ -111,7 +112,7 @@ def tones(parts: Sequence[Part], channels: int, ending: Ending | None) -> Tones 
     return Tones(tuple(steps), table, ending.matrix(1.0 if table is not None else _TOP))
 
 
-def _highest(rows: list[list[float]], high: float) -> float:
+def _highest(rows: Sequence[Sequence[float]], high: float) -> float:
     """The greatest value that a matrix makes of channels from 0 to ``high``."""
     return max(1e-6, *(high * sum(v for v in row if v > 0) + at for *row, at in rows))
 

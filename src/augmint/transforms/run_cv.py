@@ -19,7 +19,7 @@ from augmint.core.rng import F64
 from augmint.core.types import F32, I64
 from augmint.transforms import fuse, run_pixels
 from augmint.transforms.bending import centred
-from augmint.transforms.colour import Affine, Part, Power, jumps, pointwise, table
+from augmint.transforms.colour import Affine, Part, Power, jumps, mixes, pointwise, table
 from augmint.transforms.deep import Ending, tones
 from augmint.transforms.fuse import Move, Program, Recolour, Stage, Warp
 from augmint.transforms.geometry import inverse
@@ -67,8 +67,11 @@ def apply_normalised(what: Plan | Program, image: Pixels, mean: ArrayLike = 0.5,
         mean, std: one number, or one a channel; 0.5 and 0.5 give the range [-1, 1].
     """
     program = fuse.compile(what, _size(image)) if isinstance(what, Plan) else what
-    m, s = (tuple(np.asarray(v, dtype=np.float64).ravel().tolist()) for v in (mean, std))
-    return _finished(program, image, _normalising(m, s, image.shape[2]))
+    return _finished(program, image, _normalising(_numbers(mean), _numbers(std), image.shape[2]))
+
+
+def _numbers(values: ArrayLike) -> tuple[float, ...]:
+    return values if isinstance(values, tuple) else tuple(np.ravel(values).tolist())  # type: ignore[return-value]
 
 
 @lru_cache(64)
@@ -88,14 +91,15 @@ def _finished(program: Program, image: Pixels, ending: Ending | None) -> Pixels:
     if image.dtype != np.uint8:
         x = _float(image)
     elif not _fits_uint8(program):
-        head = _head(stages) if image.shape[2] in (1, 3) else None
-        if head is None:
-            x = _float(image)
+        while isinstance(stages[0], Move):
+            x, stages = _move(stages[0], x), stages[1:]
+        count = _run_length(stages) if image.shape[2] in (1, 3) else 0
+        if not count:
+            x = _float(x)
+        elif count == len(stages):
+            return _tiled(stages, x, program.plan, ending)
         else:
-            stages = stages[head[0] :]
-            x = _tiled(head[1], head[2].parts, image, program.plan, _LEVELS[image.shape[2]] if stages else ending)
-            if not stages:
-                return x
+            x, stages = _tiled(stages[:count], x, program.plan, _LEVELS[image.shape[2]]), stages[count:]
     for stage in stages:
         x = _run(stage, x, program.plan)
     return _whole(x, image) if ending is None else _ended(x, ending)
@@ -112,38 +116,36 @@ def _ended(x: Pixels, ending: Ending) -> F32:
     return _deep(cv2.LUT(x, (levels * ending.scale + ending.offset).astype(np.float32)))
 
 
-def _head(stages: tuple[Stage, ...]) -> tuple[int, Warp | None, Recolour] | None:
-    """How many stages at the beginning are one run without a filter or a field, its warp, and its colours; if it has any."""
-    match stages:
-        case (Recolour(), *_):
-            return 1, None, stages[0]
-        case (Warp(bends=()), Recolour(), *_) if not stages[0].shrinks:
-            return 2, stages[0], stages[1]
-    return None
+def _run_length(stages: tuple[Stage, ...]) -> int:
+    """How many stages at the beginning are colours, or one warp without a filter or a field and then colours."""
+    if isinstance(stages[0], Recolour):
+        return 1
+    warp = stages[0]
+    is_run = isinstance(warp, Warp) and len(stages) > 1 and isinstance(stages[1], Recolour)
+    return 2 if is_run and isinstance(warp, Warp) and not warp.bends and not warp.shrinks else 0
 
 
-def _tiled(warp: Warp | None, parts: tuple[Part, ...], image: U8, plan: Plan, ending: Ending | None) -> Pixels:
+def _tiled(run: tuple[Stage, ...], image: U8, plan: Plan, ending: Ending | None) -> Pixels:
     """A run on a picture of 8 bits, some of it at a time: what lies between stays in the cache, and no fresh memory is asked of the
     system for it, which otherwise takes longer than the arithmetic."""
-    size = image.shape[:2] if warp is None else warp.out_size
+    warp, recolour = run[0] if len(run) > 1 else None, run[-1]
+    assert isinstance(recolour, Recolour) and isinstance(warp, Warp | None)
     channels = image.shape[2]
-    found = tones(parts, channels, ending)
+    found = tones(recolour.parts, channels, ending)
     kind = np.float32 if found is None else np.uint16
-    where = None if warp is None else warp.pixel_inverse()
-    border = _beyond(warp, plan)
-    out = np.empty((*size, channels), np.uint8 if ending is None else np.float32)
-    for top, left, height, width in _tiles(*size):
+    out = np.empty((*(warp.out_size if warp else image.shape[:2]), channels), np.float32 if ending else np.uint8)
+    where, border = (warp.pixel_inverse(), _beyond(warp, plan)) if warp else (None, plan.border)
+    for top, left, height, width in _tiles(*out.shape[:2]):
         into = out[top : top + height, left : left + width]
         if where is None:
             x = widened(image[top : top + height, left : left + width], kind, "b")
         else:
-            here = where.copy()
-            here[:, 2] += where[:, :2] @ (left, top)
+            here = where @ ((1.0, 0.0, left), (0.0, 1.0, top), (0.0, 0.0, 1.0)) if top or left else where
             x = sampled(image, here, (height, width), border, plan.interp, kind=kind, keep=False)
         if found is not None:
             found.run(x, into)
             continue
-        x = _recolour(parts, _clipped(x))
+        x = _recolour(recolour.parts, _clipped(x))
         into[:] = _whole(x, into) if ending is None else _ended(x, ending)
     return out
 
@@ -162,9 +164,9 @@ def _tiles(height: int, width: int) -> Iterator[tuple[int, int, int, int]]:
             yield top, left, min(tall, height - top), min(wide, width - left)
 
 
-def _beyond(warp: Warp | None, plan: Plan) -> Border:
+def _beyond(warp: Warp, plan: Plan) -> Border:
     """The border; what shows nothing from beyond the edge must not fade there either."""
-    return "edge" if plan.border == "zero" and warp is not None and warp.is_inside() else plan.border
+    return "edge" if plan.border == "zero" and warp.is_inside() else plan.border
 
 
 def apply_with(plan: Plan, image: Pixels, targets: Targets, *, min_visibility: float = 0.1) -> tuple[Pixels, Targets]:
@@ -268,7 +270,7 @@ def _fits_uint8(program: Program) -> bool:
 
 def _slope(parts: tuple[Part, ...]) -> float | None:
     """How much the parts can magnify an error; ``None`` where uint8 cannot hold what lies between them."""
-    if jumps(parts):
+    if jumps(parts) or (len(parts) > 1 and mixes(parts)):
         return None
     levels = table(parts)
     if levels is not None:

@@ -41,7 +41,7 @@ def sampled(
         keep: ``False`` for a result that lives until this thread's next call: no memory is asked of the system for it.
     """
     code = _BORDER[border]
-    room = (0, 0, 0, 0)
+    room = _NONE
     if interp != "nearest":  # whose ties would fall otherwise
         x, room, where = _cut(x, where, size, border)
     padded = x.shape[2] == 3 and interp == "linear" and _rgba_agrees(border, np.dtype(kind or x.dtype).char)
@@ -89,45 +89,49 @@ def scratch(name: str, shape: tuple[int, ...], kind: DTypeLike) -> Pixels:
     return np.ndarray(shape, kind, flat)
 
 
+_NONE = (0, 0, 0, 0)
+
+
 def _cut(x: Pixels, where: Where, size: Size, border: str) -> tuple[Pixels, tuple[int, int, int, int], Where]:
     """The part of a picture that is looked at; the room to lay around it (above, below, left, right); and where to look there.
 
     The picture itself where that would not be less work.
     """
-    found = _looked_at(where, size)
-    if found is None:
-        return x, (0, 0, 0, 0), where
+    ends = _looked_at(where, size)
+    if ends is None:
+        return x, _NONE, where
     height, width = x.shape[:2]
-    rows = _span(found[2], found[3], height, border)
-    columns = _span(found[0], found[1], width, border)
+    rows, columns = _span(ends[2], ends[3], height, border), _span(ends[0], ends[1], width, border)
     if rows is None or columns is None:
-        return x, (0, 0, 0, 0), where
+        return x, _NONE, where
     (top, bottom, above, below), (left, right, before, after) = rows, columns
     tall, wide = bottom - top + above + below, right - left + before + after
-    if max(tall, wide) > _LARGEST or tall * wide > 4 * (height * width + size[0] * size[1]):
-        return x, (0, 0, 0, 0), where
+    if tall > _LARGEST or wide > _LARGEST or tall * wide > 4 * (height * width + size[0] * size[1]):
+        return x, _NONE, where
     return x[top:bottom, left:right], (above, below, before, after), _shifted(where, left - before, top - above)
 
 
 def _looked_at(where: Where, size: Size) -> tuple[int, int, int, int] | None:
     """Columns from, to and rows from, to (exclusive) that are looked at; ``None`` if they go to the horizon."""
     if isinstance(where, tuple):
-        xs, ys = ((float(v.min()), float(v.max())) for v in where)
+        x0, x1, y0, y1 = (float(end) for v in where for end in (v.min(), v.max()))
     else:
         (a, b, c), (d, e, f), (g, h, i) = where.tolist()
         wide, high = size[1] - 1, size[0] - 1
-        corners = ((0, 0), (wide, 0), (0, high), (wide, high))
-        xs, ys = [a * x + b * y + c for x, y in corners], [d * x + e * y + f for x, y in corners]
+        aw, bh, dw, eh = a * wide, b * high, d * wide, e * high
+        xs, ys = (c, c + aw, c + bh, c + aw + bh), (f, f + dw, f + eh, f + dw + eh)
         if g or h:
-            far = [g * x + h * y + i for x, y in corners]
+            far = [i, i + g * wide, i + h * high, i + g * wide + h * high]
             if min(far) < 0.01 * max(far):
                 return None
-            xs, ys = [x / w for x, w in zip(xs, far, strict=True)], [y / w for y, w in zip(ys, far, strict=True)]
-    ends = (min(xs), max(xs), min(ys), max(ys))
-    if not all(-_LARGEST < v < _LARGEST for v in ends):
+            xs, ys = ([v / w for v, w in zip(ends, far, strict=True)] for ends in (xs, ys))
+        x0, x1, y0, y1 = min(xs), max(xs), min(ys), max(ys)
+    if not (-_LARGEST < x0 and -_LARGEST < y0 and x1 < _LARGEST and y1 < _LARGEST):
         return None
-    x0, x1, y0, y1 = (math.floor(v) for v in ends)
-    return x0 - _REACH, x1 + _REACH + 1, y0 - _REACH, y1 + _REACH + 1
+    return (
+        *(math.floor(x0) - _REACH, math.floor(x1) + _REACH + 1),
+        *(math.floor(y0) - _REACH, math.floor(y1) + _REACH + 1),
+    )
 
 
 def _span(low: int, high: int, length: int, border: str) -> tuple[int, int, int, int] | None:
