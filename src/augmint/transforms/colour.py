@@ -59,10 +59,10 @@ class Affine:
 
     @property
     def mixes(self) -> bool:
-        """Whether one picture's channels are mixed, rather than each changed by itself."""
+        """Whether one picture's channels may be mixed, rather than each changed by itself."""
         n = self.numbers
         if isinstance(n, tuple):
-            return len(n) > 2 and max(map(abs, (*n[1:3], n[4], n[6], *n[8:10]))) > 1e-12
+            return len(n) > 2
         square = n[:, :-1]
         return bool(np.abs(square - np.diag(square.diagonal())).max() > 1e-12)
 
@@ -138,26 +138,16 @@ class Steps:
 Part = Affine | Power | Fold | Steps
 
 
-def jumps(parts: tuple[Part, ...]) -> bool:
-    """Whether a small change of value can become a large one."""
-    return any(isinstance(p, Fold | Steps) for p in parts)
-
-
-def mixes(parts: tuple[Part, ...]) -> bool:
-    """Whether one picture's channels are mixed."""
-    return any(isinstance(p, Affine) and p.mixes for p in parts)
-
-
 def table(parts: tuple[Part, ...], channels: int = 1) -> F64 | None:
     """What one picture's parts make of the 256 levels of each channel, unclipped, in levels: ``[256, 1 or channels]``.
 
     ``None`` where channels are mixed.
     """
-    if mixes(parts):
-        return None
     v = np.arange(256)[:, None] / 255
     for part in parts:
         if isinstance(part, Affine):
+            if part.mixes:
+                return None
             v = part.matrix[:, :-1].diagonal() * v + part.matrix[:, -1]
         else:
             v = pointwise(part, v)
@@ -292,7 +282,7 @@ class Gamma(Colour):
 
     @staticmethod
     def part(params: Params, k: int) -> Part:
-        return Power(np.asarray(params["exponent"]))
+        return Power(params["exponent"])
 
 
 @dataclass(frozen=True, kw_only=True)

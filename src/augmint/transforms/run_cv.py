@@ -19,7 +19,7 @@ from augmint.core.rng import F64
 from augmint.core.types import F32, I64
 from augmint.transforms import fuse, run_pixels
 from augmint.transforms.bending import centred
-from augmint.transforms.colour import Affine, Part, Power, jumps, mixes, pointwise, table
+from augmint.transforms.colour import Affine, Fold, Part, Power, Steps, pointwise, table
 from augmint.transforms.deep import Ending, tones
 from augmint.transforms.fuse import Move, Program, Recolour, Stage, Warp
 from augmint.transforms.geometry import inverse
@@ -270,14 +270,13 @@ def _fits_uint8(program: Program) -> bool:
 
 def _slope(parts: tuple[Part, ...]) -> float | None:
     """How much the parts can magnify an error; ``None`` where uint8 cannot hold what lies between them."""
-    if jumps(parts) or (len(parts) > 1 and mixes(parts)):
-        return None
+    for part in parts:
+        if isinstance(part, Fold | Steps):  # a small change of value can become a large one
+            return None
+        if isinstance(part, Affine) and part.mixes:
+            return float(np.abs(part.matrix[:, :-1]).sum(1).max()) if len(parts) == 1 else None
     levels = table(parts)
-    if levels is not None:
-        return float(np.abs(np.diff(levels, axis=0)).max())
-    if len(parts) == 1 and isinstance(parts[0], Affine):
-        return float(np.abs(parts[0].matrix[:, :-1]).sum(1).max())
-    return None
+    return None if levels is None else float(np.abs(np.diff(levels, axis=0)).max())
 
 
 def _run(stage: Stage, x: Pixels, plan: Plan) -> Pixels:

@@ -44,7 +44,7 @@ def sampled(
     room = _NONE
     if interp != "nearest":  # whose ties would fall otherwise
         x, room, where = _cut(x, where, size, border)
-    padded = x.shape[2] == 3 and interp == "linear" and _rgba_agrees(border, np.dtype(kind or x.dtype).char)
+    padded = x.shape[2] == 3 and interp == "linear" and _rgba_agrees(border, kind or x.dtype.char)
     if padded:
         x = cv2.cvtColor(x, cv2.COLOR_RGB2RGBA, dst=scratch("a", (*x.shape[:2], 4), x.dtype))
     if any(room):
@@ -160,7 +160,7 @@ def _shifted(where: Where, left: int, top: int) -> Where:
 
 
 @cache
-def _rgba_agrees(border: str, kind: str) -> bool:
+def _rgba_agrees(border: str, kind: DTypeLike) -> bool:
     """Whether sampling RGB as RGBA gives the same bytes on this OpenCV: it does on 4 and 5, at half the
     time on 5. Looked at once, for a version to come may differ."""
     image = (np.arange(31 * 29 * 3) * 7919 % 256).astype(kind).reshape(31, 29, 3)
