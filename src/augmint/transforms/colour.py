@@ -138,12 +138,15 @@ class Steps:
 Part = Affine | Power | Fold | Steps
 
 
+_VALUES: F64 = np.arange(256)[:, None] / 255
+
+
 def table(parts: tuple[Part, ...], channels: int = 1) -> F64 | None:
     """What one picture's parts make of the 256 levels of each channel, unclipped, in levels: ``[256, 1 or channels]``.
 
     ``None`` where channels are mixed.
     """
-    v = np.arange(256)[:, None] / 255
+    v = _VALUES
     for part in parts:
         if isinstance(part, Affine):
             if part.mixes:

@@ -9,6 +9,7 @@ One algorithm serves a single plan (no leading axes) and a batch (leading axis N
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -77,8 +78,11 @@ class Warp:
 
         Without the fields.
         """
-        if cells == (1, 1) and self.six is not None:
-            return as_array(self.six)
+        if self.six is not None:
+            if cells == (1, 1):
+                return as_array(self.six)
+            (high, wide), (a, b, x, c, d, y) = cells, self.six
+            return affine(a / wide, b / wide, c / high, d / high, (x + 0.5) / wide - 0.5, (y + 0.5) / high - 0.5)
         new_h, new_w = self.out_size
         to_centre = affine(1.0, 0.0, 0.0, 1.0, -(new_w - 1) / 2, -(new_h - 1) / 2)
         return self.from_centre(cells) @ self.back @ to_centre
@@ -142,6 +146,8 @@ class Warp:
             a, b, _, c, d, _ = self.six
             if -1.4 < min(a, b, c, d) and max(a, b, c, d) < 1.4:
                 return _SINGLE
+            spans = zip((math.hypot(c, d), math.hypot(a, b)), self.size, strict=True)
+            return np.array([min(max(1, math.floor(span + 1e-9)), side) for span, side in spans])
         m = self.back
         for bend in self.bends:
             m = m @ inverse(bend.matrix)
@@ -290,21 +296,20 @@ def _as_move(stage: Stage) -> Stage | None:
     """A warp that only moves whole pixels as the array move that it is, or ``None`` where it changes nothing."""
     if not isinstance(stage, Warp) or stage.bends:
         return stage
-    if stage.six is not None and not all(map(_is_whole, stage.six)):
+    six = stage.six
+    if six is None or not all(map(_is_whole, six)):
         return stage
-    m = stage.pixel_inverse()
-    whole = np.rint(m)
+    a, b, x, c, d, y = map(round, six)
+    if abs(a) + abs(b) != 1 or abs(c) + abs(d) != 1 or a * d == b * c:
+        return stage
     (h, w), (new_h, new_w) = stage.size, stage.out_size
-    if np.abs(m - whole).max() > 1e-9 or np.any(np.abs(whole[:2, :2]).sum(1) != 1):
-        return stage
-    ends = whole @ np.array([[0, new_w - 1], [0, new_h - 1], [1, 1]])  # opposite corners of the output, in the input
-    (left, right), (top, bottom) = np.sort(ends[0]), np.sort(ends[1])
+    # Opposite corners of the output, in the input.
+    left, right = sorted((x, a * (new_w - 1) + b * (new_h - 1) + x))
+    top, bottom = sorted((y, c * (new_w - 1) + d * (new_h - 1) + y))
     if left < 0 or top < 0 or right >= w or bottom >= h:
         return stage
-    turned = whole[0, 0] == 0
-    x_step, y_step = (whole[1, 0], whole[0, 1]) if turned else (whole[0, 0], whole[1, 1])
-    window = (int(top), int(left), int(bottom - top) + 1, int(right - left) + 1)
-    move = Move(*window, bool(turned), bool(y_step < 0), bool(x_step < 0))
+    x_step, y_step = (c, b) if a == 0 else (a, d)
+    move = Move(top, left, bottom - top + 1, right - left + 1, a == 0, y_step < 0, x_step < 0)
     return None if move == Move(0, 0, h, w, False, False, False) else move
 
 

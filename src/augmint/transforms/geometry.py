@@ -63,6 +63,8 @@ def cos_sin(degrees: Any) -> tuple[Any, Any]:
 
 def affine(a: ArrayLike, b: ArrayLike, c: ArrayLike, d: ArrayLike, tx: ArrayLike = 0.0, ty: ArrayLike = 0.0) -> F64:
     """``[..., 3, 3]`` with rows (a, b, tx), (c, d, ty), (0, 0, 1), the arguments broadcast against each other."""
+    if all(isinstance(v, float) for v in (a, b, c, d, tx, ty)):  # one sample: a tenth of the time
+        return np.array([[a, b, tx], [c, d, ty], [0.0, 0.0, 1.0]])
     parts = np.broadcast_arrays(a, b, tx, c, d, ty)
     out = np.zeros((*parts[0].shape, 3, 3))
     out[..., 0, 0], out[..., 0, 1], out[..., 0, 2] = parts[:3]
@@ -117,6 +119,8 @@ class Geometry(Op):
 
 def one_size(name: str, height: ArrayLike, width: ArrayLike) -> tuple[int, int]:
     """Height and width as whole numbers, from arrays that hold the same size everywhere."""
+    if isinstance(height, float) and isinstance(width, float):
+        return int(height), int(width)
     height, width = np.unique(np.asarray(height)), np.unique(np.asarray(width))
     if height.size != 1 or width.size != 1:
         raise UserError(
@@ -134,7 +138,7 @@ def window(size: tuple[int, int], out_size: tuple[int, int], y_frac: ArrayLike, 
     shifts = []
     for side, new, frac in zip(size, out_size, (y_frac, x_frac), strict=True):
         free = side - new
-        start = np.floor(np.asarray(frac) * (free + 1)) if free >= 0 else np.asarray(free // 2)
+        start = np.floor(np.multiply(frac, free + 1)) if free >= 0 else free // 2
         shifts.append(free / 2 - start)
     return planar(1.0, 0.0, 0.0, 1.0, shifts[1], shifts[0])
 

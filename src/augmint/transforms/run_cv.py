@@ -6,6 +6,7 @@ run in float32 and are rounded once. Bytes depend on the version of OpenCV (4 an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import lru_cache
@@ -256,27 +257,37 @@ def _fits_uint8(program: Program) -> bool:
         if isinstance(stage, Warp) and program.size[2] < 4:
             error = (1.0 if program.plan.interp == "linear" else 1.9) * error + 0.5
             error += 0.5 * stage.shrinks
-        elif isinstance(stage, Recolour) and (slope := _slope(stage.parts)) is not None:
-            error = slope * error + 0.5
+        elif isinstance(stage, Recolour):
+            error = _deviation(stage.parts, error)
+        elif isinstance(stage, Blur) and program.size[2] < 4:
+            error += 0.5
         elif isinstance(stage, Picture):
             if error > 0.5:  # a level of difference before it can become many
                 return False
             error = 0.0
         elif not isinstance(stage, Move | Hole):
             return False
-    # 1.5 is where rounding a second time could show a difference of two levels.
-    return error < 1.4
+        # 1.5 is where rounding a second time could show a difference of two levels.
+        if error > 1.4:
+            return False
+    return True
 
 
-def _slope(parts: tuple[Part, ...]) -> float | None:
-    """How much the parts can magnify an error; ``None`` where uint8 cannot hold what lies between them."""
+def _deviation(parts: tuple[Part, ...], error: float) -> float:
+    """What becomes of an error in uint8; infinite where that cannot hold what lies between the parts."""
     for part in parts:
-        if isinstance(part, Fold | Steps):  # a small change of value can become a large one
-            return None
         if isinstance(part, Affine) and part.mixes:
-            return float(np.abs(part.matrix[:, :-1]).sum(1).max()) if len(parts) == 1 else None
+            if len(parts) > 1:
+                return math.inf
+            # OpenCV's matrices on uint8 are whole numbers of 1/1024.
+            return float(np.abs(part.matrix[:, :-1]).sum(1).max()) * error + 0.8
+        if isinstance(part, Fold | Steps) and error:  # a small change of value can become a large one
+            return math.inf
+    if not error:
+        return 0.5
     levels = table(parts)
-    return None if levels is None else float(np.abs(np.diff(levels, axis=0)).max())
+    assert levels is not None
+    return float(np.abs(np.diff(levels, axis=0)).max()) * error + 0.5
 
 
 def _run(stage: Stage, x: Pixels, plan: Plan) -> Pixels:
@@ -295,14 +306,18 @@ def _run(stage: Stage, x: Pixels, plan: Plan) -> Pixels:
             return _noise(stage, x)
         case Blur():
             weights = kernel(stage.sigma, radius(stage.sigma))
-            return _premultiplied(
-                x, lambda v: _deep(cv2.sepFilter2D(v, -1, weights, weights, borderType=cv2.BORDER_REFLECT))
-            )
+            return _premultiplied(x, lambda v: _blurred(v, weights))
         case Hole():
             left, top, right, bottom = stage.box.astype(int)
             out = x.copy()
             out[top:bottom, left:right] = 0 if x.shape[2] == 4 else np.rint(255 * stage.fill)
             return out
+
+
+def _blurred(x: Pixels, weights: F64) -> Pixels:
+    # uint8 to uint8 would have weights of 8 bits.
+    out = cv2.sepFilter2D(x, cv2.CV_32F, weights, weights, borderType=cv2.BORDER_REFLECT)
+    return _deep(cv2.convertScaleAbs(out) if x.dtype == np.uint8 else out)
 
 
 def _move(m: Move, x: Pixels) -> Pixels:
@@ -387,9 +402,10 @@ def _through(m: F64, x: F64, y: F64) -> tuple[F64, F64]:
 def _recolour(parts: tuple[Part, ...], x: Pixels) -> Pixels:
     colour, alpha = (x[..., :3], x[..., 3:]) if x.shape[2] == 4 else (x, x[..., :0])
     colour = np.ascontiguousarray(colour)
-    levels = table(parts) if x.dtype == np.uint8 else None
+    is_matrix = len(parts) == 1 and isinstance(parts[0], Affine)  # a quarter of a table's time
+    levels = table(parts) if x.dtype == np.uint8 and not is_matrix else None
     if levels is not None:
-        colour = _deep(cv2.LUT(colour, np.clip(np.rint(levels), 0, 255).astype(np.uint8)[:, None]))
+        colour = _deep(cv2.LUT(colour, cv2.convertScaleAbs(np.maximum(levels, 0))[:, None]))
     else:
         for part in parts:
             colour = _part(part, colour)
