@@ -78,7 +78,7 @@ class Lanes:
     def uniform(self, key: int) -> F64:
         """``[L]``, in [0, 1)."""
         own = _hashed(np.array(key, np.uint64), self._streams)[self._lanes]
-        return (_hashed(own, self._counters) >> _S11) * 2.0**-53
+        return (_hashed(own, self._counters) >> _S11).astype(np.float64) * 2.0**-53
 
 
 def normal(keys: ArrayLike, counters: ArrayLike = 0) -> F64:

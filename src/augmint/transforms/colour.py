@@ -89,20 +89,19 @@ def _chained(first: Numbers, last: Numbers) -> Numbers:
         if len(first) == 2:
             return scale * first[0], scale * first[1] + offset
         return tuple(scale * v + offset if i % 4 == 3 else scale * v for i, v in enumerate(first))
-    a, b, c, x, d, e, f, y, g, h, i, z = last
+    out: list[float] = []
     if len(first) == 2:
-        s, t = first
-        return (
-            *(a * s, b * s, c * s, (a + b + c) * t + x),
-            *(d * s, e * s, f * s, (d + e + f) * t + y),
-            *(g * s, h * s, i * s, (g + h + i) * t + z),
+        scale, offset = first
+        for a, b, c, at in (last[:4], last[4:8], last[8:]):
+            out += (a * scale, b * scale, c * scale, (a + b + c) * offset + at)
+        return tuple(out)
+    d, e, f, x, g, h, i, y, p, q, r, z = first
+    for a, b, c, at in (last[:4], last[4:8], last[8:]):
+        out += (
+            *(a * d + b * g + c * p, a * e + b * h + c * q, a * f + b * i + c * r),
+            a * x + b * y + c * z + at,
         )
-    j, k, l, u, m, n, o, v, p, q, r, w = first
-    return (
-        *(a * j + b * m + c * p, a * k + b * n + c * q, a * l + b * o + c * r, a * u + b * v + c * w + x),
-        *(d * j + e * m + f * p, d * k + e * n + f * q, d * l + e * o + f * r, d * u + e * v + f * w + y),
-        *(g * j + h * m + i * p, g * k + h * n + i * q, g * l + h * o + i * r, g * u + h * v + i * w + z),
-    )
+    return tuple(out)
 
 
 @dataclass(frozen=True)
@@ -179,7 +178,8 @@ def _alike(scale: Any, offset: Any, k: int) -> Affine:
     """``v -> scale · v + offset`` on each of k channels."""
     if isinstance(scale, float) and isinstance(offset, float):
         return Affine((scale, offset))
-    return Affine(_same(*np.broadcast_arrays(scale, offset), k))
+    scale, offset = np.broadcast_arrays(scale, offset)
+    return Affine(_same(scale, offset, k))
 
 
 def _nothing(like: Any) -> Affine:
@@ -190,10 +190,18 @@ def _nothing(like: Any) -> Affine:
 def _turned(cos: float, sin: float) -> Numbers:
     """The matrix of `Hue` as numbers: Rodrigues' formula about (1, 1, 1) / sqrt 3, then grey added until the luma is what it was."""
     part, sin = (1 - cos) / 3, sin / math.sqrt(3)
-    rows = ((part + cos, part - sin, part + sin), (part + sin, part + cos, part - sin), (part - sin, part + sin, part + cos))
+    rows = (
+        (part + cos, part - sin, part + sin),
+        (part + sin, part + cos, part - sin),
+        (part - sin, part + sin, part + cos),
+    )
     (a, b, c), (d, e, f), (g, h, i) = rows
     red, green, blue = _LUMA
-    x, y, z = (red - red * a - green * d - blue * g, green - red * b - green * e - blue * h, blue - red * c - green * f - blue * i)
+    x, y, z = (
+        red - red * a - green * d - blue * g,
+        green - red * b - green * e - blue * h,
+        blue - red * c - green * f - blue * i,
+    )
     return a + x, b + y, c + z, 0.0, d + x, e + y, f + z, 0.0, g + x, h + y, i + z, 0.0
 
 

@@ -47,8 +47,8 @@ class Drawing:
         self._first_log = len(lanes)
         lanes += logs
         at = {(number, counter): lane for lane, (number, counter, _, _) in enumerate(lanes)}
-        number, counter, low, span = (np.array(column) for column in zip(*lanes, strict=True))
-        self._lanes, self._low, self._span = rng.Lanes(streams, number, counter), low, span
+        numbers, counters, self._low, self._span = (np.array(column) for column in zip(*lanes, strict=True))
+        self._lanes = rng.Lanes(streams, numbers, counters)
         self._entries = tuple(
             _Entry(
                 op,

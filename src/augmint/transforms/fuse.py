@@ -144,7 +144,7 @@ class Warp:
         """
         if not self.bends and self.six is not None:
             a, b, _, c, d, _ = self.six
-            if -1.4 < min(a, b, c, d) and max(a, b, c, d) < 1.4:
+            if min(a, b, c, d) > -1.4 and max(a, b, c, d) < 1.4:
                 return _SINGLE
             spans = zip((math.hypot(c, d), math.hypot(a, b)), self.size, strict=True)
             return np.array([min(max(1, math.floor(span + 1e-9)), side) for span, side in spans])

@@ -19,7 +19,6 @@ from augmint.core.errors import UserError
 from augmint.core.rng import F64
 from augmint.transforms.op import Family, Law, Op, Params, Range, between, within
 
-
 Six = tuple[float, float, float, float, float, float]
 Matrix = F64 | Six
 """``[..., 3, 3]``; or, of one sample, the numbers of the two upper rows of an affine one: a tenth of the time of arrays."""

@@ -72,7 +72,7 @@ def apply_normalised(what: Plan | Program, image: Pixels, mean: ArrayLike = 0.5,
 
 
 def _numbers(values: ArrayLike) -> tuple[float, ...]:
-    return values if isinstance(values, tuple) else tuple(np.ravel(values).tolist())  # type: ignore[return-value]
+    return values if isinstance(values, tuple) else tuple(np.ravel(values).tolist())
 
 
 @lru_cache(64)

@@ -52,7 +52,7 @@ def _luma(x: U8) -> F32:
 
 
 def _planes(x: U8, fn: Callable[[U8], Any]) -> U8:
-    return _deep(cv2.merge([fn(plane) for plane in cv2.split(x)]))
+    return _deep(cv2.merge([fn(np.asarray(plane, np.uint8)) for plane in cv2.split(x)]))
 
 
 def equalize(x: U8) -> U8:

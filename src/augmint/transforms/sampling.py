@@ -32,7 +32,14 @@ _KEEP = 1 << 24  # bytes
 
 
 def sampled(
-    x: Pixels, where: Where, size: Size, border: str, interp: str, *, kind: DTypeLike = None, keep: bool = True
+    x: Pixels,
+    where: Where,
+    size: Size,
+    border: str,
+    interp: str,
+    *,
+    kind: type[np.generic] | None = None,
+    keep: bool = True,
 ) -> Pixels:
     """A picture ``[H, W, C]`` of ``size``: each of its pixels is looked up in ``x`` ``[h, w, C]`` where ``where`` says.
 
@@ -44,7 +51,7 @@ def sampled(
     room = _NONE
     if interp != "nearest":  # whose ties would fall otherwise
         x, room, where = _cut(x, where, size, border)
-    padded = x.shape[2] == 3 and interp == "linear" and _rgba_agrees(border, kind or x.dtype.char)
+    padded = x.shape[2] == 3 and interp == "linear" and _rgba_agrees(border, (kind or x.dtype.type).__name__)
     if padded:
         x = cv2.cvtColor(x, cv2.COLOR_RGB2RGBA, dst=scratch("a", (*x.shape[:2], 4), x.dtype))
     if any(room):
@@ -68,7 +75,7 @@ def sampled(
     return out[..., None] if out.ndim == 2 else out
 
 
-def widened(x: Pixels, kind: DTypeLike, name: str) -> Pixels:
+def widened(x: Pixels, kind: type[np.generic], name: str) -> Pixels:
     """uint8 as uint16, 257 a level, or as float32; for this thread's next steps only."""
     out = scratch(name, x.shape, kind)
     if out.dtype == np.uint16:
@@ -124,9 +131,9 @@ def _looked_at(where: Where, size: Size) -> tuple[int, int, int, int] | None:
             far = [i, i + g * wide, i + h * high, i + g * wide + h * high]
             if min(far) < 0.01 * max(far):
                 return None
-            xs, ys = ([v / w for v, w in zip(ends, far, strict=True)] for ends in (xs, ys))
+            xs, ys = (tuple(v / w for v, w in zip(ends, far, strict=True)) for ends in (xs, ys))
         x0, x1, y0, y1 = min(xs), max(xs), min(ys), max(ys)
-    if not (-_LARGEST < x0 and -_LARGEST < y0 and x1 < _LARGEST and y1 < _LARGEST):
+    if min(x0, y0) < -_LARGEST or max(x1, y1) > _LARGEST:
         return None
     return (
         *(math.floor(x0) - _REACH, math.floor(x1) + _REACH + 1),
@@ -160,7 +167,7 @@ def _shifted(where: Where, left: int, top: int) -> Where:
 
 
 @cache
-def _rgba_agrees(border: str, kind: DTypeLike) -> bool:
+def _rgba_agrees(border: str, kind: str) -> bool:
     """Whether sampling RGB as RGBA gives the same bytes on this OpenCV: it does on 4 and 5, at half the
     time on 5. Looked at once, for a version to come may differ."""
     image = (np.arange(31 * 29 * 3) * 7919 % 256).astype(kind).reshape(31, 29, 3)
@@ -169,12 +176,14 @@ def _rgba_agrees(border: str, kind: DTypeLike) -> bool:
     y, x = np.mgrid[:31, :29].astype(np.float64)
     maps = [(m[0] * x + m[1] * y + m[2]).astype(np.float32) for m in turn[:2]]
     ways: dict[str, Any] = {"borderMode": _BORDER[border], "borderValue": 0}
-    flags = {"flags": cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP}
-    return all(
-        np.array_equal(run(cv2.cvtColor(image, cv2.COLOR_RGB2RGBA))[..., :3], run(image))
-        for run in (
-            lambda v: cv2.warpAffine(v, turn[:2], (29, 31), **flags, **ways),
-            lambda v: cv2.warpPerspective(v, lean, (29, 31), **flags, **ways),
-            lambda v: cv2.remap(v, *maps, cv2.INTER_LINEAR, **ways),
-        )
-    )
+
+    def warps(v: Pixels) -> list[Pixels]:
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        return [
+            cv2.warpAffine(v, turn[:2], (29, 31), flags=flags, **ways),
+            cv2.warpPerspective(v, lean, (29, 31), flags=flags, **ways),
+            cv2.remap(v, maps[0], maps[1], cv2.INTER_LINEAR, **ways),
+        ]
+
+    as_rgba = warps(cv2.cvtColor(image, cv2.COLOR_RGB2RGBA))
+    return all(np.array_equal(a[..., :3], b) for a, b in zip(as_rgba, warps(image), strict=True))
