@@ -181,8 +181,10 @@ def apply_with(plan: Plan, image: Pixels, targets: Targets, *, min_visibility: f
     """
     size = _size(image) if image.ndim == 3 else (0, 0, 0)
     _check_follows(plan, targets)
-    out = apply(plan, image)
+    if not targets.is_there:
+        return apply(plan, image), targets
     program, checked = fuse.compile(plan, size), targets.checked(size[:2])
+    out = apply(program, image)
     moved = carry(program, checked, min_visibility=min_visibility)
     instances = None if moved.instances is None else _mask(program, moved.instances, "zero")
     masks = tuple(_mask(program, m, plan.border) for m in checked.masks)
