@@ -1,6 +1,7 @@
 """Other packages for the benchmarks to measure against: in a virtual environment of their own, one thread, CPU time.
 
-augmint never imports them. They live in ``.venv-bench`` beside the package and are installed when first needed.
+augmint never imports them. They live in ``.venv-bench`` beside the package and are installed when first needed; those that need torch,
+or bring a module of a name that another has too, in ``.venv-bench-torch``.
 """
 
 from __future__ import annotations
@@ -48,13 +49,20 @@ class Peer:
         ...     seconds, found = peer({"x": x})
     """
 
-    def __init__(self, package: str, code: str) -> None:
+    def __init__(
+        self, package: str, code: str, *, module: str | None = None, suffix: str = "", needs: tuple[str, ...] = ()
+    ) -> None:
         """``code`` defines ``run(data)``, which takes a dict of arrays and returns what JSON can hold.
+
+        Args:
+            module: what the package is imported as; default: its name.
+            suffix: ``-torch`` for the environment with torch.
+            needs: further packages that it does not say that it needs.
 
         Raises:
             NoPeer: if the environment cannot be made or the package not be installed.
         """
-        python = _python(package)
+        python = interpreter(package, module=module, suffix=suffix, needs=needs)
         self.version = _told(
             [str(python), "-c", f"from importlib import metadata; print(metadata.version({package!r}))"]
         )
@@ -95,19 +103,25 @@ class Peer:
         self._folder.cleanup()
 
 
-def _python(package: str) -> Path:
-    """The environment's interpreter, with the package installed."""
-    python = VENV / "bin" / "python"
+def interpreter(package: str, *, module: str | None = None, suffix: str = "", needs: tuple[str, ...] = ()) -> Path:
+    """The environment's interpreter, with the package installed.
+
+    Raises:
+        NoPeer: if it cannot be.
+    """
+    venv = VENV.with_name(VENV.name + suffix)
+    python = venv / "bin" / "python"
     try:
         if not python.exists():
-            _told([sys.executable, "-m", "venv", str(VENV)])
-        found = subprocess.run([str(python), "-c", f"import {package}"], capture_output=True, check=False)
+            _told([sys.executable, "-m", "venv", str(venv)])
+        found = subprocess.run([str(python), "-c", f"import {module or package}"], capture_output=True, check=False)
         if found.returncode:
             # scikit-learn: prdc does not say that it needs it.
-            _told([str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", package, "scikit-learn"])
+            pip = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+            _told([*pip, "-c", str(ROOT / "constraints.txt"), package, "scikit-learn", *needs])
     except (OSError, subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
         said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
-        raise NoPeer(f"{package} cannot be installed into {VENV.name}: {said[-1] if said else 'no words'}") from error
+        raise NoPeer(f"{package} cannot be installed into {venv.name}: {said[-1] if said else 'no words'}") from error
     return python
 
 
