@@ -232,7 +232,6 @@ BARS = (
     ("written / ours", 3.5),
     ("expert / ours", 2.0),
     ("X written / ours", 4.0),
-    (f"kornia {BATCH} / ours", 10.0),
 )
 
 
@@ -258,6 +257,8 @@ def main() -> int:
     for row in rows:
         for key, least in BARS:
             bars.append(Bar(f"{key}, {row['side']}²", f">= {least}", f"{row[key]:.2f}", row[key] >= least))
+        fastest = min(row["kornia 1 / ours"], row[f"kornia {BATCH} / ours"])
+        bars.append(Bar(f"kornia / ours, {row['side']}²", ">= 10", f"{fastest:.1f}", fastest >= 10))
         most = row["ours / warp"]
         bars.append(Bar(f"ours / one warp, {row['side']}²", "<= 2.2", f"{most:.2f}", most <= 2.2))
     planned = min(row["plan µs"] for row in rows)

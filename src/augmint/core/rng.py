@@ -67,18 +67,47 @@ def uniform(keys: ArrayLike, counters: ArrayLike = 0) -> F64:
 class Lanes:
     """Many uniform numbers of one key in one pass: those of ``uniform(combine(key, streams), counters)``.
 
+    Up to `FEW` of them are computed side by side in one long whole number of Python, 128 bits a lane: half the time of arrays.
+
     Args:
         streams: ``[S]``, keys of what draws. lanes: ``[L]``, for each number the place of its stream. counters: ``[L]``.
     """
 
+    FEW = 40
+
     def __init__(self, streams: ArrayLike, lanes: ArrayLike, counters: ArrayLike) -> None:
-        self._streams, self._counters = _strides(_as_u64(streams)), _strides(_as_u64(counters))
         self._lanes = np.asarray(lanes, dtype=np.intp)
+        self._streams, self._counters = _strides(_as_u64(streams)), _strides(_as_u64(counters))
+        self._count = len(self._lanes)
+        self._ones = sum(1 << (_WIDTH * i) for i in range(self._count))
+        self._mask = self._ones * _LOW
+        self._side_by_side = [_side_by_side(v) for v in (self._streams[self._lanes], self._counters)]
 
     def uniform(self, key: int) -> F64:
         """``[L]``, in [0, 1)."""
-        own = _hashed(np.array(key, np.uint64), self._streams)[self._lanes]
-        return (_hashed(own, self._counters) >> _S11).astype(np.float64) * 2.0**-53
+        if self._count > self.FEW:
+            own = _hashed(np.array(key, np.uint64), self._streams)[self._lanes]
+            bits = _hashed(own, self._counters)
+        else:
+            keys, mask = key * self._ones, self._mask
+            for strides in self._side_by_side:
+                keys = _mixed(_mixed((keys + strides) & mask, mask) ^ keys, mask)
+            bits = np.frombuffer(keys.to_bytes(self._count * _WIDTH // 8, "little"), "<u8")[::2]
+        return (bits >> _S11).astype(np.float64) * 2.0**-53
+
+
+_WIDTH, _LOW = 128, 2**64 - 1  # bits of a lane: the product of two numbers of 64; and those that a result has
+
+
+def _side_by_side(values: U64) -> int:
+    return sum(v << (_WIDTH * i) for i, v in enumerate(values.tolist()))
+
+
+def _mixed(x: int, mask: int) -> int:
+    """`mix` of every lane; what the shifts bring in from the next lane lies outside the mask."""
+    x = ((x ^ (x >> 30)) & mask) * 0xBF58476D1CE4E5B9 & mask
+    x = ((x ^ (x >> 27)) & mask) * 0x94D049BB133111EB & mask
+    return (x ^ (x >> 31)) & mask
 
 
 def normal(keys: ArrayLike, counters: ArrayLike = 0) -> F64:
