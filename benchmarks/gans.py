@@ -38,7 +38,7 @@ from augmint.models.blocks import count_weights
 from augmint.models.generator import Maker
 from augmint.models.sizes import networks
 from augmint.models.verifier import Judge
-from augmint.training.choose import best_precision, lay_out
+from augmint.training.choose import best_precision
 from augmint.training.loop import Data, Schedule, State, latents, one_step, train
 from augmint.training.losses import gamma_for
 from augmint.transforms.recipe import Recipe
@@ -198,8 +198,8 @@ def train_ours(
     schedule = changes(schedule)
     recipe = gan_recipe(get("image").ops) if recipe is None else recipe
     precision = best_precision(state, data, schedule)[0]
-    lay_out(state, precision)
     schedule = replace(schedule, precision=precision)
+    state.lay_out(schedule)
     steps = max(1, int(0.98 * (seconds - budget.used) / _step_seconds(state, data, schedule, recipe)))
     probed = steps
     with suppress(Interrupted):  # where the machine became slower than the probe, the budget holds

@@ -49,23 +49,19 @@ class Peer:
         ...     seconds, found = peer({"x": x})
     """
 
-    def __init__(
-        self, package: str, code: str, *, module: str | None = None, suffix: str = "", needs: tuple[str, ...] = ()
-    ) -> None:
-        """``code`` defines ``run(data)``, which takes a dict of arrays and returns what JSON can hold.
+    def __init__(self, package: str, code: str, *needs: str, suffix: str = "") -> None:
+        """``code`` defines ``run(data)``, which takes a dict of arrays and returns what JSON can hold; ``needs`` are further packages.
 
         Args:
-            module: what the package is imported as; default: its name.
             suffix: ``-torch`` for the environment with torch.
-            needs: further packages that it does not say that it needs.
 
         Raises:
             NoPeer: if the environment cannot be made or the package not be installed.
         """
-        python = interpreter(package, module=module, suffix=suffix, needs=needs)
-        self.version = _told(
-            [str(python), "-c", f"from importlib import metadata; print(metadata.version({package!r}))"]
-        )
+        python = interpreter(package, *needs, suffix=suffix)
+        told = "from importlib import metadata; print(*map(metadata.version, %r))" % [package, *needs]
+        self.version, *others = _told([str(python), "-c", told]).split()
+        self.versions = dict(zip(needs, others, strict=True))
         self._folder = TemporaryDirectory()
         self._log = (Path(self._folder.name) / "log.txt").open("w+", encoding="utf-8")
         self._process = subprocess.Popen(
@@ -103,25 +99,27 @@ class Peer:
         self._folder.cleanup()
 
 
-def interpreter(package: str, *, module: str | None = None, suffix: str = "", needs: tuple[str, ...] = ()) -> Path:
-    """The environment's interpreter, with the package installed.
+def interpreter(*packages: str, suffix: str = "") -> Path:
+    """The environment's interpreter, with the packages installed.
 
     Raises:
-        NoPeer: if it cannot be.
+        NoPeer: if they cannot be.
     """
     venv = VENV.with_name(VENV.name + suffix)
     python = venv / "bin" / "python"
     try:
         if not python.exists():
             _told([sys.executable, "-m", "venv", str(venv)])
-        found = subprocess.run([str(python), "-c", f"import {module or package}"], capture_output=True, check=False)
-        if found.returncode:
+        there = "from importlib import metadata; [metadata.version(p) for p in %r]" % [*packages]
+        if subprocess.run([str(python), "-c", there], capture_output=True, check=False).returncode:
             # scikit-learn: prdc does not say that it needs it.
             pip = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-            _told([*pip, "-c", str(ROOT / "constraints.txt"), package, "scikit-learn", *needs])
+            _told([*pip, "-c", str(ROOT / "constraints.txt"), *packages, "scikit-learn"])
     except (OSError, subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
         said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
-        raise NoPeer(f"{package} cannot be installed into {venv.name}: {said[-1] if said else 'no words'}") from error
+        raise NoPeer(
+            f"{', '.join(packages)} cannot be installed into {venv.name}: {said[-1] if said else 'no words'}"
+        ) from error
     return python
 
 

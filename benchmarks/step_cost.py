@@ -36,7 +36,6 @@ from augmint.core.types import Dataset
 from augmint.modalities import get
 from augmint.models.blocks import count_weights
 from augmint.steps.gan import train_gan
-from augmint.training.choose import lay_out
 from augmint.training.fit import Material
 from augmint.training.loop import Data, latents, one_step
 from augmint.transforms.run_torch import gan_recipe
@@ -60,8 +59,8 @@ def engine(data: Data, *, aug_p: float = 0.0, half: bool = False) -> Step:
     state, schedule = start(data, 0)
     recipe = gan_recipe(get("image").ops)
     if half:
-        lay_out(state, "bf16")
         schedule = replace(schedule, precision="bf16")
+        state.lay_out(schedule)
 
     def step() -> None:
         state.aug_p = aug_p

@@ -56,9 +56,9 @@ def machine() -> str:
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows with the same keys as a Markdown table; numbers to three digits."""
-    head = list(rows[0])
-    lines = [head, ["---"] * len(head), *[[_cell(row[k]) for k in head] for row in rows]]
+    """Rows as a Markdown table; numbers to three digits, nothing where a row lacks what another has."""
+    head = list(dict.fromkeys(k for row in rows for k in row))
+    lines = [head, ["---"] * len(head), *[[_cell(row.get(k, "")) for k in head] for row in rows]]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 

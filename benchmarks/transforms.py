@@ -239,12 +239,11 @@ def main() -> int:
     import cv2
 
     cv2.setNumThreads(0)
-    torch_too = {"suffix": "-torch", "needs": ("opencv-python-headless",)}
     try:
         with (
             Peer("albumentations", PEER) as frozen,
-            Peer("albumentationsx", PEER, module="albumentations", **torch_too) as alive,
-            Peer("kornia", KORNIA, **torch_too) as kornia,
+            Peer("albumentationsx", PEER, "opencv-python-headless", suffix="-torch") as alive,
+            Peer("kornia", KORNIA, suffix="-torch") as kornia,
         ):
             peers = {"albumentations": frozen, "albumentationsx": alive, "kornia": kornia}
             rows = [measure(side, peers) for side in SIDES]

@@ -24,7 +24,8 @@ from transforms import RECIPE
 
 from augmint.transforms import fuse, run_cv, run_torch
 from augmint.transforms.geometry import as_array, inverse
-from augmint.transforms.plan import OPS, sample_key
+from augmint.transforms.plan import PICTURE_OPS as OPS
+from augmint.transforms.plan import sample_key
 from augmint.transforms.recipe import PRESETS, Recipe
 from augmint.transforms.sampling import sampled
 

@@ -575,7 +575,7 @@ def test_flags_win_over_the_file_the_file_over_the_preset_the_preset_over_the_de
     path.write_text("preset: best\nseeds: 5\nmargin: 2\n")
     found = core_config.settings(BoostConfig, config=path, flags={"margin": 3.0, "keep": None})
     assert (found.seeds, found.margin, found.keep) == (5, 3.0, 0.7)
-    assert found.time == preset("best")["time"] and found.size == preset("best")["size"]
+    assert found.time == preset("best")["time"] and found.variants == preset("best")["variants"]
     assert core_config.settings(BoostConfig, config=path, flags={"preset": "fast"}).time == preset("fast")["time"]
     assert core_config.settings(BoostConfig) == BoostConfig()
     assert core_config.settings(TrainVerb, flags={"preset": "fast"}).time == preset("fast")["time"]

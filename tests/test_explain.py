@@ -72,3 +72,20 @@ def test_the_command_takes_a_recipe_where_it_takes_a_folder(tmp_path, monkeypatc
     assert "did you mean 'Rotate'" in capsys.readouterr().err
     (tmp_path / "medium").mkdir()
     assert cli.main(["inspect", "medium"]) == 2  # a folder of this name is the folder
+
+
+def test_a_recipe_for_sounds_is_told_in_its_own_words() -> None:
+    ops = ["TimeStretch", "Gain", "Reverb", "PitchShift", "AddNoise", {"AddBackground": {"folder": "noises"}}]
+    found = explain(Recipe.from_dict({"name": "calls", "quality": "fast", "ops": ops}))
+    assert [c.stage for c in found.costs] == [0, 1, 1, 0, 2, 3]
+    text = "\n".join(found.summary)
+    for words in (
+        "quality fast",
+        "4 s at 16,000 Hz",
+        "= one stretch",
+        "= one frequency response",
+        "works on samples",
+        "needs other sounds",
+    ):
+        assert words in text, words
+    assert found.to_dict()["seconds"] == 4 and found.chain_us > 0

@@ -157,7 +157,7 @@ def test_the_experiment_refuses_recipes_that_mix(tmp_path):
     path = tmp_path / "mix.yaml"
     path.write_text("ops:\n  - OneOf: {ops: [MixUp, Rotate]}\n")
     assert Recipe.load(path).mixes
-    with pytest.raises(UserError, match=r"mix\.yaml: MixUp mixes pictures"):
+    with pytest.raises(UserError, match=r"mix\.yaml: MixUp mixes samples"):
         Recipe.load(path, alone=True)
 
 

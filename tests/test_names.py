@@ -43,7 +43,7 @@ PUBLIC = [
 
 _RUN = "--seed --time --preset --workers --strict --no-strict"
 _AUGMENT = "--recipe --variants"
-_TRAIN = "--size --tier --grid --steps --batch --gamma --lr --rebuild-weight --precision --device --lazy"
+_TRAIN = "--size --tier --grid --steps --batch --gamma --lr --rebuild-weight --precision --compile --device --lazy"
 _GENERATE = "--quality --keep"
 _PROVE = "--seeds --margin --share --probe-steps --probe"
 _SETTINGS = "--config --dry-run"

@@ -15,7 +15,8 @@ from skimage import data
 
 from augmint.core.errors import UserError
 from augmint.transforms import fuse, run_cv
-from augmint.transforms.plan import OPS, Plan
+from augmint.transforms.plan import PICTURE_OPS as OPS
+from augmint.transforms.plan import Plan
 from augmint.transforms.recipe import Recipe
 from augmint.transforms.targets import Targets
 from test_transforms_run import EIGHT_BIT, compare, noise_image, photo, plan

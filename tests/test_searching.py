@@ -12,7 +12,9 @@ import augmint as am
 from augmint.core.errors import UserError
 from augmint.data import images
 from augmint.steps import searching
+from augmint.transforms.plan import SOUNDS
 from augmint.transforms.recipe import Recipe
+from voices import write_voices
 
 
 def write_bars(root: Path, *, count: int = 9, part: str = "") -> Path:
@@ -75,3 +77,10 @@ def test_it_takes_labels(tmp_path: Path) -> None:
         images.write(tmp_path / "in" / f"{i}.png", np.full((8, 8, 1), 40 * i, np.uint8))
     with pytest.raises(UserError, match="two classes of 3"):
         am.augment(tmp_path / "in", out=tmp_path / "out", search=True)
+
+
+def test_sounds_are_searched_with_presets_of_their_own(tmp_path: Path) -> None:
+    data = am.read(write_voices(tmp_path / "in", per_class=6))
+    found = search(data)
+    assert sorted(t.name for t in found.tried) == ["light", "medium", "rand", "strong", "trivial"]
+    assert Recipe.from_dict(yaml.safe_load(found.yaml())) == found.recipe and found.recipe.kind == SOUNDS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +14,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from augmint.core.errors import UserError
-from augmint.transforms import fuse
-from augmint.transforms.mix import MIXES
-from augmint.transforms.plan import OPS, Plan, Step, sample_key
+from augmint.transforms import fuse, fuse_audio
+from augmint.transforms.mix import Mix
+from augmint.transforms.plan import PICTURE_OPS as OPS
+from augmint.transforms.plan import PICTURES, SOUND_OPS, SOUNDS, VOCABULARIES, Plan, Step, sample_key
 from augmint.transforms.recipe import PRESETS, Recipe
+from augmint.transforms.signal import Gain
 
 ids = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=12)
-recipes = st.lists(st.sampled_from(sorted(OPS)), min_size=1, max_size=8).map(
-    lambda names: Recipe("r", tuple(OPS[n]() for n in names))
+ALONE = {kind: [op for op in known.values() if not issubclass(op, Mix)] for kind, known in VOCABULARIES.items()}
+recipes = st.sampled_from(sorted(ALONE)).flatmap(
+    lambda kind: st.lists(st.sampled_from(ALONE[kind]), min_size=1, max_size=8).map(
+        lambda ops: Recipe("r", tuple(op() for op in ops))
+    )
 )
 
 
@@ -265,12 +270,61 @@ def test_a_batch_fuses_each_sample_as_its_own_plan_would_be(seed):
 
 
 def test_the_guide_lists_every_op_with_its_default_ranges():
-    guide = (Path(__file__).parents[1] / "docs" / "transforms.md").read_text()
-    for name, op in {**OPS, **MIXES}.items():
-        row = next((line for line in guide.splitlines() if line.startswith(f"| `{name}` |")), "")
-        assert f"| {op.family} |" in row, name
-        for entry in fields(op):
-            if "least" in entry.metadata:
-                low, high = entry.default
-                bounds = f"[{entry.metadata['least']:g}, {entry.metadata['most']:g}]"
-                assert f"`{entry.name}`" in row and f"({low:g}, {high:g})" in row and bounds in row, (name, entry.name)
+    pictures, sounds = (Path(__file__).parents[1] / "docs" / "transforms.md").read_text().split("\n## Sound\n")
+    for kind, guide in ((PICTURES, pictures), (SOUNDS, sounds)):
+        for name, op in VOCABULARIES[kind].items():
+            row = next((line for line in guide.splitlines() if line.startswith(f"| `{name}` |")), "")
+            assert f"| {op.family} |" in row, name
+            for entry in fields(op):
+                if "least" in entry.metadata:
+                    low, high = entry.default
+                    bounds = f"[{entry.metadata['least']:g}, {entry.metadata['most']:g}]"
+                    told = (f"`{entry.name}`", f"({low:g}, {high:g})", bounds)
+                    assert all(t in row for t in told), (name, entry.name)
+
+
+# --- names by kind of data -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crop(Gain):
+    """A name that pictures have too, with other settings."""
+
+
+@pytest.fixture
+def two_crops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SOUND_OPS, "Crop", Crop)
+
+
+def test_a_name_means_what_the_data_makes_of_it(two_crops: None):
+    file = {"ops": [{"Crop": {"p": 0.5}}]}
+    assert type(Recipe.from_dict(file, kind=SOUNDS).ops[0]) is Crop
+    assert type(Recipe.from_dict(file, kind=PICTURES).ops[0]) is OPS["Crop"]
+
+
+def test_without_data_the_other_ops_tell_and_else_it_is_a_picture(two_crops: None):
+    assert type(Recipe.from_dict({"ops": ["Crop", {"OneOf": {"ops": ["TimeMask"]}}]}).flat[0]) is Crop
+    assert Recipe.from_dict({"ops": ["Crop", "Rotate"]}).kind == Recipe.from_dict({"ops": ["Crop"]}).kind == PICTURES
+
+
+def test_a_plan_says_which_kind_its_names_are_of(two_crops: None):
+    plan = Recipe("r", (Crop(gain_db=(3, 3)),)).draw(seed=0, sample_id="a")
+    assert plan.kind == SOUNDS and Plan.from_json(plan.to_json()) == plan
+    with pytest.raises(UserError, match=r"a plan for sounds(.|\n)*recipe for this data"):
+        fuse.compile(plan, (8, 8, 3))
+    with pytest.raises(UserError, match="a plan for pictures"):
+        fuse_audio.compile(Recipe("r", (OPS["Crop"](),)).draw(seed=0, sample_id="a"))
+
+
+@pytest.mark.parametrize(
+    ("ops", "kind", "words"),
+    [
+        (["Gain", "Rotate"], SOUNDS, r"Rotate does not apply(.|\n)*op for pictures(.|\n)*what applies"),
+        (["Rotate", "Gain"], None, "Rotate is an op for pictures, and Gain one for sounds"),
+        (["Gain", "Gian"], None, "did you mean 'Gain'"),
+        (["Gian"], SOUNDS, "did you mean 'Gain'"),
+    ],
+)
+def test_an_op_of_another_kind_is_named(ops: list[str], kind: str | None, words: str):
+    with pytest.raises(UserError, match=words):
+        Recipe.from_dict({"ops": ops}, kind=kind)

@@ -15,11 +15,30 @@ from augmint.core.types import Sample
 from augmint.data.audio import Sound
 from augmint.modalities.speech import PRESETS, SpeechCodec
 from augmint.transforms import fuse_audio, run_audio, run_torch
+from augmint.transforms.channel import VTLP, Codec, PacketLoss
+from augmint.transforms.levels import LoudnessNormalize, PeakNormalize, Trim
+from augmint.transforms.mix import Mix
 from augmint.transforms.op import Op
-from augmint.transforms.plan import SOUND_OPS, Plan, sample_key
+from augmint.transforms.plan import SOUND_OPS, Plan, Quality, sample_key
 from augmint.transforms.recipe import Recipe
-from augmint.transforms.signal import SLOPES, AddNoise, BandPass, FreqMask, Gain, PolarityInvert, TimeMask
-from augmint.transforms.temporal import PitchShift, TimeShift, TimeStretch
+from augmint.transforms.signal import (
+    SLOPES,
+    AddNoise,
+    BandPass,
+    BandStop,
+    Filter,
+    FreqMask,
+    Gain,
+    HighPass,
+    HighShelf,
+    LowPass,
+    LowShelf,
+    Peaking,
+    PolarityInvert,
+    Reverb,
+    TimeMask,
+)
+from augmint.transforms.temporal import Crop, Pad, PitchShift, SpeedPerturb, Temporal, TimeShift, TimeStretch, along
 from voices import pitch, voice
 
 RATE = 16_000
@@ -100,6 +119,111 @@ def test_time_stretch_changes_the_length_and_neither_pitch_nor_level(rate: float
     assert abs(db((rms(y) / rms(x)) ** 2)) < 0.7
 
 
+@pytest.mark.parametrize("quality", ["fast", "best"])
+@pytest.mark.parametrize("semitones", [-2.0, 2.0])
+def test_either_quality_keeps_the_spectrum_of_a_resampled_sound(quality: Quality, semitones: float) -> None:
+    # Resampling moves the pitch without any artefact, and the length with it: its spectrogram, read at the old times, is the aim.
+    x = (
+        voice(f0=140, seconds=1.2, rate=RATE).wave
+        * (1 + 0.5 * np.sin(2 * np.pi * 4 * np.arange(1.2 * RATE) / RATE))[:, None]
+    )
+    x = x.astype(np.float32)
+    recipe = Recipe("r", (PitchShift(semitones=(semitones, semitones)),), quality=quality)
+    shifted = run_audio.apply(recipe.draw(seed=0, sample_id="a"), x, RATE)
+    played = made(x, SpeedPerturb(factor=(2 ** (semitones / 12),) * 2))
+    got, want = (_mean_spectrum(y) for y in (shifted, played))
+    assert np.abs(got - want).mean() < 1.5
+
+
+def _mean_spectrum(x: np.ndarray) -> np.ndarray:
+    hz, density = peer.welch(x[:, 0], RATE, nperseg=1024)
+    return 10 * np.log10(density[(hz > 100) & (hz < 3500)])
+
+
+@pytest.mark.parametrize("factor", [0.7, 1.1])
+def test_speed_changes_length_and_pitch_together(factor: float) -> None:
+    x = voice(f0=130, seconds=1.0, rate=RATE).wave
+    y = made(x, SpeedPerturb(factor=(factor, factor)))
+    assert abs(len(y) - len(x) / factor) <= 1
+    middle = slice(len(y) // 4, -len(y) // 4)
+    assert abs(12 * np.log2(pitch(y[middle, 0], RATE) / 130 / factor)) < 0.02
+
+
+@given(st.floats(0.5, 2.0), st.integers(100, 200_000))
+def test_lengths_of_transforms_are_in_tune(pitch: float, least: int) -> None:
+    out, inner = run_audio._sizes(least, pitch)
+    assert out >= least and abs(12 * np.log2(inner / out / pitch)) < 0.01 + 12 * np.log2(1 + 0.5 / inner)
+
+
+def test_crop_keeps_a_part_and_what_is_shorter_whole() -> None:
+    x = np.random.default_rng(0).normal(0, 0.1, (RATE, 2)).astype(np.float32)
+    starts = set()
+    for seed in range(8):
+        plan = drawn(Crop(seconds=(0.3, 0.3)), seed=seed)
+        y, start = run_audio.apply(plan, x, RATE), round(plan.steps[0].params["from_frac"] * 0.7 * RATE)
+        assert len(y) == round(0.3 * RATE)
+        np.testing.assert_allclose(y[100:-100], x[start : start + len(y)][100:-100], atol=1e-6)
+        starts.add(start)
+    assert len(starts) == 8
+    np.testing.assert_array_equal(made(x, Crop(seconds=(1.5, 1.5))), x)
+
+
+@pytest.mark.parametrize("before", [0.0, 0.25, 1.0])
+def test_pad_puts_silence_where_it_is_asked_for(before: float) -> None:
+    x = np.random.default_rng(0).normal(0, 0.1, (RATE // 2, 1)).astype(np.float32)
+    y = made(x, Pad(seconds=(1, 1), before_frac=(before, before)))
+    start = round(before * RATE / 2)
+    assert len(y) == RATE
+    np.testing.assert_array_equal(y[start : start + len(x)], x)
+    assert not y[:start].any() and not y[start + len(x) :].any()
+    np.testing.assert_array_equal(made(x, Pad(seconds=(0.2, 0.2))), x)
+
+
+TIMES = (
+    TimeStretch(rate=(0.6, 1.7)),
+    SpeedPerturb(),
+    PitchShift(),
+    TimeShift(shift_s=(-0.4, 0.4)),
+    Crop(seconds=(0.3, 1.2)),
+    Pad(seconds=(0.5, 2), before_frac=(0, 1)),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from(TIMES), min_size=1, max_size=5), st.integers(0, 2**31))
+def test_a_run_of_times_is_one_line_that_goes_through_them_one_by_one(ops: list[Temporal], seed: int) -> None:
+    plan = drawn(*ops, seed=seed)
+    times, seconds = np.linspace(0, 1, 41), 1.0
+    lost = np.zeros(41, bool)
+    for step in plan.steps:  # slowly, each time by itself
+        n = step.params
+        factor = 1 / n.get("rate", n.get("factor", 1.0))
+        times, seconds = times * factor, seconds * factor
+        frame, later = seconds, n.get("shift_s", 0.0)
+        if step.op == "Crop":
+            frame = min(seconds, n["seconds"])
+            later = -n["from_frac"] * (seconds - frame)
+        if step.op == "Pad":
+            frame = max(seconds, n["seconds"])
+            later = n["before_frac"] * (frame - seconds)
+        times, seconds = times + later, frame
+        lost |= (times < -1e-9) | (times > frame + 1e-9)
+    (stage,) = fuse_audio.compile(plan)
+    assert isinstance(stage, fuse_audio.TimeMap)
+    line = stage.line(np.asarray(1.0))
+    assert abs(float(line.seconds) - seconds) < 1e-9
+    np.testing.assert_allclose(line.at(np.linspace(0, 1, 41))[~lost], times[~lost], atol=1e-9)
+    assert (np.clip(line.at(np.linspace(0, 1, 41)), 0, seconds) == line.at(np.linspace(0, 1, 41))).all()
+    x = voice(seconds=1.0, rate=8000).wave
+    assert abs(len(run_audio.apply(plan, x, 8000)) - len(run_audio.apply(plan, x, 8000, exact=True))) <= len(ops)
+
+
+def test_what_was_shifted_out_is_lost_and_does_not_come_back() -> None:
+    x = np.ones((RATE, 1), np.float32)
+    y = made(x, TimeShift(shift_s=(0.3, 0.3)), TimeShift(shift_s=(-0.3, -0.3)))[:, 0]
+    assert (y[: round(0.69 * RATE)] == 1).all() and not y[round(0.7 * RATE) :].any()
+
+
 def test_time_stretch_keeps_channels_together() -> None:
     one = voice(rate=RATE).wave
     both = np.concatenate([one, -0.5 * one], axis=1)
@@ -130,6 +254,75 @@ def test_band_pass_is_butterworths_fourth_order_without_phase(hz: float, loss: f
     assert np.corrcoef(x[middle, 0], y[middle, 0])[0, 1] > 0.9999
 
 
+HZ = np.geomspace(20, 20_000, 200)
+
+
+@pytest.mark.parametrize(
+    ("op", "edges", "kind"),
+    [
+        (LowPass(cutoff_hz=(900, 900)), 900, "lowpass"),
+        (HighPass(cutoff_hz=(900, 900)), 900, "highpass"),
+        (BandStop(low_hz=(400, 400), high_hz=(2500, 2500)), (400, 2500), "bandstop"),
+        (BandStop(low_hz=(2500, 2500), high_hz=(400, 400)), (400, 2500), "bandstop"),
+    ],
+)
+def test_filters_are_scipys_analogue_butterworths(op: Filter, edges: float | tuple[float, float], kind: str) -> None:
+    back, forth = peer.butter(4, 2 * np.pi * np.array(edges), kind, analog=True)
+    want = np.abs(peer.freqs(back, forth, 2 * np.pi * HZ)[1])
+    np.testing.assert_allclose(op.response(drawn(op).steps[0].params, HZ), want, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("gain", [-9.0, 12.0])
+@pytest.mark.parametrize("q", [0.7, 4.0])
+def test_a_bell_has_its_gain_at_its_centre_and_half_of_it_at_its_width(gain: float, q: float) -> None:
+    op = Peaking(centre_hz=(1000, 1000), gain_db=(gain, gain), q=(q, q))
+    half = np.sqrt(1 + 1 / (4 * q**2))  # the edges are 1 / q apart, and their product is 1
+    at = 1000 * np.array([1, half - 1 / (2 * q), half + 1 / (2 * q), 0.001, 1000])
+    found = 20 * np.log10(op.response(drawn(op).steps[0].params, at))
+    np.testing.assert_allclose(found, [gain, gain / 2, gain / 2, 0, 0], atol=0.01)
+    x = tone(1000)
+    assert abs(db((rms(made(x, op)) / rms(x)) ** 2) - gain) < 0.05
+
+
+@pytest.mark.parametrize("gain", [-9.0, 12.0])
+def test_shelves_have_their_gain_beyond_the_corner_and_half_of_it_there(gain: float) -> None:
+    for op, sign in ((LowShelf, -1), (HighShelf, 1)):
+        one = op(corner_hz=(1000, 1000), gain_db=(gain, gain))
+        at = 1000.0 * 100.0 ** (sign * np.array([1.0, 0.0, -1.0]))
+        found = 20 * np.log10(one.response(drawn(one).steps[0].params, at))
+        np.testing.assert_allclose(found, [gain, gain / 2, 0], atol=0.02)
+        curve = 20 * np.log10(one.response(drawn(one).steps[0].params, HZ))
+        assert (np.diff(curve) * sign * np.sign(gain) >= -1e-9).all(), "no bump"
+
+
+@pytest.mark.parametrize("rt60", [0.2, 0.5, 1.2])
+@pytest.mark.parametrize("rate", [8000, 44_100])
+def test_a_room_dies_away_as_asked_for_by_schroeders_integral(rt60: float, rate: int) -> None:
+    click = np.zeros((round(2 * rate), 1), np.float32)
+    click[0] = 1
+    decay, direct = [], []
+    for seed in range(6):
+        h = np.square(
+            made(click, Reverb(rt60_s=(rt60, rt60), drr_db=(3, 3)), rate=rate, seed=seed)[:, 0].astype(np.float64)
+        )
+        direct.append(h[:5].sum() / h[5:].sum())
+        assert abs(h.sum() - 1) < 0.15, "the power stays"
+        fall = 10 * np.log10(np.cumsum(h[round(0.003 * rate) :][::-1])[::-1] + 1e-30)
+        fall -= fall[0]
+        part = (fall < -5) & (fall > -35)
+        decay.append(-60 / np.polyfit(np.arange(len(fall))[part] / rate, fall[part], 1)[0])
+    assert abs(np.mean(decay) / rt60 - 1) < 0.05 and max(np.abs(np.array(decay) / rt60 - 1)) < 0.15
+    assert abs(db(float(np.mean(direct))) - 3) < 0.5
+
+
+def test_a_filter_and_a_room_become_one_transform_and_are_what_the_chain_is() -> None:
+    x = np.pad(voice(seconds=0.4, rate=RATE).wave, ((0, RATE // 2), (0, 0)))
+    plan = drawn(Reverb(rt60_s=(0.3, 0.3)), BandPass(), Peaking())
+    assert len(fuse_audio.compile(plan)) == 1
+    fused, exact = (run_audio.apply(plan, x, RATE, exact=e) for e in (False, True))
+    np.testing.assert_allclose(fused, exact, atol=1e-4)
+
+
 def test_freq_mask_takes_out_its_band_and_nothing_else() -> None:
     mask = drawn(FreqMask(width_frac=(0.2, 0.2)))
     numbers = mask.steps[0].params
@@ -150,7 +343,11 @@ def test_time_mask_silences_so_much_and_fades_at_its_edges() -> None:
     assert np.abs(np.diff(y)).max() < 0.03
 
 
-@pytest.mark.parametrize("name", SOUND_OPS)
+ALONE = [name for name, op in SOUND_OPS.items() if not issubclass(op, Mix)]
+LONGER = {"Pad": {"seconds": (0.1, 0.15)}}  # so that its length is of the others' kind
+
+
+@pytest.mark.parametrize("name", ALONE)
 def test_every_op_takes_silence_a_blink_and_six_channels(name: str) -> None:
     for wave, rate in (
         (np.zeros((800, 1), np.float32), 8000),
@@ -158,16 +355,16 @@ def test_every_op_takes_silence_a_blink_and_six_channels(name: str) -> None:
         (voice(seconds=0.05, rate=192_000, channels=6).wave, 192_000),
         (np.full((400, 1), 0.3, np.float32), 8000),
     ):
-        out = made(wave, SOUND_OPS[name](p=1.0), rate=rate)
+        out = made(wave, SOUND_OPS[name](p=1.0, **LONGER.get(name, {})), rate=rate)
         assert out.dtype == np.float32 and out.shape[1] == wave.shape[1] and np.isfinite(out).all()
-        assert 0.4 < len(out) / len(wave) < 2.1
+        assert 0.4 < len(out) / len(wave) < 2.1 or (name == "Pad" and 0.09 < len(out) / rate < 0.16)
 
 
 # --- plans -----------------------------------------------------------------------------------------------------------
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.lists(st.sampled_from(sorted(SOUND_OPS)), min_size=1, max_size=6), st.integers(0, 2**31))
+@given(st.lists(st.sampled_from(sorted(ALONE)), min_size=1, max_size=6), st.integers(0, 2**31))
 def test_a_plan_replays_from_its_json_to_the_same_numbers(names: list[str], seed: int) -> None:
     plan = Recipe("r", tuple(SOUND_OPS[n]() for n in names)).draw(seed=seed, sample_id="a")
     x = voice(seconds=0.1).wave
@@ -196,17 +393,32 @@ def test_what_commutes_is_as_the_chain_has_it() -> None:
     np.testing.assert_allclose(fused[2000:], exact[2000:], atol=2e-3)
 
 
-def test_times_move_along_the_map() -> None:
+@pytest.mark.parametrize(
+    ("ops", "num"),
+    [
+        ((TimeStretch(rate=(0.8, 0.8)), TimeShift(shift_s=(0.03, 0.03))), 1),
+        (
+            (
+                Trim(below_db=(30, 30)),
+                TimeStretch(rate=(1.2, 1.2)),
+                PitchShift(),
+                Pad(seconds=(2, 2), before_frac=(0.5, 0.5)),
+            ),
+            2,
+        ),
+    ],
+)
+def test_times_move_along_the_lines(ops: tuple[Op, ...], num: int) -> None:
     x = np.zeros((RATE, 1), np.float32)
     clicks = np.array([0.2, 0.5, 0.81])
     for t in clicks:
         at = round(t * RATE)
         x[at - 160 : at + 160, 0] = tone(1000, 0.02)[:, 0] * np.hanning(320)
-    plan = drawn(TimeStretch(rate=(0.8, 0.8)), TimeShift(shift_s=(0.03, 0.03)))
-    y = np.abs(run_audio.apply(plan, x, RATE)[:, 0])
-    (stage,) = fuse_audio.compile(plan)
-    assert isinstance(stage, fuse_audio.TimeMap)
-    for t in stage.moved(clicks, 1.0):
+    plan = drawn(*ops)
+    wave, lines = run_audio.apply_with(plan, x, RATE)
+    y = np.abs(wave[:, 0])
+    assert len(lines) == num
+    for t in along(lines, clicks):
         near = slice(round((t - 0.05) * RATE), round((t + 0.05) * RATE))
         centre = np.average(np.arange(near.start, near.stop), weights=y[near]) / RATE
         assert abs(centre - t) < 0.01
@@ -247,6 +459,22 @@ def on_the_grid(sound: Sound) -> np.ndarray:
         (AddNoise(snr_db=(10, 10)), 3.5),
         (AddNoise(snr_db=(10, 10), colour="pink"), 3.5),
         (PolarityInvert(p=1), 0.01),
+        (SpeedPerturb(factor=(1.1, 1.1)), 3.5),
+        (Crop(seconds=(0.3, 0.3)), 1.5),
+        (Pad(seconds=(0.6, 0.6), before_frac=(0.5, 0.5)), 2.0),
+        (LowPass(cutoff_hz=(1500, 1500)), 0.5),
+        (HighPass(cutoff_hz=(500, 500)), 0.5),
+        (BandStop(low_hz=(500, 500), high_hz=(1500, 1500)), 1.0),
+        (Peaking(centre_hz=(1000, 1000), gain_db=(10, 10)), 0.5),
+        (LowShelf(gain_db=(8, 8)), 0.5),
+        (HighShelf(gain_db=(-8, -8)), 0.5),
+        (Reverb(rt60_s=(0.5, 0.5), drr_db=(3, 3)), 3.5),
+        (LoudnessNormalize(lufs=(-30, -30)), 1.0),
+        (PeakNormalize(peak_dbfs=(-20, -20)), 2.5),
+        (Trim(below_db=(20, 20)), 3.5),
+        (VTLP(alpha=(1.15, 1.15)), 3.5),
+        (Codec(), 2.0),
+        (PacketLoss(loss_frac=(0.15, 0.15)), 3.5),
     ],
 )
 def test_a_spectrogram_becomes_what_the_spectrogram_of_the_wave_becomes(op: Op, most_db: float) -> None:

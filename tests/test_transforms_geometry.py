@@ -13,7 +13,7 @@ from augmint.core.errors import UserError
 from augmint.transforms import fuse, run_cv, run_torch
 from augmint.transforms.bending import Perspective
 from augmint.transforms.geometry import moved
-from augmint.transforms.plan import OPS
+from augmint.transforms.plan import PICTURE_OPS as OPS
 from augmint.transforms.recipe import Recipe
 from test_transforms_run import LEVELS, noise_image, photo, plan
 

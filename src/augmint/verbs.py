@@ -33,7 +33,7 @@ from augmint.report import html, inspection
 from augmint.scale import ranks
 from augmint.steps import export as exporting
 from augmint.steps import output
-from augmint.steps.augmenting import augment_all
+from augmint.steps.augmenting import Journal, augment_all
 from augmint.steps.boosting import Boost
 from augmint.steps.comparing import compare
 from augmint.steps.gan import train_gan
@@ -171,6 +171,7 @@ def augment(
             variants=chosen.variants,
             seed=chosen.seed,
             workers=chosen.workers,
+            journal=Journal(unfinished.path / "made.jsonl", target),
             stop=stop,
             progress=progress,
         )
@@ -182,9 +183,7 @@ def augment(
             else:
                 new.append(row)
         if stop:
-            raise Interrupted(
-                "stopped while augmenting", where=target, mend="the same command starts over and gives the same files"
-            )
+            raise Interrupted("stopped while augmenting", where=target, mend="the same command goes on from here")
         others = samples.with_refs([r for r in samples.refs if r.part not in (None, "train")]).usable()
         skipped = (*others.skipped, *broken)
         lost = {s.where for s in skipped}

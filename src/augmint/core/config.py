@@ -91,6 +91,11 @@ class TrainConfig(Section):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="Numbers in the convolutions; auto takes bf16 where a step is measurably faster with it."
     )
+    compile: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Compile the networks (torch.compile; needs a C++ compiler, and a minute or two at the start); auto tries it "
+        "on a GPU, in runs of 20 minutes or more, and keeps it where a step is measurably faster.",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Where to train; auto takes a GPU where there is one."
     )
@@ -156,7 +161,7 @@ class GenerateVerb(RunConfig, GenerateConfig):
     )
     like: str | None = Field(None, description="File of a real sample: make new ones near it, of its class.")
     strength: float = Field(
-        0.3,
+        0.5,
         ge=0,
         le=1,
         description="How far from --like: 0 = as near as the generator comes, 1 = anything of the class.",

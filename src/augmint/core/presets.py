@@ -11,7 +11,7 @@ def preset(name: str) -> dict[str, Any]:
         case "fast":
             return {"time": 120.0, "variants": 2, "seeds": 10}
         case "best":
-            return {"time": 1800.0, "variants": 8, "seeds": 20, "size": "small"}
+            return {"time": 1800.0, "variants": 8, "seeds": 20}
         case _:
             return {}
 

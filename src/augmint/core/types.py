@@ -143,6 +143,7 @@ class Modality(Protocol):
     """Everything that depends on the kind of data. Structural: no base class to inherit from.
 
     Optional members, looked up with ``getattr``: ``suffixes``, the endings of its files, by which a folder is recognised;
+    ``kind``, which vocabulary of ``plan.VOCABULARIES`` its ops' names are from (pictures', if it does not say);
     ``presets``, its own recipes by name; ``sizes``, the columns that tell how large samples are; ``lasting``, the columns of a
     data set's metadata that stay true of a sample's variants; ``networks(size, grid, num_classes)`` replaces the generic nets;
     ``transform(plan, sample, load)`` runs a plan on a sample as it is, its targets too (without it, transforms run on the grid);

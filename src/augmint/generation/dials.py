@@ -38,7 +38,7 @@ class Dials:
 
     quality: float = 0.0
     like: Tensor | None = None
-    strength: float = 0.3
+    strength: float = 0.5
     style: Tensor | int | None = None
 
     def __post_init__(self) -> None:

@@ -112,7 +112,7 @@ class Gan:
         quality: float = 0.0,
         style: Source | None = None,
         like: Source | None = None,
-        strength: float = 0.3,
+        strength: float = 0.5,
         seed: int = 0,
         source: str = "generator",
     ) -> list[Sample]:
@@ -148,7 +148,7 @@ class Gan:
         quality: float = 0.0,
         style: Source | None = None,
         like: Source | None = None,
-        strength: float = 0.3,
+        strength: float = 0.5,
     ) -> tuple[Dials, str | None]:
         """What `generate` was asked for as `Dials`, and the class of ``like``. Finding the ``w`` of a real sample takes seconds.
 

@@ -23,13 +23,17 @@ from augmint.data.images import U8
 from augmint.data.sink import FolderSink
 from augmint.data.spectra import LOWEST_DB, Mel, to_db
 from augmint.data.split import box_means
-from augmint.transforms import run_audio
+from augmint.transforms import run_mix_audio
+from augmint.transforms.channel import VTLP
 from augmint.transforms.choice import OneOf, SomeOf
+from augmint.transforms.cleaning import Denoise, SpeakerBoost
 from augmint.transforms.op import Op
-from augmint.transforms.plan import SOUND_OPS, Drawn, Plan
+from augmint.transforms.plan import SOUND_OPS, SOUNDS, Drawn, Plan
 from augmint.transforms.recipe import Recipe
-from augmint.transforms.signal import AddNoise, BandPass, FreqMask, Gain, PolarityInvert, TimeMask
+from augmint.transforms.run_mix_audio import Heard
+from augmint.transforms.signal import AddNoise, BandPass, FreqMask, Gain, Peaking, PolarityInvert, Reverb, TimeMask
 from augmint.transforms.temporal import PitchShift, TimeShift, TimeStretch
+from augmint.transforms.waves import resampled
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,6 +48,7 @@ RANGE_DB = 80.0
 _MEASURED = 200  # sounds that the levels of a data set are taken from
 _HEARD = 0.05  # what is this much above silence on the grid is sound
 _SHOWN_S = 4.0
+_SPOKEN = ("transcript", "normalized", "transcription", "text", "sentence")
 _SCANNED = ("seconds", "rate", "channels", "format", "coding", "bytes", "origin")
 
 
@@ -55,7 +60,10 @@ def _sound_ops(strength: float) -> tuple[Op, ...]:
         TimeShift(shift_s=(-0.1 * s, 0.1 * s)),
         Gain(gain_db=(-12 * s, 6 * s)),
         BandPass(low_hz=(30, 30 + 370 * s), high_hz=(7800 - 4800 * s, 7800)),
+        Peaking(gain_db=(-15 * s, 15 * s)),
         FreqMask(width_frac=(0, 0.3 * s)),
+        Reverb(rt60_s=(0.1, 0.1 + 0.6 * s), drr_db=(20 - 18 * s, 20)),
+        VTLP(alpha=(1 / (1 + 0.15 * s), 1 + 0.15 * s)),
         AddNoise(snr_db=(30 - 25 * s, 40)),
         AddNoise(snr_db=(30 - 25 * s, 40), colour="pink"),
         TimeMask(width_frac=(0, 0.2 * s)),
@@ -83,6 +91,7 @@ PRESETS: Mapping[str, Recipe] = {
                 Gain(gain_db=(-6, 3)),
                 PolarityInvert(),
                 BandPass(p=0.3),
+                Reverb(rt60_s=(0.1, 0.4), drr_db=(6, 15), p=0.2),
                 AddNoise(snr_db=(15, 40), p=0.7),
             ),
         ),
@@ -95,7 +104,10 @@ PRESETS: Mapping[str, Recipe] = {
                 Gain(gain_db=(-12, 6)),
                 PolarityInvert(),
                 BandPass(low_hz=(50, 500), high_hz=(2500, 7500), p=0.5),
+                Peaking(p=0.3),
                 FreqMask(width_frac=(0.0, 0.2), p=0.5),
+                Reverb(rt60_s=(0.1, 0.7), drr_db=(0, 12), p=0.4),
+                VTLP(alpha=(0.88, 1.14), p=0.4),
                 OneOf(ops=(AddNoise(snr_db=(3, 30)), AddNoise(snr_db=(3, 30), colour="pink")), p=0.8),
                 TimeMask(width_frac=(0.0, 0.15), p=0.5),
             ),
@@ -103,6 +115,8 @@ PRESETS: Mapping[str, Recipe] = {
         # TrivialAugment and RandAugment (recipe.py has the papers), with what sound has.
         Recipe("trivial", (OneOf(ops=_sound_ops(1.0), p=0.9),)),
         Recipe("rand", (SomeOf(ops=_sound_ops(0.6), num=2),)),
+        # The same for every sample, as far as its noise is: what is there is cleaned.
+        Recipe("enhance", (Denoise(), SpeakerBoost())),
     )
 }
 
@@ -112,10 +126,11 @@ class SpeechModality:
 
     name = "speech"
     suffixes = SUFFIXES
+    kind = SOUNDS
     ops = tuple(SOUND_OPS)
     presets = PRESETS
     sizes = ("seconds", "rate", "channels", "coding")
-    lasting = ("transcript", "normalized", "transcription", "text", "sentence", "speaker", "language")
+    lasting = (*_SPOKEN, "speaker", "language")
 
     def scan(self, root: Path, *, strict: bool = False) -> Scan:
         """Class folders, a flat folder or metadata, as `layout.scan` has it, and the head of each file.
@@ -131,9 +146,20 @@ class SpeechModality:
         return Sample(ref.id, audio.read(ref.path), ref.label, meta=ref.meta, origin=ref.meta.get("origin", "real"))
 
     def transform(self, plan: Plan, sample: Sample, load: Callable[[str], Sample]) -> Sample:
-        """What a plan makes of one sound, with its own rate and channels."""
-        sound: Sound = sample.data
-        return replace(sample, data=Sound(run_audio.apply(plan, sound.wave, sound.rate), sound.rate))
+        """What a plan makes of one sound, with its own rate and channels; ``meta`` gets ``soft_label`` where classes are mixed."""
+        partners: dict[str, Sample] = {"": sample}
+
+        def heard(name: str) -> Heard:
+            partners[name] = load(name)
+            return _heard(partners[name])
+
+        made = run_mix_audio.apply(plan, _heard(sample), heard)
+        meta = dict(sample.meta)
+        if len(made.parts) > 1:
+            meta = _joined_meta(meta, [partners[name].meta for name, _ in made.parts])
+        if len(made.labels) > 1:
+            meta["soft_label"] = {k: round(v, 6) for k, v in made.labels.items()}
+        return replace(sample, data=Sound(made.wave, made.rate), meta=meta)
 
     def sink(self, out: Path, *, layout: str) -> FolderSink:
         """Writes sounds with the provenance mark of their origin; variants are coded as their originals."""
@@ -284,10 +310,26 @@ def _mel(rate: int, num_mels: int) -> Mel:
     return Mel(rate, num_mels)
 
 
+def _heard(sample: Sample) -> Heard:
+    sound: Sound = sample.data
+    return Heard(sound.wave, sound.rate, {} if sample.label is None else {sample.label: 1.0})
+
+
+def _joined_meta(own: dict[str, Any], parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What is known of sounds one after another: their words joined; what is not known of all, or not the same, of none."""
+    for key in SpeechModality.lasting:
+        values = [part.get(key) for part in parts]
+        if key in _SPOKEN and all(values):
+            own[key] = " ".join(map(str, values))
+        elif len(set(values)) > 1:
+            own.pop(key, None)
+    return own
+
+
 def _mono(sound: Sound, rate: int) -> F32:
     """The mean of all channels at another rate, ``[T]``."""
     wave = sound.wave.mean(axis=1, keepdims=True)
-    out: F32 = run_audio.resampled(wave, rate / sound.rate)[:, 0] if rate != sound.rate else wave[:, 0]
+    out: F32 = resampled(wave, rate / sound.rate)[:, 0] if rate != sound.rate else wave[:, 0]
     return out
 
 

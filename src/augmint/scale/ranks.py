@@ -116,6 +116,16 @@ def averaged(figures: Mapping[str, float]) -> dict[str, float]:
     return dict(zip(figures, (values / num_ranks()).tolist(), strict=True))
 
 
+def any_true(value: bool) -> bool:
+    """Whether it is true on one of the ranks."""
+    if num_ranks() == 1:
+        return value
+    flag = torch.tensor([value], dtype=torch.uint8)
+    with _talking():
+        dist.all_reduce(flag, dist.ReduceOp.MAX)
+    return bool(flag)
+
+
 def told(value: Any) -> Any:
     """The first rank's value, which must be plain JSON; what the other ranks give is not looked at."""
     if num_ranks() == 1:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -10,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from augmint.core.errors import BadSample
+from augmint.core.errors import BadSample, UserError
+from augmint.core.run import read_jsonl, write_jsonl
 from augmint.core.types import Codec, Dataset, Modality, Ref, Sample, Sink, Skipped
 from augmint.scale.pool import ordered_map
-from augmint.transforms.mix import Pool
+from augmint.transforms.mix import FILE, Pool
 from augmint.transforms.plan import Plan, sample_key
 from augmint.transforms.recipe import Recipe
 
@@ -111,6 +114,26 @@ def _transformed(job: _Job, sample: Sample, plan: Plan, key: int, partners: Call
     return replace(sample, data=out)
 
 
+class Journal:
+    """What was made already, a line a sample in ``path``: a command that was stopped goes on from there when it is given again.
+
+    Args:
+        out: where the files lie. A sample of which one is gone is made again.
+    """
+
+    def __init__(self, path: Path, out: Path) -> None:
+        lines = [
+            line for line in read_jsonl(path) if all((out / m["row"]["file_name"]).is_file() for m in line["made"])
+        ]
+        self.made: dict[str, list[dict[str, Any]]] = {line["id"]: line["made"] for line in lines}
+        write_jsonl(path, lines)
+        self._path = path
+
+    def add(self, name: str, made: list[dict[str, Any]]) -> None:
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"id": name, "made": made}, ensure_ascii=False, allow_nan=False) + "\n")
+
+
 def augment_all(
     data: Dataset,
     recipe: Recipe,
@@ -120,52 +143,109 @@ def augment_all(
     seed: int,
     workers: int,
     part: Callable[[Ref], str | None] = lambda ref: None,
+    journal: Journal | None = None,
     stop: object = False,
     progress: Progress = lambda event: None,
 ) -> Iterator[dict[str, Any] | Skipped]:
     """Write ``variants`` augmented samples of each sample; yields a manifest row for each, or why one was skipped.
 
-    The rows, and the bytes that they tell of, do not depend on ``workers``.
+    The rows, and the bytes that they tell of, do not depend on ``workers``, nor on what the ``journal`` has already.
     """
     modality = data.modality
     codec = None if hasattr(modality, "transform") else modality.fit(data)
-    lasting = getattr(modality, "lasting", ())
     in_worker = sink if hasattr(sink, "save") else None
     job = _Job(modality, codec, recipe.on(codec), seed, variants, in_worker)
-    results = ordered_map(
-        partial(augment_sample, job), _items(data, job, part), workers=workers, name=lambda item: item.ref.id
-    )
-    for done, (ref, result) in enumerate(zip(data.refs, results, strict=True), 1):
-        if isinstance(result, Skipped):
-            yield result
-            continue
-        for sample, plan, place in result:
-            if place is None:
-                path = sink.write(sample, part=part(ref))
-            else:
-                path = place
-                extra = {k: v for k, v in sample.meta.items() if k not in ref.meta or k in lasting}
-                sink.note(place, label=sample.label, origin="augmented", extra=extra)  # type: ignore[attr-defined]
-            yield {
-                "file_name": path.as_posix(),
-                "origin": "augmented",
-                "label": ref.label,
-                "parents": [ref.id, *plan.others],
-                "seed": seed,
-                "plan": plan.to_dict(),
-                **{k: v for k, v in sample.meta.items() if k == "soft_label"},
-            }
-        progress({"stage": "augment", "done": done, "total": len(data)})
-        if stop:
-            return
+    before = journal.made if journal is not None and in_worker is not None else {}
+    items = _items(data, job, part, before)
+    with closing(
+        ordered_map(partial(augment_sample, job), items, workers=workers, name=lambda item: item.ref.id)
+    ) as results:
+        for done, ref in enumerate(data.refs, 1):
+            made = before.get(ref.id)
+            if made is None:
+                result = next(results)
+                if isinstance(result, Skipped):
+                    yield result
+                    continue
+                made = [_told(job, sink, ref, *one, part(ref)) for one in result]
+                if journal is not None and in_worker is not None:
+                    journal.add(ref.id, made)
+            for one in made:
+                if in_worker is not None:
+                    place, extra = Path(one["row"]["file_name"]), one["extra"]
+                    sink.note(place, label=one["label"], origin="augmented", extra=extra)  # type: ignore[attr-defined]
+                yield one["row"]
+            progress({"stage": "augment", "done": done, "total": len(data)})
+            if stop:
+                return
+        next(results, None)  # so that workers end by themselves
 
 
-def _items(data: Dataset, job: _Job, part: Callable[[Ref], str | None]) -> Iterator[_Item]:
+def _told(
+    job: _Job, sink: Sink, ref: Ref, sample: Sample, plan: Plan, place: Path | None, part: str | None
+) -> dict[str, Any]:
+    """The manifest's row of a variant, and what its line in the metadata has besides; it is written, if a worker has not done that."""
+    path = place if place is not None else sink.write(sample, part=part)
+    lasting = getattr(job.modality, "lasting", ())
+    row = {
+        "file_name": path.as_posix(),
+        "origin": "augmented",
+        "label": ref.label,
+        "parents": [ref.id, *plan.others],
+        "seed": job.seed,
+        "plan": plan.to_dict(),
+        **{k: v for k, v in sample.meta.items() if k == "soft_label"},
+    }
+    extra = {k: v for k, v in sample.meta.items() if k not in ref.meta or k in lasting}
+    return {"row": row, "label": sample.label, "extra": extra}
+
+
+def _items(data: Dataset, job: _Job, part: Callable[[Ref], str | None], before: Collection[str]) -> Iterator[_Item]:
+    todo = [ref for ref in data.refs if ref.id not in before]
     if not job.recipe.mixes:
-        yield from (_Item(ref, part(ref)) for ref in data.refs)
+        yield from (_Item(ref, part(ref)) for ref in todo)
         return
-    pool, refs = Pool(data.ids), dict(zip(data.ids, data.refs, strict=True))
-    for ref in data.refs:
+    files = partial(files_of, suffixes=getattr(data.modality, "suffixes", ()))
+    pool, refs = Pool(data.ids, files), dict(zip(data.ids, data.refs, strict=True))
+    for ref in todo:
         keys = (sample_key(job.seed, ref.id, variant) for variant in range(job.variants))
         plans = tuple(job.recipe.plan_of(key, own=ref.id, pool=pool) for key in keys)
-        yield _Item(ref, part(ref), plans, {i: refs[i] for plan in plans for i in plan.others})
+        yield _Item(ref, part(ref), plans, {i: partner(i, refs) for plan in plans for i in plan.others})
+
+
+def files_of(folder: str, *, suffixes: Sequence[str]) -> list[str]:
+    """Paths of a folder's files with these endings, also of folders within it, in order.
+
+    Raises:
+        UserError: if there is no such folder, or nothing in it.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise UserError(
+            "there is no such folder to mix in from", where=root, mend="give the path from where the command runs"
+        )
+    found = sorted(p.as_posix() for p in root.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
+    if not found:
+        raise UserError(
+            "nothing in it can be mixed in", where=root, mend="put files there that end in " + ", ".join(suffixes)
+        )
+    return found
+
+
+def partner(name: str, refs: Mapping[str, Ref]) -> Ref:
+    """Where what a plan mixes in lies: a sample of the data set, or a file.
+
+    Raises:
+        UserError: if it is gone.
+    """
+    if name.startswith(FILE):
+        path = Path(name.removeprefix(FILE)).absolute()
+        if path.is_file():
+            return Ref(name, path)
+    elif name in refs:
+        return refs[name]
+    raise UserError(
+        "a sample that others were made of is gone",
+        where=name,
+        mend="restore it; files of the recipe's folders are looked for from where the command runs",
+    )

@@ -10,10 +10,10 @@ import numpy as np
 
 from augmint.core.errors import BadSample, UserError
 from augmint.core.types import Dataset, Sample
-from augmint.transforms.mix import MIXES, Pool
+from augmint.transforms.mix import Pool
 from augmint.transforms.op import Op
-from augmint.transforms.plan import OPS, Plan, sample_key
-from augmint.transforms.recipe import Recipe
+from augmint.transforms.plan import Plan, op_named, sample_key
+from augmint.transforms.recipe import Recipe, kind_of
 
 CELL = 160  # pixels
 LEVELS = 6  # of an op
@@ -37,7 +37,7 @@ def contact_sheet(data: Dataset, recipe: Recipe, *, seed: int, every_op: bool) -
     usable = job.usable()
     if not usable:
         raise UserError("no sample can be read", where=data.root, mend="augmint inspect names what is wrong")
-    ops = [known[n]() for known in (OPS, MIXES) for n in known if n in kind.ops] if every_op else recipe.flat
+    ops = [op_named(name, kind_of(kind))() for name in kind.ops] if every_op else recipe.flat
     rows = [(job.levels(op, usable[0]), _range(op)) for op in ops]
     rows += [
         (job.variants(recipe, s), f"recipe {recipe.name} on {s.id}: as it is, then {VARIANTS} variants") for s in usable

@@ -10,6 +10,7 @@ from typing import Any
 
 from augmint.core.errors import UserError
 from augmint.core.types import Dataset, Sample
+from augmint.steps.augmenting import partner
 from augmint.transforms.plan import Plan
 
 Progress = Callable[[dict[str, Any]], None]
@@ -35,11 +36,7 @@ def replay(data: Dataset, rows: Sequence[dict[str, Any]], out: Path, progress: P
     refs = {ref.id: ref for ref in data.refs}
 
     def load(name: str) -> Sample:
-        if name not in refs:
-            raise UserError(
-                "a sample that others were made of is gone", where=name, mend="restore it beside the manifest"
-            )
-        return data.modality.load(refs[name])
+        return data.modality.load(partner(name, refs))
 
     sink = data.modality.sink(out, layout=data.layout)
     other = []

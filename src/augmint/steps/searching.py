@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 
 from augmint.core.errors import UserError
-from augmint.core.types import Dataset
+from augmint.core.types import Dataset, Modality
 from augmint.data.leaks import groups
 from augmint.data.split import assign
 from augmint.evaluation.arms import Arm, Task
@@ -22,11 +22,8 @@ from augmint.transforms.recipe import PRESETS, Recipe, rand
 FOLDS, SEEDS = 3, 5
 FEWEST_STEPS, STEPS = 60, 400
 NONE = "none"
-_CANDIDATES = (
-    *(PRESETS[name] for name in ("light", "medium", "strong", "trivial", "rand", "ada")),
-    rand(0.3),
-    rand(1.0),
-)
+_NAMES = ("light", "medium", "strong", "trivial", "rand", "ada")
+_CANDIDATES = (*(PRESETS[name] for name in _NAMES), rand(0.3), rand(1.0))
 
 
 @dataclass(frozen=True)
@@ -84,9 +81,10 @@ def search(
             where=data.root,
             mend="leave --search out and give --recipe; augmint preview shows what each does",
         )
-    x, y = labelled.encode(labelled.modality.fit(labelled)), labelled.labels
+    codec = labelled.modality.fit(labelled)
+    x, y = labelled.encode(codec), labelled.labels
     split = assign(y, [None] * len(y), groups(x), seed=seed, held_out_frac=0.0, folds=FOLDS)
-    candidates = [r for c in _CANDIDATES if (r := c.only(labelled.modality.ops)).ops]
+    candidates = [r.on(codec) for c in _candidates(labelled.modality) if (r := c.only(labelled.modality.ops)).ops]
     tasks = [Task(x[f.fit], y[f.fit], x[f.test], y[f.test], len(labelled.classes)) for f in split.folds]
     steps = _affordable(tasks[0], candidates, seconds, workers, len(tasks))
     units = [unit for task in tasks for unit in _units(task, candidates, seed, steps)]
@@ -104,6 +102,12 @@ def search(
     best = next(r for r in candidates if r.name == tried[0].name)
     base = 100 * float(table[NONE].mean())
     return Search(best, tuple(tried), tuple(_told(tried, base, len(draws.groups), len(tasks), steps)))
+
+
+def _candidates(modality: Modality) -> Sequence[Recipe]:
+    """What is tried: of the kind of data's own presets, where it has any."""
+    own: Mapping[str, Recipe] | None = getattr(modality, "presets", None)
+    return _CANDIDATES if own is None else [own[name] for name in _NAMES if name in own]
 
 
 def _units(task: Task, candidates: Sequence[Recipe], seed: int, steps: int) -> list[_Unit]:

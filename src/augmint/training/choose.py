@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from augmint.core.config import TrainConfig
+from augmint.core.errors import UserError
 from augmint.core.run import Run
 from augmint.core.types import F32
 from augmint.models.verifier import Judge
@@ -30,7 +31,9 @@ MEMORY_SHARE = 0.5
 PROBED_CELLS = 2**18
 """What the number of threads is tried on: 32 samples of up to 90 x 90 cells, fewer of larger ones."""
 FASTER = 1.25
-"""So many times as fast must a step in bfloat16 be, for it rounds to three digits."""
+"""So many times as fast must a step be in bfloat16, for it rounds to three digits, and compiled, for that takes time."""
+WORTH_COMPILING = 1200.0
+"""Seconds that a run must have before compiling is tried unasked."""
 PATIENCE = 4
 """Of ten ticks: where the steps follow from the time, a run whose held-out figures stand still for so long ends."""
 
@@ -92,40 +95,67 @@ def free_bytes(device: str) -> int | None:
 
 
 def precision(run: Run, config: TrainConfig, state: State, data: Data, schedule: Schedule) -> str:
-    """As set, or bfloat16 where a step is a good deal faster with it (a CPU without products of its own for it is slower).
-
-    Convolutions in bfloat16 are quickest with the channels last, so the weights are laid out so.
-    """
+    """As set, or bfloat16 where a step is a good deal faster with it (a CPU without products of its own for it is slower)."""
     if config.precision != "auto":
         run.choose("precision", config.precision, "as set")
     elif run.chosen("precision") is None:
         run.choose("precision", *best_precision(state, data, schedule))
-    found = str(chosen(run, "precision"))
-    lay_out(state, found)
-    return found
+    return str(chosen(run, "precision"))
 
 
 def best_precision(state: State, data: Data, schedule: Schedule) -> tuple[str, str]:
     """The quicker one and its reason, from three steps of each on copies."""
-    times = {name: _seconds_in(name, state, data, schedule) for name in ("fp32", "bf16")}
+    times = {name: _quickest(state, data, replace(schedule, precision=name)) for name in ("fp32", "bf16")}
     told = ", ".join(f"{1000 * t:.0f} ms in {name}" for name, t in times.items())
     best = "bf16" if FASTER * times["bf16"] < times["fp32"] else "fp32"
     return best, f"a step without penalties took {told}; bf16 must be {FASTER} times as fast"
 
 
-def _seconds_in(name: str, state: State, data: Data, schedule: Schedule) -> float:
-    trial, long = copy.deepcopy(state), replace(schedule, steps=1000, gamma=0.0, precision=name)
-    lay_out(trial, name)
+def compiled(run: Run, config: TrainConfig, state: State, data: Data, schedule: Schedule, seconds: float) -> bool:
+    """Whether the networks are compiled: as set, or where a GPU's step is a good deal faster then and the run long enough to gain by it.
+
+    Raises:
+        UserError: if it is asked for and cannot be had here, with what the compiler says.
+    """
+    if ranks.told(run.chosen("compile")) is None:
+        if config.compile == "off":
+            found, why = False, "as set"
+        elif config.compile == "on":
+            found, why = True, f"as set; {_try_compiled(state, data, schedule)[1]}"
+        elif data.device == "cpu":
+            found, why = False, "on a CPU only where --compile on asks for it"
+        elif seconds < WORTH_COMPILING:
+            found, why = False, f"it takes a minute or two, and the run {seconds:.0f} s"
+        else:
+            try:
+                found, why = _try_compiled(state, data, schedule)
+            except UserError as error:
+                found, why = False, str(error).splitlines()[0]
+        run.choose("compile", found, why)
+    return bool(chosen(run, "compile"))
+
+
+def _try_compiled(state: State, data: Data, schedule: Schedule) -> tuple[bool, str]:
+    times = [_quickest(state, data, schedule)]
+    try:
+        times.append(_quickest(state, data, replace(schedule, compiled=True)))
+    except Exception as error:  # the compiler has errors of its own, of many kinds
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise UserError(
+            f"the networks cannot be compiled here: {lines[0]}",
+            mend="install a C++ compiler (on a GPU, Triton comes with PyTorch), or leave --compile out",
+        ) from error
+    told = f"a step without penalties took {1000 * times[0]:.0f} ms, compiled {1000 * times[1]:.0f} ms"
+    return FASTER * times[1] < times[0], f"{told}; compiled must be {FASTER} times as fast"
+
+
+def _quickest(state: State, data: Data, schedule: Schedule) -> float:
+    """Seconds of the fastest of three steps without penalties, on a copy; the compiler's work is done before."""
+    trial, long = copy.deepcopy(state), replace(schedule, steps=1000, gamma=0.0)
+    trial.lay_out(long)
+    for _ in range(2 if schedule.compiled else 0):
+        one_step(trial, data, long, Recipe("none", ()))
     return min(seconds_of(lambda: one_step(trial, data, long, Recipe("none", ()))) for _ in range(3))
-
-
-def lay_out(state: State, name: str) -> None:
-    """The weights as convolutions of this precision like them; no number changes."""
-    if name == "bf16":
-        for net in (state.generator, state.verifier, state.ema):
-            for weight in net.parameters():
-                if weight.dim() == 4:
-                    weight.data = weight.data.contiguous(memory_format=torch.channels_last)
 
 
 def chosen(run: Run, name: str) -> Any:
@@ -154,6 +184,7 @@ def steps(run: Run, state: State, data: Data, schedule: Schedule, wanted: int | 
 def seconds_per_step(state: State, data: Data, schedule: Schedule) -> float:
     """Seconds of a step on this machine as it is now, penalties with their share; measured on a copy."""
     trial, long = copy.deepcopy(state), replace(schedule, steps=1000)
+    trial.lay_out(long)
     for _ in range(schedule.lazy):
         one_step(trial, data, long, Recipe("none", ()))
     num = 3 * schedule.lazy
@@ -233,6 +264,9 @@ def short(run: Run, steps: int, config: TrainConfig) -> str:
 
 
 def seconds_of(fn: Callable[[], Any]) -> float:
+    """Wall seconds, a GPU's work included."""
     start = time.perf_counter()
     fn()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
     return time.perf_counter() - start

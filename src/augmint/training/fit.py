@@ -125,6 +125,8 @@ def fit(
     batch = choose.batch(run, config, state, data, schedule)
     schedule = replace(schedule, batch=batch, gamma=_gamma(config, verifier, material, batch))
     schedule = replace(schedule, precision=choose.precision(run, config, state, data, schedule))
+    schedule = replace(schedule, compiled=choose.compiled(run, config, state, data, schedule, seconds))
+    state.lay_out(schedule)
     schedule = replace(schedule, steps=choose.steps(run, state, data, schedule, config.steps, seconds))
     gamma = choose.gamma(
         run, state, data, schedule, views.gan, config, seconds,

@@ -28,6 +28,8 @@ from augmint.transforms.recipe import Recipe
 from augmint.transforms.run_torch import augment
 
 Figures = dict[str, float]
+Losses = dict[str, float | Tensor]
+"""Figures of a step that may still lie on the device: reading one waits for the whole step."""
 COUNTERS = ("step", "samples_seen", "aug_p", "lr_scale", "best_recall", "improved_at", "notes")
 NUM_GAP = 128
 STEERED = 4
@@ -56,6 +58,7 @@ class Schedule:
     patience: int | None = None
     seed: int = 0
     precision: str = "fp32"
+    compiled: bool = False
 
     @property
     def tick_steps(self) -> int:
@@ -106,6 +109,21 @@ class State:
             torch.optim.Adam(generator.parameters(), **adam),  # type: ignore[arg-type]
             torch.optim.Adam(verifier.parameters(), **adam),  # type: ignore[arg-type]
         )
+
+    def lay_out(self, schedule: Schedule) -> None:
+        """Make the networks run as the schedule says; no number changes.
+
+        Convolutions in bfloat16 are quickest with the channels of the weights last. Compiled is what ``net(...)`` calls;
+        ``net.forward(...)``, which the penalties differentiate twice, stays as it is.
+        """
+        if schedule.precision == "bf16":
+            for _, net in self._modules():
+                for weight in net.parameters():
+                    if weight.dim() == 4:
+                        weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+        if schedule.compiled:
+            self.generator.compile()
+            self.verifier.compile()
 
     def save(self, folder: Path, schedule: Schedule) -> None:
         optim = {f"{n}.{k}": v for n, o in self._optims() for k, v in checkpoint.adam_state(o).items()}
@@ -184,7 +202,21 @@ class Data:
         u = rng.uniform(key, np.arange(2 * n)).reshape(2, n)
         group = (u[0] * len(self.groups)).astype(int)
         index = np.array([self.groups[g][int(v * len(self.groups[g]))] for g, v in zip(group, u[1], strict=True)])
-        return self.x[torch.from_numpy(index).to(self.device)], torch.from_numpy(self.y[index]).to(self.device)
+        place, label = (sent(torch.from_numpy(v), self.x.device) for v in (index, self.y[index]))
+        return self.x[place], label
+
+
+def read(losses: Losses) -> Figures:
+    """Losses as numbers, in one transfer."""
+    waiting = {k: v for k, v in losses.items() if isinstance(v, Tensor)}
+    known = {k: v for k, v in losses.items() if not isinstance(v, Tensor)}
+    values = torch.stack([v.double() for v in waiting.values()]).tolist() if waiting else []
+    return {**known, **dict(zip(waiting, values, strict=True))}
+
+
+def sent(x: Tensor, device: torch.device) -> Tensor:
+    """``x`` on the device, without waiting until it is there."""
+    return x.to(device) if device.type == "cpu" else x.pin_memory().to(device, non_blocking=True)
 
 
 def latents(key: int, n: int) -> Tensor:
@@ -214,9 +246,13 @@ def train(
     """
     every = max(1, schedule.steps // 100)
     while state.step < schedule.steps and not state.is_stalled(schedule):
-        figures = ranks.averaged({**one_step(state, data, schedule, recipe), "stop": float(bool(stop))})
-        is_stopped = figures.pop("stop") > 0  # one rank that was asked to stop stops all
+        pending = one_step(state, data, schedule, recipe)
+        is_stopped = ranks.any_true(bool(stop))  # one rank that was asked to stop stops all
         is_saved = schedule.is_tick(state.step) or is_stopped
+        is_row = state.step % every == 0 or state.step == schedule.steps
+        if not (is_saved or is_row or schedule.is_steered(state.step)):
+            continue  # a loss that is no number stays none: it is seen at the next row, and nothing waits for this step
+        figures = ranks.averaged(read(pending))
         if not watch.is_finite(figures) or (is_saved and not state.is_finite()):
             _roll_back(state, folder)
             continue
@@ -224,7 +260,7 @@ def train(
         if schedule.is_steered(state.step):
             figures |= _steer(state, data, schedule)
 
-        if state.step % every == 0 or state.step == schedule.steps:
+        if is_row:
             on_row({"step": state.step, "samples_seen": state.samples_seen, **figures})
 
         if schedule.is_tick(state.step):
@@ -243,8 +279,12 @@ def train(
     return state
 
 
-def one_step(state: State, data: Data, s: Schedule, recipe: Recipe) -> Figures:
-    """One step of the verifier, then one of the generator, on one batch; returns the losses (of this rank's part of it)."""
+def one_step(state: State, data: Data, s: Schedule, recipe: Recipe) -> Losses:
+    """One step of the verifier, then one of the generator, on one batch; returns the losses (of this rank's part of it) for `read`.
+
+    Nothing here waits for the device. ``verifier(...)`` and ``generator(...)`` may be compiled; ``.forward(...)`` never is, as the
+    penalties need it.
+    """
     progress = state.step / s.steps
     for group in (*state.opt_g.param_groups, *state.opt_v.param_groups):
         group["lr"] = adapt.learning_rate(s.lr, progress) * state.lr_scale
@@ -254,7 +294,8 @@ def one_step(state: State, data: Data, s: Schedule, recipe: Recipe) -> Figures:
     mine = ranks.part(s.batch)
     real, y = (whole[mine] for whole in data.draw(rng.key(s.seed, "batch", state.step), s.batch))
     label = y if data.has_labels else torch.zeros_like(y)
-    z = latents(rng.key(s.seed, "z", state.step), s.batch)[mine].to(real.device)
+    z = latents(rng.key(s.seed, "z", state.step), s.batch)[mine]
+    z = sent(z, real.device)
     with s.half(real):
         fake = state.generator(z, label)
     fake = fake.to(real.dtype)
@@ -276,12 +317,12 @@ def one_step(state: State, data: Data, s: Schedule, recipe: Recipe) -> Figures:
     total = v_loss + s.rebuild_weight * recon
     if data.has_labels:
         total = total + s.class_weight * F.cross_entropy(on_real.logits, label)
-    figures = {"v_loss": v_loss.item(), "recon": recon.item(), "aug_p": state.aug_p}
+    figures: Losses = {"v_loss": v_loss.detach(), "recon": recon.detach(), "aug_p": state.aug_p}
     if s.gamma > 0 and state.step % s.lazy == 0:  # in full precision always: they are slopes of slopes
-        r1 = losses.gradient_penalty(lambda x: verifier.score(x, label), real_seen)
-        r2 = losses.gradient_penalty(lambda x: verifier.score(x, label), fake_seen)
+        r1 = losses.gradient_penalty(lambda x: verifier.forward(x, label).score, real_seen)
+        r2 = losses.gradient_penalty(lambda x: verifier.forward(x, label).score, fake_seen)
         total = total + 0.5 * s.gamma * s.lazy * (r1 + r2)
-        figures |= {"r1": r1.item(), "r2": r2.item()}
+        figures |= {"r1": r1.detach(), "r2": r2.detach()}
     state.opt_v.zero_grad(set_to_none=True)
     torch.autograd.backward(total)
     ranks.average_grads(verifier)
@@ -303,7 +344,7 @@ def one_step(state: State, data: Data, s: Schedule, recipe: Recipe) -> Figures:
     state.step += 1
     state.samples_seen += s.batch
     ema.update(state.ema, state.generator, s.batch, state.samples_seen, s.steps * s.batch)
-    return {**figures, "g_loss": g_loss.item(), "lr": state.opt_g.param_groups[0]["lr"]}
+    return {**figures, "g_loss": g_loss.detach(), "lr": state.opt_g.param_groups[0]["lr"]}
 
 
 @torch.no_grad()
@@ -314,9 +355,11 @@ def _steer(state: State, data: Data, s: Schedule) -> Figures:
     n = min(NUM_GAP, len(data.held_out_x))
     held, held_y = data.held_out_x[:n], data.held_out_y[:n]
     real, y = data.draw(rng.key(s.seed, "gap", state.step), n)
-    fake = state.generator(latents(rng.key(s.seed, "gap z", state.step), n).to(held.device), held_y)
-    score = state.verifier.score
-    found = adapt.gap(score(real, y), score(held, held_y), score(fake, held_y))
+    z = sent(latents(rng.key(s.seed, "gap z", state.step), n), held.device)
+    with s.half(held):
+        fake = state.generator(z, held_y).to(held.dtype)
+        score = [state.verifier.score(x, label) for x, label in ((real, y), (held, held_y), (fake, held_y))]
+    found = adapt.gap(*(x.to(held.dtype) for x in score))
     found = ranks.told(found)  # the last bits of a rank's own may differ
     state.aug_p = adapt.next_aug_p(state.aug_p, found)
     return {"gap": found}

@@ -14,7 +14,7 @@ from pathlib import Path
 from augmint.core.errors import Interrupted
 from augmint.scale import ranks
 from augmint.training import watch
-from augmint.training.loop import Data, Figures, Schedule, State, one_step
+from augmint.training.loop import Data, Figures, Schedule, State, one_step, read
 from augmint.transforms.recipe import Recipe
 
 FACTORS = (0.25, 1.0, 4.0)
@@ -75,6 +75,7 @@ def trials(
             on_step(done + n)
 
         trial, own = copy.deepcopy(state), replace(schedule, gamma=factor * schedule.gamma)
+        trial.lay_out(own)
         if ranks.told((place_of(folder, factor) / "state.json").exists()):
             trial.load(place_of(folder, factor))
         if _run(trial, data, own, recipe, num, place_of(folder, factor), stop, told):
@@ -94,11 +95,11 @@ def _run(
 ) -> bool:
     """Train one trial to its end and save it; false if a loss was not a number."""
     while trial.step < num:
-        figures = ranks.averaged({**one_step(trial, data, schedule, recipe), "stop": float(bool(stop))})
-        is_stopped = figures.pop("stop") > 0
-        if not watch.is_finite(figures):
-            return False
+        pending = one_step(trial, data, schedule, recipe)
+        is_stopped = ranks.any_true(bool(stop))
         if is_stopped or trial.step == num:
+            if not watch.is_finite(ranks.averaged(read(pending))):
+                return False
             if ranks.is_first():
                 trial.save(place, schedule)
             ranks.wait()

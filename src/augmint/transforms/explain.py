@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
@@ -13,18 +13,50 @@ import numpy as np
 
 from augmint.core import rng
 from augmint.core.rng import U64
-from augmint.transforms import run_mix
+from augmint.transforms import run_mix, run_mix_audio
 from augmint.transforms.choice import Choice, OneOf, SomeOf
 from augmint.transforms.mix import Pool
 from augmint.transforms.op import Op
-from augmint.transforms.plan import Plan, Step
+from augmint.transforms.plan import PICTURES, SOUNDS, Plan
 from augmint.transforms.recipe import Recipe
 from augmint.transforms.run_mix import Scene
+from augmint.transforms.run_mix_audio import Heard
 
 SIDE = 512
 DRAWS = 12  # plans that a figure is taken over
-_POOL = Pool("0123")
-_JOINS = {"geometry": "one warp", "colour": "one colour pass"}
+SECONDS, RATE = 4.0, 16_000
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """How recipes for one kind of data are measured and told.
+
+    Args:
+        joins: families whose ops become one in a run, and what that is, in the order in which they are computed.
+        ends: why an op of another family ends a run.
+    """
+
+    thing: str
+    joins: Mapping[str, str]
+    ends: Mapping[str, str]
+    run: Callable[[Plan, Any], Any]
+
+
+_KINDS = {
+    PICTURES: _Kind(
+        "picture",
+        {"geometry": "one warp", "colour": "one colour pass"},
+        {"local": "looks at places or neighbours", "mixing": "needs other pictures"},
+        lambda plan, scene: run_mix.apply(plan, scene, lambda _: scene),
+    ),
+    SOUNDS: _Kind(
+        "sound",
+        {"time": "one stretch and one resampling", "response": "one frequency response"},
+        {"samples": "works on samples", "mixing": "needs other sounds"},
+        lambda plan, sound: run_mix_audio.apply(plan, sound, lambda _: sound),
+    ),
+}
+_POOL = Pool("0123", lambda folder: ["0"])
 
 
 @dataclass(frozen=True)
@@ -60,54 +92,62 @@ class Explanation:
     @property
     def summary(self) -> list[str]:
         """Lines for a terminal."""
-        r, ms = self.recipe, 1e-3
+        r, ms, kind = self.recipe, 1e-3, _KINDS[self.recipe.kind]
+        is_sound = r.kind == SOUNDS
+        ways = f"quality {r.quality}" if is_sound else f"border {r.border}, interp {r.interp}"
+        what = f"{SECONDS:g} s at {RATE:,} Hz" if is_sound else f"{self.side} x {self.side} RGB"
         lines = [
-            f"recipe {r.name}: {len(self.costs)} ops in {len(self.fused_us)} stages, border {r.border}, interp {r.interp}",
-            f"milliseconds on this machine, one thread, {self.side} x {self.side} RGB, {DRAWS} draws; each op as if it always happened",
+            f"recipe {r.name}: {len(self.costs)} ops in {len(self.fused_us)} stages, {ways}",
+            f"milliseconds on this machine, one thread, {what}, {DRAWS} draws; each op as if it always happened",
             f"{'':4}{'op':24}{'family':10}{'p':>6}{'alone':>9}",
         ]
         for stage, costs in _stages(self.costs):
-            lines += self._stage(stage, costs)
+            lines += self._stage(stage, costs, kind)
         times = (self.chain_us * ms, self.picture_us * ms, self.chain_us / self.picture_us)
         lines.append(
-            "a picture, its ops as often as they happen: {:.2f} ms op by op, {:.2f} ms fused ({:.1f} times as fast)".format(
-                *times
-            )
+            f"a {kind.thing}, its ops as often as they happen: "
+            + "{:.2f} ms op by op, {:.2f} ms fused ({:.1f} times as fast)".format(*times)
         )
         return [*lines, f"drawing its plan: {self.plan_us * ms:.2f} ms"]
 
-    def _stage(self, stage: int, costs: list[Cost]) -> Iterator[str]:
-        joins = _JOINS.get(costs[0].family)
+    def _stage(self, stage: int, costs: list[Cost], kind: _Kind) -> Iterator[str]:
+        joins = kind.joins.get(costs[0].family)
         for i, c in enumerate(costs):
             head = f"{stage + 1:<4}" if i == 0 else " " * 4
             yield f"{head}{c.op:24}{c.family:10}{c.p:6.3g}{c.us / 1e3:9.2f}" + (f"  {c.choice}" if c.choice else "")
         if joins and len(costs) > 1 and not any(c.choice.startswith("one of") for c in costs):
             yield f"    {'= ' + joins:40}{self.fused_us[stage] / 1e3:9.2f}"
         elif not joins:
-            yield f"    ends the run: it {_ends(costs[0])}"
+            yield f"    ends the run: it {kind.ends[costs[0].family]}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as ``--json`` prints them."""
         stages = [
-            {"ops": [vars(c) for c in costs], "us": self.fused_us[n], "ends_run": costs[0].family not in _JOINS}
+            {
+                "ops": [vars(c) for c in costs],
+                "us": self.fused_us[n],
+                "ends_run": costs[0].family not in _KINDS[self.recipe.kind].joins,
+            }
             for n, costs in _stages(self.costs)
         ]
         totals = {"plan_us": self.plan_us, "picture_us": self.picture_us, "chain_us": self.chain_us}
-        return {"recipe": self.recipe.to_dict(), "side_px": self.side, "stages": stages, **totals}
+        size = {"seconds": SECONDS} if self.recipe.kind == SOUNDS else {"side_px": self.side}
+        return {"recipe": self.recipe.to_dict(), **size, "stages": stages, **totals}
 
 
 def explain(recipe: Recipe, *, side: int = SIDE) -> Explanation:
-    """Measure a recipe on a noisy picture of ``side`` x ``side`` pixels; it takes seconds at most."""
+    """Measure a recipe on a noisy picture of ``side`` x ``side`` pixels, or on 4 s of sound; it takes seconds at most."""
     ops = [replace(op, p=1.0, id=i) for op, i in zip(recipe.flat, recipe.ids, strict=True)]
     keys = np.array([rng.key("explain", i) for i in range(DRAWS)], np.uint64)
-    scene = Scene(_picture(side), labels={"": 1.0})
-    numbers = _numbered(ops)
+    kind = _KINDS[recipe.kind]
+    sample = _sound() if recipe.kind == SOUNDS else Scene(_picture(side), labels={"": 1.0})
+    numbers = _numbered(ops, list(kind.joins))
     costs = tuple(
-        Cost(op.name, op.family, own.p, choice, number, _time(recipe, (op,), keys, scene))
+        Cost(op.name, op.family, own.p, choice, number, _time(recipe, (op,), keys, sample))
         for op, own, choice, number in zip(ops, recipe.flat, _choices(recipe), numbers, strict=True)
     )
     fused = tuple(
-        _time(recipe, tuple(op for op, number in zip(ops, numbers, strict=True) if number == stage), keys, scene)
+        _time(recipe, tuple(op for op, number in zip(ops, numbers, strict=True) if number == stage), keys, sample)
         for stage in sorted(set(numbers))
     )
     plans = [_plan(recipe, int(k)) for k in keys]
@@ -117,8 +157,8 @@ def explain(recipe: Recipe, *, side: int = SIDE) -> Explanation:
         costs,
         fused,
         float(np.mean(_times(lambda k: _plan(recipe, int(k)), keys))),
-        float(np.mean(_times(lambda plan: _run(plan, scene), plans))),
-        float(np.mean(_times(lambda plan: _op_by_op(plan, scene), plans))),
+        float(np.mean(_times(lambda plan: kind.run(plan, sample), plans))),
+        float(np.mean(_times(lambda plan: _op_by_op(kind, plan, sample), plans))),
     )
 
 
@@ -128,15 +168,15 @@ def _stages(costs: tuple[Cost, ...]) -> Iterator[tuple[int, list[Cost]]]:
     return ((stage, list(group)) for stage, group in groupby(ordered, key=lambda c: c.stage))
 
 
-def _numbered(ops: list[Op]) -> list[int]:
-    """The stage of each op: in a run all geometry is one, and all colour the next."""
+def _numbered(ops: list[Op], joining: list[str]) -> list[int]:
+    """The stage of each op: in a run all of one family that joins is one, and all of the next one the next."""
     kinds: dict[tuple[int, int], int] = {}
     run, places = 0, []
     for op in ops:
-        if op.family in _JOINS:
-            places.append((run, 0 if op.family == "geometry" else 1))
+        if op.family in joining:
+            places.append((run, joining.index(op.family)))
         else:
-            places.append((run, 2))
+            places.append((run, len(joining)))
             run += 1
     for place in sorted(places):
         kinds.setdefault(place, len(kinds))
@@ -153,10 +193,6 @@ def _choices(recipe: Recipe) -> Iterator[str]:
         yield from [few.get(type(entry), "all or none") + f", p {entry.p:.3g}"] * len(entry.ops)
 
 
-def _ends(cost: Cost) -> str:
-    return "needs other pictures" if cost.family == "mixing" else "looks at places or neighbours"
-
-
 def _picture(side: int) -> Any:
     """Grain on slow waves: JPEG, medians and histograms have something to do."""
     y, x = np.mgrid[:side, :side] / side
@@ -165,26 +201,27 @@ def _picture(side: int) -> Any:
     return np.clip(np.stack(waves, -1) + grain, 0, 255).astype(np.uint8)
 
 
+def _sound() -> Heard:
+    """A buzz at 120 Hz and some noise: there is something to search for, to clip and to compress."""
+    times = np.arange(round(SECONDS * RATE)) / RATE
+    buzz = sum(np.sin(2 * np.pi * 120 * k * times + k * k) / k for k in range(1, 30))
+    grain = 0.1 * rng.normal(1, np.arange(len(times)))
+    return Heard((0.1 * (buzz + grain)).astype(np.float32)[:, None], RATE, {"": 1.0})
+
+
 def _plan(recipe: Recipe, key: int) -> Plan:
     return recipe.plan_of(key, own="0", pool=_POOL)
 
 
-def _run(plan: Plan, scene: Scene) -> Scene:
-    return run_mix.apply(plan, scene, lambda _: scene)
-
-
-def _op_by_op(plan: Plan, scene: Scene) -> Scene:
-    def one(step: Step, x: Scene) -> Scene:
-        return _run(replace(plan, steps=(step,)), x)
-
+def _op_by_op(kind: _Kind, plan: Plan, sample: Any) -> Any:
     for step in plan.steps:
-        scene = one(step, scene)
-    return scene
+        sample = kind.run(replace(plan, steps=(step,)), sample)
+    return sample
 
 
-def _time(recipe: Recipe, ops: tuple[Op, ...], keys: U64, scene: Scene) -> float:
-    own = Recipe(recipe.name, ops, recipe.border, recipe.interp)
-    return float(np.median(_times(lambda plan: _run(plan, scene), [_plan(own, int(k)) for k in keys])))
+def _time(recipe: Recipe, ops: tuple[Op, ...], keys: U64, sample: Any) -> float:
+    own, run = replace(recipe, ops=ops), _KINDS[recipe.kind].run
+    return float(np.median(_times(lambda plan: run(plan, sample), [_plan(own, int(k)) for k in keys])))
 
 
 def _times(fn: Callable[[Any], Any], things: Sequence[Any] | U64) -> list[float]:

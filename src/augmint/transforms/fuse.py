@@ -26,7 +26,7 @@ from augmint.transforms.colour import Affine, Colour, Part
 from augmint.transforms.geometry import Geometry, Matrix, Six, affine, as_array, inverse, moved, product
 from augmint.transforms.op import Bool, Op, Params
 from augmint.transforms.pixels import Picture, PixelOp
-from augmint.transforms.plan import Drawn, Plan, op_alone
+from augmint.transforms.plan import PICTURES, Drawn, Plan, op_alone
 
 Size = tuple[int, int]  # height, width
 
@@ -246,8 +246,8 @@ def compile(plan: Plan, size: tuple[int, int, int]) -> Program:
     height, width, channels = size
     k, run = colours(channels), _Run((height, width), (height, width))
     stages: list[Stage] = []
-    for step in plan.steps:
-        op, params = op_alone(step.op), cast(Params, step.params)
+    for op, step in plan.ops(PICTURES):
+        params = cast(Params, step.params)
         if op.family in _JOIN:
             run.add(op, params, k)
             continue

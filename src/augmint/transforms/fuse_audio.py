@@ -16,8 +16,8 @@ import numpy as np
 
 from augmint.core.rng import F64
 from augmint.transforms.op import Bool, Op, Params
-from augmint.transforms.plan import OPS, Drawn, Plan
-from augmint.transforms.signal import Filter, Point, Pointwise
+from augmint.transforms.plan import SOUNDS, Drawn, Plan, op_alone
+from augmint.transforms.signal import Filter, Point, Pointwise, Room
 from augmint.transforms.temporal import Temporal, TimeMap
 
 
@@ -31,8 +31,14 @@ class Response:
         """``[..., F]`` factors of amplitude at frequencies ``[F]``."""
         out = np.ones(len(hz))
         for op, params, active in self.parts:
-            out = out * np.where(active[..., None], op.response(params, hz), 1.0)
+            own = op.response(params, hz)
+            out = out * (own if active.ndim == 0 else np.where(active[..., None], own, 1.0))
         return out
+
+    def rooms(self) -> list[Room]:
+        """What echoes, in order; where an op does not happen its room has none."""
+        found = ((op.room(params), active) for op, params, active in self.parts)
+        return [room.masked(active) for room, active in found if room is not None]
 
 
 Stage = TimeMap | Response | Point
@@ -42,18 +48,17 @@ Stage = TimeMap | Response | Point
 class _Run:
     """Between two ops on samples."""
 
-    time: TimeMap | None = None
+    times: list[tuple[type[Temporal], Params, Bool]] = field(default_factory=list)
     filters: list[tuple[type[Filter], Params, Bool]] = field(default_factory=list)
 
     def add(self, op: type[Op], params: Params, active: Bool) -> None:
         if issubclass(op, Temporal):
-            found = op.time_map(params).masked(active)
-            self.time = found if self.time is None else self.time.then(found)
+            self.times.append((op, params, active))
         else:
             self.filters.append((cast(type[Filter], op), params, active))
 
     def stages(self) -> list[Stage]:
-        out: list[Stage] = [] if self.time is None or self.time.is_still else [self.time]
+        out: list[Stage] = [TimeMap(tuple(self.times))] if self.times else []
         return [*out, Response(tuple(self.filters))] if self.filters else out
 
 
@@ -62,7 +67,7 @@ _HAPPENS = np.array(True)
 
 def compile(plan: Plan) -> tuple[Stage, ...]:
     """The program of one plan."""
-    steps = ((OPS[s.op], cast(Params, s.params), _HAPPENS) for s in plan.steps)
+    steps = ((op, cast(Params, s.params), _HAPPENS) for op, s in plan.ops(SOUNDS))
     return _stages(steps, np.zeros((), np.int64))
 
 
@@ -70,7 +75,7 @@ def compile_batch(drawn: Sequence[Drawn]) -> tuple[Stage, ...]:
     """The stages of N samples at once; every array in them has the leading axis N, or none."""
     if not drawn:
         return ()
-    steps = ((OPS[d.op], d.params, d.active) for d in drawn)
+    steps = ((op_alone(d.op, SOUNDS), d.params, d.active) for d in drawn)
     return _stages(steps, np.zeros(len(drawn[0].active), np.int64))
 
 

@@ -7,7 +7,7 @@ the recipe was drawn for keeps the greater share, and so its hard label.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar
@@ -25,11 +25,26 @@ KEY_BITS = 53
 DEEPEST = 3  # ops in a chain of AugMix
 
 
-class Pool:
-    """The samples among which partners are found, by their ids."""
+FILE = "file:"
+"""Before the path of a file that is mixed in and is no sample of the data set, in the place of an id."""
 
-    def __init__(self, ids: Iterable[str]) -> None:
-        self.ids = tuple(ids)
+
+class Pool:
+    """The samples among which partners are found, by their ids.
+
+    Args:
+        files: lists the files of a folder, for ops that mix in such; without it they find none.
+    """
+
+    def __init__(self, ids: Iterable[str], files: Callable[[str], Sequence[str]] = lambda folder: ()) -> None:
+        self.ids, self._files = tuple(ids), files
+        self._folders: dict[str, Pool] = {}
+
+    def of_folder(self, folder: str) -> Pool:
+        """The files of a folder in the place of samples; no folder has none."""
+        if folder not in self._folders:
+            self._folders[folder] = Pool(FILE + name for name in (self._files(folder) if folder else ()))
+        return self._folders[folder]
 
     @cached_property
     def _hashes(self) -> U64:
@@ -59,10 +74,25 @@ def _beta(alpha: float, u: F64) -> F64:
 
 @dataclass(frozen=True, kw_only=True)
 class Mix(Op):
-    """An op that needs other pictures. ``num_partners``: how many; 0 where it mixes versions of the picture itself."""
+    """An op that needs other samples.
+
+    ``num_partners``: how many, 0 where it mixes versions of the sample itself; ``has_more``: whether they may be more than that.
+    ``is_raw``: whether it takes them as they are, without what the recipe does before.
+    """
 
     family: ClassVar[Family] = "mixing"
     num_partners: ClassVar[int] = 1
+    has_more: ClassVar[bool] = False
+    is_raw: ClassVar[bool] = False
+
+    @property
+    def wanted(self) -> int:
+        """How many partners this one asks for."""
+        return self.num_partners
+
+    def source(self, pool: Pool) -> Pool:
+        """Where it finds them."""
+        return pool
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -11,6 +11,9 @@ from augmint.core import rng
 from augmint.core.errors import UserError, did_you_mean
 from augmint.core.rng import F64
 from augmint.transforms.bending import ElasticTransform, GridDistortion, OpticalDistortion, Perspective
+from augmint.transforms.channel import VTLP, Codec, PacketLoss
+from augmint.transforms.cleaning import Denoise as SoundDenoise
+from augmint.transforms.cleaning import SpeakerBoost
 from augmint.transforms.colour import (
     Brightness,
     BrightnessContrast,
@@ -28,8 +31,10 @@ from augmint.transforms.colour import (
     WhiteBalance,
 )
 from augmint.transforms.geometry import Affine, Crop, HorizontalFlip, Rotate, Scale, Shear, Translate, VerticalFlip
+from augmint.transforms.levels import BitCrush, Clip, Limiter, LoudnessNormalize, PeakNormalize, Trim
 from augmint.transforms.local import Cutout, GaussianBlur, GaussianNoise
-from augmint.transforms.mix import MIXES, AugMix
+from augmint.transforms.mix import MIXES, AugMix, Mix
+from augmint.transforms.mix_audio import SOUND_MIXES
 from augmint.transforms.op import Bool, Op
 from augmint.transforms.pixels import (
     CLAHE,
@@ -51,7 +56,21 @@ from augmint.transforms.pixels import (
     Sharpen,
     ShotNoise,
 )
-from augmint.transforms.signal import AddNoise, BandPass, FreqMask, Gain, PolarityInvert, TimeMask
+from augmint.transforms.signal import (
+    AddNoise,
+    BandPass,
+    BandStop,
+    FreqMask,
+    Gain,
+    HighPass,
+    HighShelf,
+    LowPass,
+    LowShelf,
+    Peaking,
+    PolarityInvert,
+    Reverb,
+    TimeMask,
+)
 from augmint.transforms.sizing import (
     CenterCrop,
     LetterBox,
@@ -64,10 +83,13 @@ from augmint.transforms.sizing import (
     Transpose,
     Upscale,
 )
-from augmint.transforms.temporal import PitchShift, TimeShift, TimeStretch
+from augmint.transforms.temporal import Crop as SoundCrop
+from augmint.transforms.temporal import Pad as SoundPad
+from augmint.transforms.temporal import PitchShift, SpeedPerturb, TimeShift, TimeStretch
 
 Border = Literal["reflect", "edge", "zero"]
 Interp = Literal["linear", "cubic"]
+Quality = Literal["fast", "best"]
 
 PICTURE_OPS: dict[str, type[Op]] = {
     op.__name__: op
@@ -96,13 +118,19 @@ PICTURE_OPS: dict[str, type[Op]] = {
 SOUND_OPS: dict[str, type[Op]] = {
     op.__name__: op
     for op in (
-        *(TimeStretch, PitchShift, TimeShift),
-        *(Gain, PolarityInvert, BandPass, FreqMask),
-        *(AddNoise, TimeMask),
+        *(TimeStretch, PitchShift, SpeedPerturb, TimeShift, SoundCrop, SoundPad),
+        *(Gain, PolarityInvert, LowPass, HighPass, BandPass, BandStop, Peaking, LowShelf, HighShelf, FreqMask, Reverb),
+        *(LoudnessNormalize, PeakNormalize, Limiter, Clip, BitCrush, Trim),
+        *(VTLP, Codec, PacketLoss, AddNoise, TimeMask),
+        *(SoundDenoise, SpeakerBoost),
+        *SOUND_MIXES.values(),
     )
 }
-OPS: dict[str, type[Op]] = {**PICTURE_OPS, **SOUND_OPS}
-"""One namespace: a recipe names ops, whatever they are for."""
+Vocabulary = Mapping[str, type[Op]]
+VOCABULARIES: Mapping[str, Vocabulary] = {"pictures": {**PICTURE_OPS, **MIXES}, "sounds": SOUND_OPS}
+"""What an op's name means, by kind of data: the same name may be another op in another kind."""
+PICTURES = "pictures"
+SOUNDS = "sounds"
 
 
 def sample_key(seed: int, sample_id: str, variant: int = 0, epoch: int = 0) -> int:
@@ -110,33 +138,60 @@ def sample_key(seed: int, sample_id: str, variant: int = 0, epoch: int = 0) -> i
     return rng.key("sample", seed, sample_id, variant, epoch)
 
 
-def check_op(name: object) -> str:
-    """The name, if it is a known op's.
+def kind_for(names: Iterable[object]) -> str:
+    """The kind of data that all these ops are for; pictures where several have them.
 
     Raises:
-        UserError: naming the nearest known op.
+        UserError: for an op that no kind has (with the nearest name that one has), or ops of different kinds.
     """
-    known = (*OPS, *MIXES)
-    if not isinstance(name, str) or name not in known:
-        raise UserError(f"unknown op '{name}'{did_you_mean(str(name), known)}", mend="known ops: " + ", ".join(known))
-    return name
+    names = list(names)
+    fitting = [kind for kind, known in VOCABULARIES.items() if all(n in known for n in names)]
+    if fitting:
+        return fitting[0]
+    every = {name: kind for kind, known in VOCABULARIES.items() for name in known}
+    first = every.get(str(names[0]), "")
+    for name in names:
+        if name not in every:
+            raise UserError(
+                f"unknown op '{name}'{did_you_mean(str(name), every)}", mend="known ops: " + ", ".join(every)
+            )
+        if name not in VOCABULARIES[first]:
+            raise UserError(
+                f"{names[0]} is an op for {first}, and {name} one for {every[name]}", mend="keep to one kind of data"
+            )
+    raise AssertionError
 
 
-def op_named(name: object) -> type[Op]:
-    """The op of this name, a mixing one too."""
-    return OPS.get(check_op(name)) or MIXES[str(name)]
+def op_named(name: object, kind: str) -> type[Op]:
+    """The op that a name means for a kind of data.
+
+    Raises:
+        UserError: if it means nothing there: with the nearest name that does, or where other kinds have it.
+    """
+    known = VOCABULARIES[kind]
+    if isinstance(name, str) and name in known:
+        return known[name]
+    elsewhere = [k for k, ops in VOCABULARIES.items() if name in ops]
+    if elsewhere:
+        raise UserError(
+            f"{name} does not apply to this kind of data: it is an op for {' and '.join(elsewhere)}",
+            mend="take it out; what applies: " + ", ".join(known),
+        )
+    raise UserError(f"unknown op '{name}'{did_you_mean(str(name), known)}", mend="known ops: " + ", ".join(known))
 
 
-def op_alone(name: str) -> type[Op]:
-    """The op of this name, if one picture is all that it needs."""
-    if name in MIXES:
-        raise UserError(f"{name} mixes pictures, and here is one alone", mend="use run_mix.apply, or take it out")
-    return OPS[name]
+def op_alone(name: str, kind: str = PICTURES) -> type[Op]:
+    """The op of this name, if one sample is all that it needs."""
+    op = op_named(name, kind)
+    if issubclass(op, Mix):
+        module = "run_mix" if kind == PICTURES else "run_mix_audio"
+        raise UserError(f"{name} mixes {kind}, and here is one alone", mend=f"use {module}.apply, or take it out")
+    return op
 
 
-def check_ways(border: object, interp: object) -> None:
-    """Refuse a border or an interpolation that the executors do not know."""
-    for name, value, kind in (("border", border, Border), ("interp", interp, Interp)):
+def check_ways(border: object, interp: object, quality: object) -> None:
+    """Refuse a border, an interpolation or a quality that the executors do not know."""
+    for name, value, kind in (("border", border, Border), ("interp", interp, Interp), ("quality", quality, Quality)):
         known = get_args(kind)
         if value not in known:
             raise UserError(f"{name} is {value!r}{did_you_mean(str(value), known)}", mend="use " + " or ".join(known))
@@ -186,14 +241,33 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Plan:
-    """The steps that happen to one sample, in order, and how pixels beyond the edge and between pixels are found."""
+    """The steps that happen to one sample, in order, and how they are computed.
+
+    ``border`` and ``interp``: how pixels beyond the edge and between pixels are found. ``quality``: of changes of pitch and tempo.
+    ``kind``: of data, which its ops' names are for; see `VOCABULARIES`.
+    """
 
     steps: tuple[Step, ...] = ()
     border: Border = "reflect"
     interp: Interp = "linear"
+    kind: str = PICTURES
+    quality: Quality = "best"
 
     def to_dict(self) -> dict[str, Any]:
-        return {"border": self.border, "interp": self.interp, "steps": [s.to_dict() for s in self.steps]}
+        ways: dict[str, str] = {"border": self.border, "interp": self.interp}
+        if self.kind != PICTURES:
+            ways = {"kind": self.kind, "quality": self.quality}
+        return {**ways, "steps": [s.to_dict() for s in self.steps]}
+
+    def ops(self, kind: str) -> Iterator[tuple[type[Op], Step]]:
+        """Each step with what its name means.
+
+        Raises:
+            UserError: if the plan is for another kind of data, or (when it comes to it) a step mixes samples.
+        """
+        if self.steps and self.kind != kind:
+            raise UserError(f"a plan for {self.kind}, and here are {kind}", mend="draw it from a recipe for this data")
+        return ((op_alone(step.op, kind), step) for step in self.steps)
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -214,9 +288,13 @@ class Plan:
         Raises:
             UserError: for an unknown op, or numbers that are missing or not numbers.
         """
-        border, interp = found.get("border", "reflect"), found.get("interp", "linear")
-        check_ways(border, interp)
-        return cls(tuple(_step(s) for s in found.get("steps", ())), border, interp)
+        border, interp, quality = (found.get(k, d) for k, d in _WAYS.items())
+        steps = found.get("steps", ())
+        check_ways(border, interp, quality)
+        kind = found["kind"] if "kind" in found else kind_for(s.get("op") for s in steps)
+        if kind not in VOCABULARIES:
+            raise UserError(f"a plan for {kind!r}, which is no kind of data", mend="restore the manifest")
+        return cls(tuple(_step(s, kind) for s in steps), border, interp, kind, quality)
 
     @classmethod
     def from_json(cls, text: str) -> Plan:
@@ -229,30 +307,32 @@ class Plan:
         return cls.from_dict(found)
 
 
-def _step(found: Mapping[str, Any]) -> Step:
-    name = check_op(found.get("op"))
-    wanted = _param_names(name)
-    numbers = {k: found.get(k) for k in wanted}
+_WAYS: Mapping[str, Any] = {"border": "reflect", "interp": "linear", "quality": "best"}
+
+
+def _step(found: Mapping[str, Any], kind: str) -> Step:
+    name, op = str(found.get("op")), op_named(found.get("op"), kind)
+    numbers = {k: found.get(k) for k in _param_names(op)}
     wrong = [k for k, v in numbers.items() if isinstance(v, bool) or not isinstance(v, int | float)]
     if wrong:
         raise UserError(f"a plan's {name} has no number for '{wrong[0]}'", mend="restore the manifest")
     params = {k: float(v) for k, v in numbers.items() if v is not None}
-    return Step(name, str(found.get("id", name)), params, _partners(name, found.get("partners", [])))
+    return Step(name, str(found.get("id", name)), params, _partners(op, found.get("partners", []), kind))
 
 
-def _partners(name: str, found: Any) -> tuple[Partner, ...]:
-    kind = MIXES.get(name)
-    wanted = 0 if kind is None else kind.num_partners or AugMix.num_chains
-    if not isinstance(found, list) or len(found) != wanted or not all(isinstance(p, dict) for p in found):
+def _partners(op: type[Op], found: Any, kind: str) -> tuple[Partner, ...]:
+    name, mix = op.__name__, op if issubclass(op, Mix) else None
+    wanted = 0 if mix is None else mix.num_partners or AugMix.num_chains
+    enough = isinstance(found, list) and (len(found) >= wanted if mix and mix.has_more else len(found) == wanted)
+    if not enough or not all(isinstance(p, dict) for p in found):
         raise UserError(f"a plan's {name} needs {wanted} partners", mend="restore the manifest")
     ids = [p.get("sample") for p in found]
-    if any(not isinstance(i, str) if kind is not None and kind.num_partners else i is not None for i in ids):
+    if any(not isinstance(i, str) if mix is not None and mix.num_partners else i is not None for i in ids):
         raise UserError(f"a plan's {name} has a partner without an id", mend="restore the manifest")
-    return tuple(Partner(i, tuple(_step(s) for s in p.get("steps", ()))) for i, p in zip(ids, found, strict=True))
+    return tuple(Partner(i, tuple(_step(s, kind) for s in p.get("steps", ()))) for i, p in zip(ids, found, strict=True))
 
 
-def _param_names(name: str) -> list[str]:
+def _param_names(op: type[Op]) -> list[str]:
     import numpy as np
 
-    op = op_named(name)
     return list(op().draw(np.full(op.num_uniforms, 0.5)))

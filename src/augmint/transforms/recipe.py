@@ -7,7 +7,7 @@ of the batch, of the order or of the number of workers.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -32,17 +32,22 @@ from augmint.transforms.normalize import Normalize
 from augmint.transforms.op import Op
 from augmint.transforms.pixels import JPEG, AutoContrast, Binarize, Denoise, Embolden, Equalize, Sharpen
 from augmint.transforms.plan import (
+    PICTURES,
+    VOCABULARIES,
     Border,
     Drawn,
     Interp,
     Partner,
     Plan,
+    Quality,
     Step,
     check_ways,
+    kind_for,
     op_named,
     sample_key,
 )
 
+_WAYS = ("border", "interp", "quality")
 _PARTNER = np.uint64(rng.key("partner"))  # so that what partners are drawn from is apart from the op's own numbers
 
 
@@ -55,6 +60,7 @@ class Recipe:
         ops: in the order of their effect; choices among ops stand where their ops do.
         border: what lies beyond the edge: ``reflect`` (mirrored, edge pixel repeated), ``edge`` or ``zero`` (black, or transparent).
         interp: ``linear``, or ``cubic`` (keeps more detail, three to five times the warp's time).
+        quality: of changes of a sound's pitch and tempo: ``best``, or ``fast``.
         normalize: what a network gets; files cannot hold it. In a recipe file it is the last entry of ``ops``.
         on_grid: what runs drawn ops on a batch of tensors, from ``(x, drawn, clip)``, where the grid is no picture; see `on`.
     """
@@ -63,11 +69,12 @@ class Recipe:
     ops: tuple[Op | Choice, ...]
     border: Border = "reflect"
     interp: Interp = "linear"
+    quality: Quality = "best"
     normalize: Normalize | None = None
     on_grid: Callable[[Any, Sequence[Drawn], bool], Any] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        check_ways(self.border, self.interp)
+        check_ways(self.border, self.interp, self.quality)
         twice = [i for i, n in Counter(self.ids).items() if n > 1]
         if twice:
             raise UserError(f"two ops have the id '{twice[0]}'", mend="give each op an id of its own, or none")
@@ -107,6 +114,12 @@ class Recipe:
         return out
 
     @cached_property
+    def kind(self) -> str:
+        """The kind of data that its ops are for; pictures where several have them."""
+        fitting = (k for k, known in VOCABULARIES.items() if all(known.get(op.name) is type(op) for op in self.flat))
+        return next(fitting, PICTURES)
+
+    @cached_property
     def mixes(self) -> bool:
         """Whether some op needs other samples, or versions of the sample itself."""
         return any(isinstance(op, Mix) for op in self.flat)
@@ -135,7 +148,7 @@ class Recipe:
             steps = [s for s in steps if chosen[s.id]]
         if self.mixes:
             steps = [s for step in steps for s in self._mixed(step, key, own, pool)]
-        return Plan(tuple(steps), self.border, self.interp)
+        return Plan(tuple(steps), self.border, self.interp, self.kind, self.quality)
 
     @cached_property
     def _drawing(self) -> Drawing:
@@ -153,8 +166,11 @@ class Recipe:
             return (step._replace(partners=tuple(Partner(None, chain) for chain in chains)),)
         if pool is None:
             raise UserError(f"{op.name} needs other samples", mend="give `pool`, the ids of the data set")
-        others = pool.pick(key, own, op.num_partners)
-        before = (self._plan(int(rng.combine(key, i)[0]), other, pool, at).steps for i, other in enumerate(others))
+        others = op.source(pool).pick(key, own, op.wanted)
+        before = (
+            () if op.is_raw else self._plan(int(rng.combine(key, i)[0]), other, pool, at).steps
+            for i, other in enumerate(others)
+        )
         partners = tuple(Partner(*pair) for pair in zip(others, before, strict=True))
         return (step._replace(partners=partners),) if partners else ()
 
@@ -188,20 +204,25 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, in the form of a recipe file."""
+        ways: dict[str, str] = {"border": self.border, "interp": self.interp}
+        if self.kind != PICTURES:
+            ways = {"kind": self.kind, "quality": self.quality}
         return {
             "name": self.name,
-            "border": self.border,
-            "interp": self.interp,
+            **ways,
             "ops": [op.to_dict() for op in (*self.ops, *([self.normalize] if self.normalize else []))],
         }
 
     @classmethod
-    def from_dict(cls, found: Mapping[str, Any]) -> Recipe:
+    def from_dict(cls, found: Mapping[str, Any], *, kind: str | None = None) -> Recipe:
         """
+        Args:
+            kind: of data, a key of `VOCABULARIES`; without one what it says itself, else the first that has all the ops named.
+
         Raises:
             UserError: for an unknown key, op or setting (with the nearest known one), or a value out of range.
         """
-        known = ("name", "border", "interp", "ops")
+        known = ("name", "kind", *_WAYS, "ops")
         for key in found:
             if key not in known:
                 raise UserError(
@@ -216,9 +237,10 @@ class Recipe:
         name, settings = _named(last, str(len(ops) + 1))
         normalize = Normalize.build(settings or {}) if name == "Normalize" else None
         ops = ops if normalize else [*ops, last]
-        built = tuple(_entry(entry, str(number)) for number, entry in enumerate(ops, 1))
-        ways = (found.get("border", "reflect"), found.get("interp", "linear"))
-        return cls(str(found.get("name", "recipe")), built, *ways, normalize)
+        kind = _kind(found.get("kind"), kind) or kind_for(_all_named(ops))
+        built = tuple(_entry(entry, str(number), kind) for number, entry in enumerate(ops, 1))
+        ways = {key: found[key] for key in _WAYS if key in found}
+        return cls(str(found.get("name", "recipe")), built, **ways, normalize=normalize)
 
     @classmethod
     def load(
@@ -226,6 +248,7 @@ class Recipe:
         name_or_path: str | Path,
         *,
         allowed: Sequence[str] | None = None,
+        kind: str | None = None,
         alone: bool = False,
         levels: bool = False,
         presets: Mapping[str, Recipe] | None = None,
@@ -235,6 +258,7 @@ class Recipe:
         Args:
             allowed: names of the ops that the data's modality takes. A preset leaves the others out; a file that names
                 one is an error.
+            kind: as in `from_dict`.
             alone: refuse ops that mix samples: where each is changed by itself.
             levels: refuse `Normalize`: where the results are pictures again.
             presets: the modality's own, by name; default: those for pictures.
@@ -253,11 +277,11 @@ class Recipe:
             )
         if not path.is_file():
             raise UserError("there is no such recipe file", where=path, mend="check the path given to --recipe")
-        found = _from_file(path, allowed)
+        found = _from_file(path, allowed, kind)
         mixing = [op.name for op in found.flat if isinstance(op, Mix) and alone]
         if mixing:
             raise UserError(
-                f"{mixing[0]} mixes pictures, and the experiment changes each by itself",
+                f"{mixing[0]} mixes samples, and the experiment changes each by itself",
                 where=path,
                 mend="take it out here; `augmint augment` takes it",
             )
@@ -278,14 +302,19 @@ def is_recipe(name_or_path: str | Path) -> bool:
 
 def recipe_for(modality: Modality, name_or_path: str | Path, *, alone: bool = False, levels: bool = False) -> Recipe:
     """`Recipe.load` with what this kind of data takes, and its own presets where it has any."""
-    own = getattr(modality, "presets", None)
-    return Recipe.load(name_or_path, allowed=modality.ops, alone=alone, levels=levels, presets=own)
+    own, kind = getattr(modality, "presets", None), kind_of(modality)
+    return Recipe.load(name_or_path, allowed=modality.ops, kind=kind, alone=alone, levels=levels, presets=own)
 
 
-def _from_file(path: Path, allowed: Sequence[str] | None) -> Recipe:
+def kind_of(modality: Modality) -> str:
+    """Which of `VOCABULARIES` tells what the names of its ops mean."""
+    return str(getattr(modality, "kind", PICTURES))
+
+
+def _from_file(path: Path, allowed: Sequence[str] | None, kind: str | None) -> Recipe:
     found = load_yaml(path)
     try:
-        recipe = Recipe.from_dict({"name": path.stem, **found})
+        recipe = Recipe.from_dict({"name": path.stem, **found}, kind=kind)
     except UserError as error:
         raise UserError(error.problem, where=path, mend=error.mend) from None
     for op in recipe.flat:
@@ -308,13 +337,33 @@ def _ids(things: Sequence[Op] | Sequence[Choice]) -> tuple[str, ...]:
     return tuple(out)
 
 
-def _entry(entry: object, number: str) -> Op | Choice:
+def _kind(said: Any, wanted: str | None) -> str | None:
+    """The kind of data that a recipe is for, if it says so or is asked for one."""
+    if said is not None and said not in VOCABULARIES:
+        raise UserError(
+            f"kind is {said!r}{did_you_mean(str(said), VOCABULARIES)}", mend="use " + " or ".join(VOCABULARIES)
+        )
+    if None not in (said, wanted) and said != wanted:
+        raise UserError(f"a recipe for {said}, and here are {wanted}", mend="give one for this data")
+    return wanted or said
+
+
+def _all_named(entries: Sequence[object]) -> Iterator[str]:
+    """The ops' names, those of choices too; what is wrong with an entry is told when it is built."""
+    for number, entry in enumerate(entries, 1):
+        name, settings = _named(entry, str(number))
+        inner = (settings or {}).get("ops") if name in CHOICES else None
+        names = [_named(e, f"{number}.{i}")[0] for i, e in enumerate(inner, 1)] if isinstance(inner, list) else []
+        yield from (n for n in ([] if name in CHOICES else [name]) + names if n != "Normalize")
+
+
+def _entry(entry: object, number: str, kind: str) -> Op | Choice:
     """An op, or a choice among ops; choices do not nest."""
     name, settings = _named(entry, number)
     if name not in CHOICES:
-        return _op(entry, number)
-    kind = CHOICES[name]
-    known = [e.name for e in fields(kind)]
+        return _op(entry, number, kind)
+    choice = CHOICES[name]
+    known = [e.name for e in fields(choice)]
     for key in settings or {}:
         if key not in known:
             raise UserError(
@@ -325,8 +374,8 @@ def _entry(entry: object, number: str) -> Op | Choice:
         raise UserError(
             f"op {number}, {name}: it needs a list of `ops`", mend=f"write `- {name}: {{ops: [Rotate, Scale]}}`"
         )
-    built = tuple(_op(e, f"{number}.{i}") for i, e in enumerate(ops, 1))
-    return kind(**{**(settings or {}), "ops": built})
+    built = tuple(_op(e, f"{number}.{i}", kind) for i, e in enumerate(ops, 1))
+    return choice(**{**(settings or {}), "ops": built})
 
 
 def _named(entry: object, number: str) -> tuple[str, Any]:
@@ -342,11 +391,11 @@ def _named(entry: object, number: str) -> tuple[str, Any]:
     return name, settings
 
 
-def _op(entry: object, number: str) -> Op:
+def _op(entry: object, number: str, kind: str) -> Op:
     name, settings = _named(entry, number)
     if name == "Normalize":
         raise UserError(f"op {number} is Normalize", mend="write it last, and not inside a choice")
-    return op_named(name).build(settings or {})
+    return op_named(name, kind).build(settings or {})
 
 
 # The ops of RandAugment (Cubuk et al. 2019, arXiv 1909.13719), each drawn evenly up to its strength and in both directions. There

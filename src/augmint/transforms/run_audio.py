@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from fractions import Fraction
+from functools import cache
 
 import numpy as np
 
-from augmint.core.rng import F64
-from augmint.core.types import F32
+from augmint.core.types import F32, I64
 from augmint.transforms import fuse_audio
 from augmint.transforms.fuse_audio import Response, Stage
 from augmint.transforms.local import normal_field
-from augmint.transforms.plan import Plan
-from augmint.transforms.signal import Gap, Noise, tilt
-from augmint.transforms.temporal import TimeMap
+from augmint.transforms.plan import Plan, Quality
+from augmint.transforms.signal import Alone, Gap, Noise, Point, Room, tilt
+from augmint.transforms.temporal import Line, TimeMap
+from augmint.transforms.waves import FADE_S, RINGING_S, fade, mixed_in, places_hz
 
-FADE_S = 0.005
-_FRAME_S, _REACH_S = 0.030, 0.010
-_COARSE_HZ = 8_000
-_RINGING_S = 0.1
-_FINEST = 200  # of the fractions that stand for ratios of rates: wrong by less than a thousandth of a semitone
+_FRAME_S, _REACH_S = 0.040, 0.008
+_MARGIN_S = 2 * (_FRAME_S + _REACH_S)
+_SEARCH_HZ: dict[Quality, int] = {"fast": 4_000, "best": 16_000}
+_TAPER = 0.05  # of the band
+_LARGE = 16_384
+_FIRST_ECHO_S = 0.0025  # 86 cm further than the direct way
+_OUT_OF_TUNE = 5e-4  # a hundredth of a semitone
 
 
 def apply(plan: Plan, wave: F32, rate: int, *, exact: bool = False) -> F32:
@@ -29,163 +32,237 @@ def apply(plan: Plan, wave: F32, rate: int, *, exact: bool = False) -> F32:
     Args:
         exact: op by op, as they are written: the reference for the fused program.
     """
-    plans = [replace(plan, steps=(step,)) for step in plan.steps] if exact else [plan]
-    for each in plans:
-        for stage in fuse_audio.compile(each):
-            wave = _run(stage, wave, rate)
-    return wave
+    return apply_with(plan, wave, rate, exact=exact)[0]
 
 
-def _run(stage: Stage, wave: F32, rate: int) -> F32:
+def apply_with(plan: Plan, wave: F32, rate: int, *, exact: bool = False) -> tuple[F32, tuple[Line, ...]]:
+    """The same, and the lines that its times have gone along, one after another; see `temporal.along`."""
+    lines: list[Line] = []
+    for each in [replace(plan, steps=(step,)) for step in plan.steps] if exact else [plan]:
+        for time, stage in _paired(fuse_audio.compile(each)):
+            line = Line.still(np.asarray(len(wave) / rate)) if time is None else time.line(np.asarray(len(wave) / rate))
+            if isinstance(stage, Alone):
+                line = stage.op.line(stage.params, wave, rate)
+            if stage is None or isinstance(stage, Response):
+                wave = _passed(line, stage, wave, rate, each.quality)
+            else:
+                wave = _pointwise(stage, wave, rate)
+            lines.append(line)
+    return wave, tuple(lines)
+
+
+def _paired(stages: Sequence[Stage]) -> Iterator[tuple[TimeMap | None, Response | Point | None]]:
+    """Time and what follows it, if that is a response: they are computed together."""
+    waiting: TimeMap | None = None
+    for stage in stages:
+        if isinstance(stage, TimeMap):
+            waiting = stage
+            continue
+        if waiting is not None and not isinstance(stage, Response):
+            yield waiting, None
+            waiting = None
+        yield waiting, stage
+        waiting = None
+    if waiting is not None:
+        yield waiting, None
+
+
+def _pointwise(stage: Point, wave: F32, rate: int) -> F32:
     match stage:
-        case TimeMap():
-            return _moved(stage, wave, rate)
-        case Response():
-            return _filtered(stage, wave, rate)
         case Noise():
             return _noisy(stage, wave, rate)
         case Gap():
             return _gapped(stage, wave, rate)
+        case Alone():
+            return stage.op.apply(stage.params, wave, rate)
 
 
-# --- time ------------------------------------------------------------------------------------------------------------
+# --- time and spectrum -----------------------------------------------------------------------------------------------
 
 
-def _moved(stage: TimeMap, wave: F32, rate: int) -> F32:
-    scale, pitch = float(stage.scale), float(stage.pitch)
-    out = stretched(wave, scale * pitch, rate)
-    if pitch != 1:
-        out = resampled(out, 1 / pitch)
-    out = _of_length(out, max(1, round(len(wave) * scale)))
-    return _shifted(out, round(float(stage.shift_s) * rate), rate)
+def _passed(line: Line, response: Response | None, wave: F32, rate: int, quality: Quality) -> F32:
+    """The sound along its new times, then through the response; at most one stretch and one Fourier transform there and back."""
+    length = max(1, round(float(line.seconds) * rate))
+    rooms = [] if response is None else [_echoes(room, rate, length) for room in response.rooms()]
+    ringing = max([round(RINGING_S * rate), *(len(room) for room in rooms)])
+    size, inner = _sizes(length + ringing, float(line.pitch))
+    # What is stretched is at another rate than what comes out, if the pitch changes: so many samples a second of new time.
+    out = wave if line.is_still else _placed(line, wave, rate, rate * inner / size, quality)
+    if inner == size:
+        if response is None:
+            return out
+        factors = response.at(places_hz(size, rate))
+        if factors.min() == factors.max() and not rooms:
+            return out * np.float32(factors[0])
+    return _transformed(out, response, rooms, (inner, size), rate)[:length]
 
 
-def _of_length(wave: F32, length: int) -> F32:
-    return wave[:length] if len(wave) >= length else np.pad(wave, ((0, length - len(wave)), (0, 0)))
+def _transformed(wave: F32, response: Response | None, rooms: list[F32], sizes: tuple[int, int], rate: int) -> F32:
+    """From ``sizes[0]`` samples to ``sizes[1]`` of the same time, each frequency times the response there: ``[sizes[1], C]``."""
+    import scipy.fft
+
+    inner, size = sizes
+    spectrum = scipy.fft.rfft(wave, inner, axis=0)[: size // 2 + 1]
+    if response is not None:
+        spectrum *= response.at(places_hz(size, rate)[: len(spectrum)]).astype(np.float32)[:, None]
+    if inner != size:
+        spectrum *= np.float32(size / inner)
+    if inner > size:  # what would lie above half of the rate goes softly
+        edge = spectrum[-round(_TAPER * len(spectrum)) :]
+        edge *= np.linspace(1, 0, len(edge), dtype=np.float32)[:, None]
+    for room in rooms:
+        spectrum *= scipy.fft.rfft(room, size)[: len(spectrum), None]
+    out: F32 = scipy.fft.irfft(spectrum, size, axis=0).astype(np.float32, copy=False)
+    return out
 
 
-def _shifted(wave: F32, samples: int, rate: int) -> F32:
-    """Later by so many samples at the same length; where the sound is cut it fades, so that nothing clicks."""
-    if samples == 0:
-        return wave
-    out = np.zeros_like(wave)
-    size = len(wave) - abs(samples)
+def _echoes(room: Room, rate: int, length: int) -> F32:
+    """A room's answer to a click: the click, then a tail until it is 60 dB down or nobody hears it any more."""
+    size = min(length, max(2, round(float(room.rt60_s) * rate)))
+    direct, reverberant = room.shares
+    start = min(size - 1, round(_FIRST_ECHO_S * rate))
+    times = np.arange(size - start) / rate
+    # All that falls by 60 dB, also where a short sound hears only its beginning.
+    power = float(room.rt60_s) * rate / (6 * np.log(10))
+    out = np.zeros(size, np.float32)
+    tail = normal_field(room.key, size - start) * np.exp(-3 * np.log(10) * times / float(room.rt60_s))
+    out[start:] = tail * np.sqrt(float(reverberant) / power)
+    out[0] += np.sqrt(float(direct))
+    return out
+
+
+def _sizes(least: int, pitch: float) -> tuple[int, int]:
+    """Lengths of transforms ``(out, in)``: out at least ``least``, in ``pitch`` times as long within a hundredth of a semitone, both quick."""
+    if abs(pitch - 1) < 1e-9:
+        size = int(_smooth(least, 2 * least)[0])
+        return size, size
+    outs = _smooth(least, round(1.12 * least) + 16)
+    wanted = outs * pitch
+    known = _smooth(int(0.9 * wanted[0]), int(1.1 * wanted[-1]) + 16)
+    above = np.clip(np.searchsorted(known, wanted), 1, len(known) - 1)
+    nearest = np.where(wanted - known[above - 1] < known[above] - wanted, known[above - 1], known[above])
+    wrong = np.abs(nearest / wanted - 1)
+    good = np.flatnonzero(wrong < _OUT_OF_TUNE)
+    at = good[0] if len(good) else int(np.argmin(wrong))
+    if wrong[at] >= _OUT_OF_TUNE:
+        return int(outs[at]), round(float(wanted[at]))
+    return int(outs[at]), int(nearest[at])
+
+
+def _smooth(low: int, high: int) -> I64:
+    """Whole numbers within ``[low, high]`` whose factors are 2, 3, 5, 7, 11 and 13 only, in order; large ones are multiples of 16, which makes
+    transforms a third quicker."""
+    known = _smooth_up_to(high.bit_length())
+    return known[np.searchsorted(known, low) : np.searchsorted(known, high, side="right")]
+
+
+@cache
+def _smooth_up_to(bits: int) -> I64:
+    found = np.array([1], np.int64)
+    for prime in (2, 3, 5, 7, 11, 13):
+        powers = prime ** np.arange(int(bits / np.log2(prime)) + 1, dtype=np.int64)
+        found = np.outer(found, powers).ravel()
+        found = found[found < 1 << bits]
+    return np.sort(found[(found % 16 == 0) | (found < _LARGE)])
+
+
+def _placed(line: Line, wave: F32, rate: int, inner: float, quality: Quality) -> F32:
+    """The sound on its new times, at ``inner`` samples a second; where it was cut it fades, so that nothing clicks."""
+    scale, shift = float(line.scale), float(line.shift_s)
+    start, stop = float(line.start_s), float(line.stop_s)
+    out = np.zeros((max(1, round(float(line.seconds) * inner)), wave.shape[1]), np.float32)
+    to = round(start * inner)
+    size = min(round(stop * inner), len(out)) - to
     if size <= 0:
         return out
-    kept = wave[:size] if samples > 0 else wave[-size:]
-    fade = _fade(min(size, round(FADE_S * rate)))
-    kept = kept.copy()
-    kept[: len(fade)] *= fade
-    kept[size - len(fade) :] *= fade[::-1]
-    out[max(samples, 0) : max(samples, 0) + size] = kept
+    # Only what is kept is stretched, and a little more, so that its edges sound as they would.
+    first = max(0, round(((start - shift) / scale - _MARGIN_S) * rate))
+    last = min(len(wave), round(((stop - shift) / scale + _MARGIN_S) * rate))
+    made = stretched(wave[first:last], scale * inner / rate, rate, quality)
+    begin = round((start - shift - scale * first / rate) * inner)
+    part = made[begin : begin + size]
+    out[to : to + len(part)] = part
+    edge = fade(min(len(part), round(FADE_S * inner)))
+    if begin > 0 or first > 0:
+        out[to : to + len(edge)] *= edge
+    if begin + len(part) < len(made) or last < len(wave):
+        out[to + len(part) - len(edge) : to + len(part)] *= edge[::-1]
     return out
 
 
-def _fade(length: int) -> F32:
-    """``[length, 1]`` from 0 to 1."""
-    up = 0.5 - 0.5 * np.cos(np.pi * (np.arange(length) + 0.5) / max(1, length))
-    return up.astype(np.float32)[:, None]
-
-
-def resampled(wave: F32, ratio: float) -> F32:
-    """``ratio`` times as many samples of the same sound, low-pass filtered so that nothing folds back: ``[T · ratio, C]``."""
-    from scipy.signal import resample_poly
-
-    found = Fraction(ratio).limit_denominator(_FINEST)
-    if found == 1:
-        return wave
-    out: F32 = np.asarray(resample_poly(wave, found.numerator, found.denominator, axis=0), dtype=np.float32)
-    return out
-
-
-def stretched(wave: F32, factor: float, rate: int) -> F32:
+def stretched(wave: F32, factor: float, rate: int, quality: Quality = "best") -> F32:
     """``factor`` times as long at the same pitch: ``[round(T · factor), C]``.
 
-    Overlap-add of pieces that are taken, within 10 ms of where they should be, from where they go on best with what the last
+    Overlap-add of pieces that are taken, within 8 ms of where they should be (half a period of 62 Hz), from where they go on best with what the last
     piece was followed by (WSOLA, Verhelst and Roelands 1993).
     """
     length = max(1, round(len(wave) * factor))
     if length == len(wave):
         return wave
     half = max(4, round(_FRAME_S * rate / 2))
-    reach, step = round(_REACH_S * rate), max(1, rate // _COARSE_HZ)
-    edge = reach + 2 * half
-    padded = np.pad(wave, ((edge, edge + 2 * half + step), (0, 0)))
-    search = _Search(padded.mean(axis=1), 2 * half, reach, step)
+    reach = round(_REACH_S * rate)
+    step = max(1, rate // _SEARCH_HZ[quality])
+    edge = reach + 2 * half + step
+    padded = np.pad(wave, ((edge, edge + 4 * half), (0, 0)))
+    ideal = edge - half + np.rint(np.arange(0, length + half, half) / factor).astype(np.int64)
+    places = _follow(
+        padded @ np.full(wave.shape[1], 1 / wave.shape[1], np.float32),
+        np.minimum(ideal, len(padded) - 4 * half - reach - step),
+        half,
+        reach,
+        step,
+    )
     window = (0.5 - 0.5 * np.cos(np.pi * (np.arange(2 * half) + 0.5) / half)).astype(np.float32)[:, None]
-    out = np.zeros((length + 4 * half, wave.shape[1]), dtype=np.float32)
-    at = edge - half
-    for start in range(0, length + half, half):
-        if start:
-            ideal = min(edge - half + round(start / factor), len(padded) - reach - 2 * half - step)
-            at = search.best(min(at + half, len(padded) - 2 * half), ideal)
-        out[start : start + 2 * half] += padded[at : at + 2 * half] * window
-    return out[half : half + length]
+    out = np.empty((len(places) + 1, half, wave.shape[1]), dtype=np.float32)
+    pieces = np.lib.stride_tricks.sliding_window_view(padded, half, axis=0)
+    np.multiply(pieces[places].transpose(0, 2, 1), window[:half], out=out[:-1])
+    out[-1] = 0
+    out[1:] += pieces[places + half].transpose(0, 2, 1) * window[half:]
+    return out.reshape(-1, wave.shape[1])[half : half + length]
 
 
-class _Search:
-    """Where pieces of ``length`` samples are most like a given one: every ``step`` samples within ``reach``, then in between."""
-
-    def __init__(self, mono: F32, length: int, reach: int, step: int) -> None:
-        self.mono, self.length, self.reach, self.step = mono, length, reach, step
-        self.coarse = np.ascontiguousarray(mono[::step])
-        self.energies = [_summed(x) for x in (mono, self.coarse)]
-
-    def best(self, target: int, ideal: int) -> int:
-        """The place near ``ideal`` whose piece is most like the one at ``target``."""
-        length, step = self.length, self.step
-        wanted = self.mono[target : target + length]
-        first, num = (ideal - self.reach) // step, 2 * self.reach // step + 1
-        found = step * _likest(self.coarse, self.energies[1], wanted[::step], first, num)
-        if step == 1:
-            return found
-        low = max(0, found - step + 1)
-        return _likest(self.mono, self.energies[0], wanted, low, 2 * step - 1)
+def _mono(wave: F32) -> F32:
+    return wave[:, 0] if wave.shape[1] == 1 else wave @ np.full(wave.shape[1], 1 / wave.shape[1], np.float32)
 
 
-def _summed(x: F32) -> F64:
-    """``[T + 1]`` energy before each sample."""
-    return np.concatenate([[0.0], np.cumsum(np.square(x, dtype=np.float64))])
-
-
-def _likest(x: F32, energy: F64, wanted: F32, first: int, num: int) -> int:
-    """Which of ``num`` places from ``first`` on has the largest normalised correlation with ``wanted``."""
-    size = len(wanted)
-    products = np.correlate(x[first : first + num + size - 1], wanted)
-    held = energy[first + size : first + size + num] - energy[first : first + num]
-    return first + int((products / np.sqrt(held + 1e-9)).argmax())
-
-
-# --- spectrum --------------------------------------------------------------------------------------------------------
-
-
-def _filtered(stage: Response, wave: F32, rate: int) -> F32:
-    import scipy.fft
-
-    size = scipy.fft.next_fast_len(len(wave) + round(_RINGING_S * rate), real=True)
-    factors = stage.at(_places_hz(size, rate))
-    if factors.min() == factors.max():
-        return wave * np.float32(factors[0])
-    spectrum = scipy.fft.rfft(wave, size, axis=0) * factors.astype(np.float32)[:, None]
-    out: F32 = scipy.fft.irfft(spectrum, size, axis=0)[: len(wave)].astype(np.float32, copy=False)
+def _means(x: F32, step: int) -> F32:
+    """Of each ``step`` samples; added slice by slice, for numpy is slow along short axes."""
+    size = len(x) // step * step
+    out = x[:size:step].copy()
+    for k in range(1, step):
+        out += x[k:size:step]
+    out /= np.float32(step)
     return out
 
 
-def _places_hz(size: int, rate: int) -> F64:
-    """Frequencies of the bins of a real transform of so many samples."""
-    return np.arange(size // 2 + 1, dtype=np.float64) * (rate / size)
+def _follow(mono: F32, ideal: I64, half: int, reach: int, step: int) -> I64:
+    """Where each piece of ``2 half`` samples is taken from: within ``reach`` of its ideal place, where it is most like what follows the
+    last one, by normalised correlation of means of ``step`` samples; between those places, by a parabola."""
+    few = _means(mono, step)
+    size, num = 2 * half // step, 2 * reach // step + 1
+    energy = np.concatenate([[0.0], np.cumsum(np.square(few, dtype=np.float64))])
+    weight = (1 / np.sqrt(energy[size:] - energy[:-size] + 1e-9)).astype(np.float32)
+    firsts = np.maximum((ideal - reach) // step, 0).tolist()
+    found = [int(ideal[0])]
+    for first in firsts[1:]:
+        at = (found[-1] + half) // step
+        likeness = np.correlate(few[first : first + num + size - 1], few[at : at + size])
+        likeness *= weight[first : first + num]
+        best = int(likeness.argmax())
+        place = step * (first + best) + (found[-1] + half) % step
+        if step > 1 and 0 < best < num - 1:
+            low, peak, high = likeness[best - 1 : best + 2].tolist()
+            bend = low - 2 * peak + high
+            place += round(step * 0.5 * (low - high) / bend) if bend < 0 else 0
+        found.append(place)
+    return np.array(found)
 
 
 # --- samples ---------------------------------------------------------------------------------------------------------
 
 
 def _noisy(stage: Noise, wave: F32, rate: int) -> F32:
-    power = float(np.square(wave, dtype=np.float64).mean())
-    noise = _noise(stage, len(wave), wave.shape[1], rate)
-    have = float(np.square(noise, dtype=np.float64).mean())
-    if power == 0 or have == 0:
-        return wave
-    return wave + noise * np.float32(np.sqrt(power / have * 10 ** (-float(stage.snr_db) / 10)))
+    return mixed_in(wave, _noise(stage, len(wave), wave.shape[1], rate), float(stage.snr_db))
 
 
 def _noise(stage: Noise, length: int, channels: int, rate: int) -> F32:
@@ -196,7 +273,7 @@ def _noise(stage: Noise, length: int, channels: int, rate: int) -> F32:
     if stage.slope == 0:
         return field.T
     size = scipy.fft.next_fast_len(length, real=True)
-    spectrum = scipy.fft.rfft(field, size, axis=1) * tilt(_places_hz(size, rate), stage.slope).astype(np.float32)
+    spectrum = scipy.fft.rfft(field, size, axis=1) * tilt(places_hz(size, rate), stage.slope).astype(np.float32)
     out: F32 = scipy.fft.irfft(spectrum, size, axis=1)[:, :length].astype(np.float32, copy=False)
     return out.T
 
@@ -205,9 +282,9 @@ def _gapped(stage: Gap, wave: F32, rate: int) -> F32:
     start, stop = round(float(stage.start) * len(wave)), round(float(stage.stop) * len(wave))
     if stop <= start:
         return wave
-    fade = _fade(min((stop - start) // 2, round(FADE_S * rate)))
+    edge = fade(min((stop - start) // 2, round(FADE_S * rate)))
     out = wave.copy()
-    out[start + len(fade) : stop - len(fade)] = 0
-    out[start : start + len(fade)] *= fade[::-1]
-    out[stop - len(fade) : stop] *= fade
+    out[start + len(edge) : stop - len(edge)] = 0
+    out[start : start + len(edge)] *= edge[::-1]
+    out[stop - len(edge) : stop] *= edge
     return out

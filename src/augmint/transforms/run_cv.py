@@ -26,7 +26,7 @@ from augmint.transforms.fuse import Move, Program, Recolour, Stage, Warp
 from augmint.transforms.geometry import inverse
 from augmint.transforms.local import Blur, Hole, Noise, kernel, normal_field, radius
 from augmint.transforms.pixels import Picture, PixelOp
-from augmint.transforms.plan import OPS, Border, Plan
+from augmint.transforms.plan import PICTURES, Border, Plan
 from augmint.transforms.sampling import Pixels, Where, sampled, widened
 from augmint.transforms.targets import Targets, carry, tightened
 
@@ -194,9 +194,8 @@ def apply_with(plan: Plan, image: Pixels, targets: Targets, *, min_visibility: f
 
 def _check_follows(plan: Plan, targets: Targets) -> None:
     """Refuse ops that move pixels by what they find in the picture, where targets would have to follow."""
-    for step in plan.steps:
-        op = OPS.get(step.op)
-        if op is not None and issubclass(op, PixelOp) and op.moves and targets.is_there:
+    for op, step in plan.ops(PICTURES):
+        if issubclass(op, PixelOp) and op.moves and targets.is_there:
             raise UserError(f"{step.op} moves pixels, and targets cannot follow it", mend="take it out of the recipe")
 
 

@@ -6,8 +6,9 @@ stands what noise of that kind looks like on average, with its fluctuations.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,14 +17,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from augmint.core.hearing import mel_of
-from augmint.transforms import fuse_audio
+from augmint.transforms import fuse_audio, spectral
+from augmint.transforms.channel import TELEPHONE_HZ, VTLP, Codec, PacketLoss
+from augmint.transforms.cleaning import Denoise, SpeakerBoost
 from augmint.transforms.fuse_audio import Response, Stage
+from augmint.transforms.levels import LoudnessNormalize, PeakNormalize, Trim, k_weights
+from augmint.transforms.op import Params
 from augmint.transforms.plan import Drawn
 from augmint.transforms.run_torch import normal_field
-from augmint.transforms.signal import Gap, Noise, tilt
+from augmint.transforms.signal import Alone, BandPass, Gap, Noise, Room, Whole, tilt
 from augmint.transforms.temporal import TimeMap
 
 _ABOVE = 0.02  # what is this much above the lowest level is sound
+_CREST_DB = 4.5  # of a peak above a sine of the power of its loudest column: 4.1 ± 1.2 dB in recorded speech
+_SMOOTH_HZ = 220.0
 _SOFTEST = 0.05  # of the mean power of noise: a cell that fluctuates to nothing has no level
 
 
@@ -76,29 +83,39 @@ def _run(stage: Stage, x: Tensor, length: Tensor, grid: MelGrid) -> tuple[Tensor
         case TimeMap():
             return _moved(stage, x, length, grid)
         case Response():
-            return _filtered(stage, x, grid), length
+            return _filtered(stage, x, length, grid), length
         case Noise():
             return _noisy(stage, x, length, grid), length
         case Gap():
             return _gapped(stage, x, length, grid), length
+        case Alone():
+            show = _SHOWN.get(stage.op)
+            if show is None:
+                return x, length
+            active = torch.from_numpy(stage.active).to(x.device)
+            changed, longer = show(stage.params, x, length, grid)
+            return torch.where(active[:, None, None, None], changed, x), torch.where(active, longer, length)
 
 
-def _to(values: NDArray[np.float64] | tuple[float, ...], like: Tensor) -> Tensor:
+def _to(values: NDArray[Any] | tuple[float, ...], like: Tensor) -> Tensor:
     return torch.from_numpy(np.array(values, dtype=np.float64)).to(device=like.device, dtype=like.dtype)
 
 
 def _moved(stage: TimeMap, x: Tensor, length: Tensor, grid: MelGrid) -> tuple[Tensor, Tensor]:
-    n, rows, columns = len(x), x.shape[2], x.shape[3]
-    scale, shift, pitch = (np.broadcast_to(v, (n,))[:, None] for v in (stage.scale, stage.shift_s, stage.pitch))
+    rows, columns = x.shape[2], x.shape[3]
+    line = stage.line(length.detach().cpu().numpy().astype(np.float64) * grid.column_s)
+    scale, shift, pitch = (v[:, None] for v in (line.scale, line.shift_s, line.pitch))
     mel = mel_of(np.array(grid.middles_hz))
     row = (mel_of(np.array(grid.middles_hz) / pitch) - mel[0]) / (mel[1] - mel[0])
     column = (np.arange(columns) - shift / grid.column_s) / scale
     # grid_sample counts from -1 to 1 between the middles of the outer cells.
-    y = _to(2 * row / (rows - 1) - 1, x)[:, :, None].expand(n, rows, columns)
-    t = _to(2 * column / (columns - 1) - 1, x)[:, None].expand(n, rows, columns)
+    y = _to(2 * row / (rows - 1) - 1, x)[:, :, None].expand(len(x), rows, columns)
+    t = _to(2 * column / (columns - 1) - 1, x)[:, None].expand(len(x), rows, columns)
     out = F.grid_sample(x + 1, torch.stack([t, y], -1), mode="bilinear", padding_mode="zeros", align_corners=True) - 1
-    length = (length * _to(scale[:, 0], x)).clamp(max=columns)
-    return torch.where(_within(length, out), out, -1.0), length
+    start, stop, length = (_to(t / grid.column_s, x) for t in (line.start_s, line.stop_s, line.seconds))
+    at = torch.arange(columns, device=x.device)
+    heard = (at >= start[:, None]) & (at < stop[:, None])
+    return torch.where(heard[:, None, None], out, -1.0), length.clamp(max=columns)
 
 
 def _within(length: Tensor, x: Tensor) -> Tensor:
@@ -106,11 +123,40 @@ def _within(length: Tensor, x: Tensor) -> Tensor:
     return (torch.arange(x.shape[-1], device=x.device) < length[:, None])[:, None, None]
 
 
-def _filtered(stage: Response, x: Tensor, grid: MelGrid) -> Tensor:
+def _filtered(stage: Response, x: Tensor, length: Tensor, grid: MelGrid) -> Tensor:
     factors = np.maximum(np.abs(stage.at(np.array(grid.middles_hz))), 1e-9)
     change = _to(20 * np.log10(factors) / grid.unit_db, x)
-    change = change.expand(len(x), -1)[:, None, :, None]
+    x = _raised(x, change.expand(len(x), -1)[:, None, :, None])
+    for room in stage.rooms():
+        x = _echoing(room, x, length, grid)
+    return x
+
+
+def _raised(x: Tensor, change: Tensor) -> Tensor:
+    """Where there is sound, by so many units."""
     return torch.where(x > -1 + _ABOVE, (x + change).clamp(min=-1), x)
+
+
+def _power(x: Tensor, grid: MelGrid) -> Tensor:
+    return 10 ** (((x + 1) * grid.unit_db + grid.floor_db) / 10)
+
+
+def _level(power: Tensor, grid: MelGrid) -> Tensor:
+    return (10 * torch.log10(power.clamp(min=1e-30)) - grid.floor_db) / grid.unit_db - 1
+
+
+def _echoing(room: Room, x: Tensor, length: Tensor, grid: MelGrid) -> Tensor:
+    """Each column's power goes on into the following ones, less and less: what the tail of noise is on average."""
+    columns = x.shape[-1]
+    edges = np.concatenate([[0.0], np.arange(columns) + 0.5]) * grid.column_s
+    rest = np.exp(-6 * np.log(10) * edges / np.broadcast_to(room.rt60_s, (len(x),))[:, None])
+    direct, reverberant = (np.broadcast_to(v, (len(x),)) for v in room.shares)
+    weights = reverberant[:, None] * (rest[:, :-1] - rest[:, 1:])
+    weights[:, 0] += direct
+    lag = np.arange(columns) - np.arange(columns)[:, None]
+    spread = _to(np.where(lag >= 0, weights[:, np.maximum(lag, 0)], 0.0), x)
+    out = _level(_power(x, grid) @ spread[:, None], grid).clamp(min=-1)
+    return torch.where(_within(length, x) & _to(reverberant > 0, x)[:, None, None, None].bool(), out, x)
 
 
 def _noisy(stage: Noise, x: Tensor, length: Tensor, grid: MelGrid) -> Tensor:
@@ -119,14 +165,14 @@ def _noisy(stage: Noise, x: Tensor, length: Tensor, grid: MelGrid) -> Tensor:
         return x
     at = torch.from_numpy(rows).to(x.device)
     some, inside = x[at], _within(length[at], x)
-    power = 10 ** (((some + 1) * grid.unit_db + grid.floor_db) / 10)
+    power = _power(some, grid)
     heard = torch.where(inside, power, 0.0).sum((1, 2, 3)) / length[at]  # per column, all rows together
     shape = np.array(grid.white) * np.square(tilt(np.array(grid.middles_hz), stage.slope[rows]))
     level = heard[:, None] * _to(shape / shape.sum(1, keepdims=True) * 10 ** (-stage.snr_db[rows, None] / 10), x)
     keys = torch.from_numpy(stage.key[rows].astype(np.int64)).to(x.device)
     grain = normal_field(keys, some[0].numel()).to(x.dtype).view_as(some) / _to(grid.degrees, x).sqrt()[:, None]
     noise = level[:, None, :, None] * (1 + grain).clamp(min=_SOFTEST)
-    mixed = (10 * torch.log10(power + noise) - grid.floor_db) / grid.unit_db - 1
+    mixed = _level(power + noise, grid)
     return x.index_copy(0, at, torch.where(inside, mixed, some))
 
 
@@ -136,3 +182,142 @@ def _gapped(stage: Gap, x: Tensor, length: Tensor, grid: MelGrid) -> Tensor:
     column = torch.arange(x.shape[-1], device=x.device)
     gap = (column >= (start + edge)[:, None]) & (column <= (stop - edge)[:, None])
     return torch.where(gap[:, None, None], -1.0, x)
+
+
+# --- ops on whole sounds ---------------------------------------------------------------------------------------------
+
+
+def _numbers(params: Params, name: str, x: Tensor) -> Tensor:
+    """``[N]``"""
+    return _to(np.broadcast_to(np.asarray(params[name]), (len(x),)), x)
+
+
+def _columns_heard(x: Tensor, weights: NDArray[np.float64], length: Tensor, grid: MelGrid) -> Tensor:
+    """``[N, columns]`` weighted power of all rows, 0 behind the sound's end."""
+    power = _power(x.detach(), grid)[:, 0] * _to(weights, x)[:, None]
+    return torch.where(_within(length, x)[:, 0], power, 0.0).sum(1)
+
+
+def _as_loud(params: Params, x: Tensor, length: Tensor, grid: MelGrid) -> tuple[Tensor, Tensor]:
+    # A sine of amplitude 1 has the power 1 here, and the mean square 1/2.
+    heard = _columns_heard(x, k_weights(np.array(grid.middles_hz)) / 2, length, grid)
+    width = min(x.shape[-1], max(1, round(0.4 / grid.column_s)))
+    blocks = F.avg_pool1d(heard[:, None], width, stride=1)[:, 0]
+    blocks = blocks * (width / length.clamp(1, width))[:, None]  # a sound of less than a block is one
+    whole = torch.arange(blocks.shape[1], device=x.device) <= (length - width).clamp(min=0)[:, None]
+    loud = whole & (blocks > 10 ** ((-70 + 0.691) / 10))
+    mean = _mean(blocks, loud)
+    mean = _mean(blocks, loud & (blocks > 0.1 * mean[:, None]))
+    change = _numbers(params, "lufs", x) - (10 * torch.log10(mean) - 0.691)
+    return _raised(x, torch.where(loud.any(1), change, 0.0)[:, None, None, None] / grid.unit_db), length
+
+
+def _mean(values: Tensor, where: Tensor) -> Tensor:
+    return (values * where).sum(1) / where.sum(1).clamp(min=1)
+
+
+def _as_high(params: Params, x: Tensor, length: Tensor, grid: MelGrid) -> tuple[Tensor, Tensor]:
+    loudest = _columns_heard(x, np.ones(x.shape[2]), length, grid).amax(1).clamp(min=1e-30)
+    change = _numbers(params, "peak_dbfs", x) - 10 * torch.log10(loudest) - _CREST_DB
+    return _raised(x, torch.where(length > 0, change, 0.0)[:, None, None, None] / grid.unit_db), length
+
+
+def _trimmed(params: Params, x: Tensor, length: Tensor, grid: MelGrid) -> tuple[Tensor, Tensor]:
+    power = _columns_heard(x, np.ones(x.shape[2]), length, grid)
+    heard = power > power.amax(1, keepdim=True) * 10 ** (-_numbers(params, "below_db", x)[:, None] / 10)
+    at = torch.arange(x.shape[-1], device=x.device).expand_as(heard)
+    first = torch.where(heard, at, x.shape[-1]).amin(1) % x.shape[-1]
+    last = torch.where(heard, at + 1, 0).amax(1)
+    kept = torch.where(heard.any(1), (last - first).to(x.dtype), length)
+    places = (at + first[:, None]).clamp(max=x.shape[-1] - 1)
+    out = x.gather(3, places[:, None, None].expand_as(x))
+    return torch.where(_within(kept, x), out, -1.0), kept
+
+
+def _other_tract(params: Params, x: Tensor, length: Tensor, grid: MelGrid) -> tuple[Tensor, Tensor]:
+    hz, alpha = np.array(grid.middles_hz), np.broadcast_to(np.asarray(params["alpha"]), (len(x),))
+    near = np.exp(-0.5 * ((hz[:, None] - hz) / _SMOOTH_HZ) ** 2)
+    smooth = _to(near / near.sum(1, keepdims=True), x) @ x
+    mel = mel_of(hz)
+    row = np.clip((mel_of(hz / alpha[:, None]) - mel[0]) / (mel[1] - mel[0]), 0, len(hz) - 1)
+    low = np.minimum(row.astype(np.int64), len(hz) - 2)
+    part = _to(row - low, x)[:, None, :, None]
+    below, above = (
+        smooth.gather(2, torch.from_numpy(i).to(x.device)[:, None, :, None].expand_as(x)) for i in (low, low + 1)
+    )
+    most = 30 / grid.unit_db
+    return _raised(x, (below + (above - below) * part - smooth).clamp(-most, most)), length
+
+
+def _telephoned(params: Params, x: Tensor, length: Tensor, grid: MelGrid) -> tuple[Tensor, Tensor]:
+    hz, (low, high) = np.array(grid.middles_hz), TELEPHONE_HZ
+    factors = BandPass.response({"low_hz": np.array(low), "high_hz": np.array(high)}, hz) * (hz < 4000)
+    coders = [Codec.way({"coder": c}).telephone for c in np.broadcast_to(np.asarray(params["coder"]), (len(x),))]
+    change = np.where(np.array(coders)[:, None], 20 * np.log10(np.maximum(factors, 1e-9)), 0.0) / grid.unit_db
+    return _raised(x, _to(change, x)[:, None, :, None]), length
+
+
+def _with_losses(params: Params, x: Tensor, length: Tensor, grid: MelGrid) -> tuple[Tensor, Tensor]:
+    step = 0.001
+    columns, half = x.shape[-1], round(grid.window_s / step / 2)
+    times = np.arange(round(columns * grid.column_s / step) + half, dtype=np.float64) * step
+    window = np.hanning(2 * half + 1) ** 2
+    left = []
+    for i in range(len(x)):
+        own = {k: np.broadcast_to(np.asarray(v), (len(x),))[i] for k, v in params.items()}
+        heard = np.pad(1.0 - PacketLoss.lost(own, times), half, mode="edge")
+        share = np.convolve(heard, window / window.sum(), mode="valid")
+        left.append(
+            share[np.minimum(np.rint(np.arange(columns) * grid.column_s / step).astype(np.int64), len(share) - 1)]
+        )
+    change = 10 * np.log10(np.maximum(np.array(left), 1e-9)) / grid.unit_db
+    return _raised(x, _to(change, x)[:, None, None]), length
+
+
+def _speech_gains(x: Tensor, length: Tensor, grid: MelGrid) -> tuple[Tensor, Tensor]:
+    """``[N, mels, columns]`` powers, and factors of amplitude: Wiener's, of what is half above the mean of the softest fifth of
+    a sound's columns, when cells are smoothed."""
+    power = _power(x.detach(), grid)[:, 0]
+    level = torch.where(_within(length, x)[:, 0, 0] & (x.detach() > -1 + _ABOVE).any(2)[:, 0], power.sum(1), torch.inf)
+    count = torch.isfinite(level).sum(1)
+    last = level.sort(1).values.gather(1, ((spectral.SOFTEST * count).round().long() - 1).clamp(min=0)[:, None])
+    soft = (level <= last) & torch.isfinite(level)
+    noise = (power * soft[:, None]).sum(2) / soft.sum(1).clamp(min=1)[:, None]
+    smooth = F.avg_pool2d(power, 3, 1, 1, count_include_pad=False)
+    over = (smooth / noise.clamp(min=1e-30)[:, :, None] - 1.5).clamp(min=0)
+    gains = (over / (1 + over)).clamp(min=spectral.FLOOR)
+    return power, torch.where((count > 0)[:, None, None], gains, 1.0)
+
+
+def _without_noise(params: Params, x: Tensor, length: Tensor, grid: MelGrid) -> tuple[Tensor, Tensor]:
+    strength = _numbers(params, "strength", x)[:, None, None]
+    gains = 1 + strength * (_speech_gains(x, length, grid)[1] - 1)
+    return _raised(x, 20 * torch.log10(gains)[:, None] / grid.unit_db), length
+
+
+def _speech_raised(params: Params, x: Tensor, length: Tensor, grid: MelGrid) -> tuple[Tensor, Tensor]:
+    power, gains = _speech_gains(x, length, grid)
+    factors = [
+        spectral.rises(p, g, float(db))
+        for p, g, db in zip(
+            power.transpose(1, 2).cpu().numpy(),
+            gains.transpose(1, 2).cpu().numpy(),
+            _numbers(params, "gain_db", x),
+            strict=True,
+        )
+    ]
+    change = _to(20 * np.log10(np.stack(factors)).transpose(0, 2, 1), x)[:, None] / grid.unit_db
+    return _raised(x, change), length
+
+
+_SHOWN: Mapping[type[Whole], Callable[[Params, Tensor, Tensor, MelGrid], tuple[Tensor, Tensor]]] = {
+    LoudnessNormalize: _as_loud,
+    PeakNormalize: _as_high,
+    Trim: _trimmed,
+    VTLP: _other_tract,
+    Codec: _telephoned,
+    PacketLoss: _with_losses,
+    Denoise: _without_noise,
+    SpeakerBoost: _speech_raised,
+}
+"""Peaks and rounding do not show on a spectrogram: nothing happens to one for the other ops."""

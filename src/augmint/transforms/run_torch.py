@@ -178,13 +178,20 @@ def _sampled(stage: Warp, v: Tensor, cells: fuse.Size, recipe: Recipe, clip: boo
     size = np.array(v.shape[:1:-1])
     to_grid = affine(2 / size[0], 0.0, 0.0, 2 / size[1], *(1 / size - 1))
     at = _multiplied(to_grid @ stage.from_centre(cells) @ inverse(stage.matrix), points)[:, :2]
-    if recipe.border == "zero" and (inside := stage.is_inside()).any():
-        # What shows nothing from beyond the edge must not fade there either.
-        most = _to(1 - 1 / size, v)[:, None]
-        kept = torch.minimum(torch.maximum(at, -most), most)
-        at = torch.where(torch.from_numpy(inside).to(v.device)[:, None, None], kept, at)
     grid = at.view(n, 2, height, width).permute(0, 2, 3, 1)
-    out = F.grid_sample(v, grid, mode=_MODE[recipe.interp], padding_mode=_PADDING[recipe.border], align_corners=False)
+
+    def looked_up(border: str) -> Tensor:
+        return F.grid_sample(v, grid, mode=_MODE[recipe.interp], padding_mode=_PADDING[border], align_corners=False)
+
+    # What shows nothing from beyond the edge must not fade there either.
+    inside = np.broadcast_to(stage.is_inside(), (n,)) if recipe.border == "zero" else np.zeros(n, np.bool_)
+    if inside.all():
+        out = looked_up("edge")
+    elif inside.any():
+        own = torch.from_numpy(inside.copy()).to(v.device)[:, None, None, None]
+        out = torch.where(own, looked_up("edge"), looked_up(recipe.border))
+    else:
+        out = looked_up(recipe.border)
     return out.clamp(0, 1) if clip and recipe.interp == "cubic" else out
 
 

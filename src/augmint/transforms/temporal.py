@@ -4,7 +4,8 @@ the sound is stretched once and resampled once, and whatever is tied to times mo
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
@@ -12,58 +13,90 @@ import numpy as np
 from augmint.core.rng import F64
 from augmint.transforms.op import Bool, Family, Op, Params, Range, between, within
 
+LONGEST_S = 600.0
+
 
 @dataclass(frozen=True)
-class TimeMap:
-    """New time = ``scale`` · old time + ``shift_s``, in seconds, and the pitch times ``pitch``; each ``[...]``.
+class Line:
+    """New time = ``scale`` · old time + ``shift_s``, for what comes to lie from ``start_s`` to ``stop_s``; each ``[...]``, in seconds.
 
-    The sound becomes ``scale`` times as long. A shift leaves its length: what it moves beyond an end is lost, and there is
-    silence where it came from.
+    The sound is ``seconds`` long now, silent where nothing has come to lie, and its pitch is ``pitch`` times what it was.
     """
 
     scale: F64
     shift_s: F64
+    start_s: F64
+    stop_s: F64
+    seconds: F64
     pitch: F64
 
     @classmethod
-    def still(cls) -> TimeMap:
-        return cls(np.ones(()), np.zeros(()), np.ones(()))
+    def still(cls, seconds: F64) -> Line:
+        none = 0.0 * seconds
+        return cls(none + 1, none, none, seconds, seconds, none + 1)
+
+    def stretched(self, factor: F64, *, pitch: F64 | float = 1.0) -> Line:
+        """``factor`` times as long."""
+        times = {name: value * factor for name, value in vars(self).items() if name != "pitch"}
+        return Line(**times, pitch=self.pitch * pitch)
+
+    def framed(self, later_s: F64, seconds: F64) -> Line:
+        """Later by so many seconds, in a frame of another length; what it leaves is lost."""
+        start, stop = (np.clip(t + later_s, 0.0, seconds) for t in (self.start_s, self.stop_s))
+        return replace(self, shift_s=self.shift_s + later_s, start_s=start, stop_s=stop, seconds=seconds)
 
     @property
     def is_still(self) -> bool:
-        return bool(np.all(self.scale == 1) and np.all(self.shift_s == 0) and np.all(self.pitch == 1))
-
-    def then(self, after: TimeMap) -> TimeMap:
-        return TimeMap(self.scale * after.scale, self.shift_s * after.scale + after.shift_s, self.pitch * after.pitch)
-
-    def masked(self, active: Bool) -> TimeMap:
-        """The same where active, nothing elsewhere."""
-        return TimeMap(
-            np.where(active, self.scale, 1.0),
-            np.where(active, self.shift_s, 0.0),
-            np.where(active, self.pitch, 1.0),
+        """Whether nothing moves, of one sound."""
+        return (float(self.scale), float(self.shift_s), float(self.pitch)) == (1.0, 0.0, 1.0) and bool(
+            self.start_s == 0 and self.stop_s == self.seconds
         )
 
-    def moved(self, times_s: F64, seconds: float) -> F64:
-        """Where times of a sound of so many seconds are now, those beyond its ends at the ends."""
-        return np.asarray(np.clip(self.scale * times_s + self.shift_s, 0.0, self.scale * seconds))
+    def where(self, active: Bool, other: Line) -> Line:
+        """This line where active, ``other`` elsewhere."""
+        return Line(*(np.where(active, a, b) for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
+
+    def at(self, times_s: F64) -> F64:
+        """Where times are now, those that were lost at the ends of what is left."""
+        return np.asarray(np.clip(self.scale * times_s + self.shift_s, self.start_s, self.stop_s))
+
+
+def along(lines: Iterable[Line], times_s: F64) -> F64:
+    """Where times are after several lines, one after another."""
+    for line in lines:
+        times_s = line.at(times_s)
+    return times_s
 
 
 @dataclass(frozen=True, kw_only=True)
 class Temporal(Op):
-    """An op that is a `TimeMap`."""
+    """An op that changes a `Line`."""
 
     family: ClassVar[Family] = "time"
 
     @staticmethod
     @abstractmethod
-    def time_map(params: Params) -> TimeMap:
-        """What the op does to times and pitch."""
+    def move(line: Line, params: Params) -> Line:
+        """What becomes of times and pitch, for numbers ``[...]``."""
 
 
-def _map(params: Params, name: str, **parts: F64) -> TimeMap:
-    still = np.asarray(params[name]) * 0.0
-    return TimeMap(parts.get("scale", still + 1), parts.get("shift_s", still), parts.get("pitch", still + 1))
+@dataclass(frozen=True)
+class TimeMap:
+    """Ops on time in a row, each with its numbers and where it happens."""
+
+    parts: tuple[tuple[type[Temporal], Params, Bool], ...]
+
+    def line(self, seconds: F64) -> Line:
+        """What they are together for sounds of so many seconds ``[...]``."""
+        line = Line.still(seconds)
+        for op, params, active in self.parts:
+            line = op.move(line, params).where(active, line)
+        return line
+
+
+def _log_uniform(limits: Range, u: F64) -> F64:
+    low, high = np.log(limits)
+    return np.exp(between((low, high), u))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,12 +107,11 @@ class TimeStretch(Temporal):
     rate: Range = field(default=(0.9, 1.1), metadata=within(0.5, 2))
 
     def draw(self, u: F64) -> dict[str, F64]:
-        low, high = np.log(self.rate)
-        return {"rate": np.exp(between((low, high), u[..., 0]))}
+        return {"rate": _log_uniform(self.rate, u[..., 0])}
 
     @staticmethod
-    def time_map(params: Params) -> TimeMap:
-        return _map(params, "rate", scale=1 / np.asarray(params["rate"]))
+    def move(line: Line, params: Params) -> Line:
+        return line.stretched(1 / np.asarray(params["rate"]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,13 +125,36 @@ class PitchShift(Temporal):
         return {"semitones": between(self.semitones, u[..., 0])}
 
     @staticmethod
-    def time_map(params: Params) -> TimeMap:
-        return _map(params, "semitones", pitch=2.0 ** (np.asarray(params["semitones"]) / 12))
+    def move(line: Line, params: Params) -> Line:
+        pitch = 2.0 ** (np.asarray(params["semitones"]) / 12)
+        return line.stretched(np.ones_like(pitch), pitch=pitch)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeedPerturb(Temporal):
+    """Play faster or slower, pitch and all, as a record does (Ko et al. 2015, "Audio augmentation for speech recognition").
+
+    ``factor``: above 1 = faster, shorter and higher; log-uniform; within [0.5, 2].
+    """
+
+    num_uniforms: ClassVar[int] = 1
+    factor: Range = field(default=(0.9, 1.1), metadata=within(0.5, 2))
+
+    def draw(self, u: F64) -> dict[str, F64]:
+        return {"factor": _log_uniform(self.factor, u[..., 0])}
+
+    @staticmethod
+    def move(line: Line, params: Params) -> Line:
+        factor = np.asarray(params["factor"])
+        return line.stretched(1 / factor, pitch=factor)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TimeShift(Temporal):
-    """Earlier or later, by up to a part of a second. ``shift_s``: seconds, positive = later, within [-10, 10]."""
+    """Earlier or later, by up to a part of a second; the length stays, what leaves it is lost and silence fills the gap.
+
+    ``shift_s``: seconds, positive = later, within [-10, 10].
+    """
 
     num_uniforms: ClassVar[int] = 1
     shift_s: Range = field(default=(-0.05, 0.05), metadata=within(-10, 10))
@@ -108,5 +163,39 @@ class TimeShift(Temporal):
         return {"shift_s": between(self.shift_s, u[..., 0])}
 
     @staticmethod
-    def time_map(params: Params) -> TimeMap:
-        return _map(params, "shift_s", shift_s=np.asarray(params["shift_s"]))
+    def move(line: Line, params: Params) -> Line:
+        return line.framed(np.asarray(params["shift_s"]), line.seconds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crop(Temporal):
+    """Keep a part at a random place. ``seconds``: how much, within [0.02, 600]; what is shorter stays whole."""
+
+    num_uniforms: ClassVar[int] = 2
+    seconds: Range = field(default=(1.0, 1.0), metadata=within(0.02, LONGEST_S))
+
+    def draw(self, u: F64) -> dict[str, F64]:
+        return {"seconds": between(self.seconds, u[..., 0]), "from_frac": u[..., 1]}
+
+    @staticmethod
+    def move(line: Line, params: Params) -> Line:
+        kept = np.minimum(line.seconds, np.asarray(params["seconds"]))
+        return line.framed(-np.asarray(params["from_frac"]) * (line.seconds - kept), kept)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pad(Temporal):
+    """Add silence. ``seconds``: the least length, within [0.02, 600]; what is longer stays as it is. ``before_frac``: the share of the
+    silence that comes before the sound, within [0, 1]."""
+
+    num_uniforms: ClassVar[int] = 2
+    seconds: Range = field(default=(1.0, 1.0), metadata=within(0.02, LONGEST_S))
+    before_frac: Range = field(default=(0.0, 0.0), metadata=within(0, 1))
+
+    def draw(self, u: F64) -> dict[str, F64]:
+        return {"seconds": between(self.seconds, u[..., 0]), "before_frac": between(self.before_frac, u[..., 1])}
+
+    @staticmethod
+    def move(line: Line, params: Params) -> Line:
+        seconds = np.maximum(line.seconds, np.asarray(params["seconds"]))
+        return line.framed(np.asarray(params["before_frac"]) * (seconds - line.seconds), seconds)

@@ -1,0 +1,87 @@
+"""Transforms that clean: noise out of a sound, and the speaker nearer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, get_args
+
+import numpy as np
+
+from augmint.core.errors import UserError, did_you_mean
+from augmint.core.rng import F64
+from augmint.core.types import F32
+from augmint.transforms import engines, spectral
+from augmint.transforms.levels import limited
+from augmint.transforms.op import Params, Range, between, within
+from augmint.transforms.signal import Whole
+
+Method = Literal["auto", "spectral", "rnnoise", "deepfilter"]
+CEILING = 10 ** (-1 / 20)
+"""1 dB below full scale."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Denoise(Whole):
+    """Take the noise around out.
+
+    ``strength``: how much of what the method takes away is taken away, within [0, 1]; 0.9 leaves the noise 20 dB softer at least.
+    ``method``: ``spectral``, which is always there; ``rnnoise`` or ``deepfilter``, networks in packages of their own; ``auto``: the best of
+    these that is installed. What is written down in plans is which one it was.
+
+    To ``spectral`` all that is steady is noise, a held tone too; all channels get the same gains. The engines hear up to 24 kHz, each channel
+    by itself. Silence stays silence, and the length stays.
+    """
+
+    num_uniforms: ClassVar[int] = 1
+    strength: Range = field(default=(1.0, 1.0), metadata=within(0, 1))
+    method: Method = "auto"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        known = get_args(Method)
+        if self.method not in known:
+            raise UserError(
+                f"Denoise: method is {self.method!r}{did_you_mean(str(self.method), known)}",
+                mend="use " + ", ".join(known),
+            )
+
+    def draw(self, u: F64) -> dict[str, F64]:
+        strength = between(self.strength, u[..., 0])
+        return {"strength": strength, "method": np.full_like(strength, get_args(Method).index(self.chosen))}
+
+    @property
+    def chosen(self) -> str:
+        """The method, also where it is ``auto``."""
+        return next((n for n in _BEST if engines.is_there(n)), "spectral") if self.method == "auto" else self.method
+
+    @staticmethod
+    def apply(params: Params, wave: F32, rate: int) -> F32:
+        method, strength = get_args(Method)[int(params["method"])], np.float32(params["strength"])
+        if strength == 0 or not wave.any():
+            return wave
+        speech = spectral.cleaned(wave, rate) if method == "spectral" else engines.cleaned(method, wave, rate)
+        return wave + strength * (speech - wave)
+
+
+_BEST = ("deepfilter", "rnnoise")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeakerBoost(Whole):
+    """Amplify the speaker, and not the noise: frames with speech get ``gain_db`` louder, what is no speech 2 dB softer, and no peak comes
+    nearer to full scale than 1 dB, between the samples neither (ITU-R BS.1770-4, annex 2).
+
+    ``gain_db``: within [0, 24]. The gain is at the times and frequencies where the speech is. Where the speech is deep in noise, it gets at
+    most 3 dB more than ``gain_db``, and the frame as a whole less; where there is none, all stays as it is. For one loudness in all files put
+    `LoudnessNormalize` and `Limiter` after it.
+    """
+
+    num_uniforms: ClassVar[int] = 1
+    gain_db: Range = field(default=(6.0, 6.0), metadata=within(0, 24))
+
+    def draw(self, u: F64) -> dict[str, F64]:
+        return {"gain_db": between(self.gain_db, u[..., 0])}
+
+    @staticmethod
+    def apply(params: Params, wave: F32, rate: int) -> F32:
+        return limited(spectral.boosted(wave, rate, float(params["gain_db"])), rate, CEILING, between=True)

