@@ -27,7 +27,7 @@ from transforms import RECIPE, photos
 
 FILES = 80
 VARIANTS = (1, 9)
-ROUNDS = 5
+ROUNDS = 3
 WORKERS = 1
 PEER = """
 import os, sys

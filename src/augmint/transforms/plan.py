@@ -182,7 +182,7 @@ def op_named(name: object, kind: str) -> type[Op]:
 
 def op_alone(name: str, kind: str = PICTURES) -> type[Op]:
     """The op of this name, if one sample is all that it needs."""
-    op = op_named(name, kind)
+    op = VOCABULARIES[kind].get(name) or op_named(name, kind)
     if issubclass(op, Mix):
         module = "run_mix" if kind == PICTURES else "run_mix_audio"
         raise UserError(f"{name} mixes {kind}, and here is one alone", mend=f"use {module}.apply, or take it out")
