@@ -1,6 +1,7 @@
 """Other packages for the benchmarks to measure against: in a virtual environment of their own, one thread, CPU time.
 
-augmint never imports them. They live in ``.venv-bench`` beside the package and are installed when first needed.
+augmint never imports them. They live in ``.venv-bench`` beside the package and are installed when first needed; those that need torch,
+or bring a module of a name that another has too, in ``.venv-bench-torch``.
 """
 
 from __future__ import annotations
@@ -48,13 +49,16 @@ class Peer:
         ...     seconds, found = peer({"x": x})
     """
 
-    def __init__(self, package: str, code: str, *needs: str) -> None:
+    def __init__(self, package: str, code: str, *needs: str, suffix: str = "") -> None:
         """``code`` defines ``run(data)``, which takes a dict of arrays and returns what JSON can hold; ``needs`` are further packages.
+
+        Args:
+            suffix: ``-torch`` for the environment with torch.
 
         Raises:
             NoPeer: if the environment cannot be made or the package not be installed.
         """
-        python = _python(package, *needs)
+        python = interpreter(package, *needs, suffix=suffix)
         told = "from importlib import metadata; print(*map(metadata.version, %r))" % [package, *needs]
         self.version, *others = _told([str(python), "-c", told]).split()
         self.versions = dict(zip(needs, others, strict=True))
@@ -95,20 +99,26 @@ class Peer:
         self._folder.cleanup()
 
 
-def _python(*packages: str) -> Path:
-    """The environment's interpreter, with the packages installed."""
-    python = VENV / "bin" / "python"
+def interpreter(*packages: str, suffix: str = "") -> Path:
+    """The environment's interpreter, with the packages installed.
+
+    Raises:
+        NoPeer: if they cannot be.
+    """
+    venv = VENV.with_name(VENV.name + suffix)
+    python = venv / "bin" / "python"
     try:
         if not python.exists():
-            _told([sys.executable, "-m", "venv", str(VENV)])
+            _told([sys.executable, "-m", "venv", str(venv)])
         there = "from importlib import metadata; [metadata.version(p) for p in %r]" % [*packages]
         if subprocess.run([str(python), "-c", there], capture_output=True, check=False).returncode:
             # scikit-learn: prdc does not say that it needs it.
-            _told([str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", *packages, "scikit-learn"])
+            pip = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+            _told([*pip, "-c", str(ROOT / "constraints.txt"), *packages, "scikit-learn"])
     except (OSError, subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
         said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
         raise NoPeer(
-            f"{', '.join(packages)} cannot be installed into {VENV.name}: {said[-1] if said else 'no words'}"
+            f"{', '.join(packages)} cannot be installed into {venv.name}: {said[-1] if said else 'no words'}"
         ) from error
     return python
 

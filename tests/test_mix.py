@@ -410,18 +410,20 @@ def test_a_batch_is_mixed_as_pictures_are(name, channels):
     out, soft = run_mix_torch.augment(x, y, r, KEYS)
     partners = others(r.mixing_keys(KEYS, 1), max(1, MIXES[name].num_partners))
     scenes = {str(i): Scene(p, labels={str(i): 1.0}) for i, p in enumerate(pictures)}
-    drawn, before = r.draw_batch(KEYS), {}
-    for i in range(len(KEYS)):
-        steps = Plan.row(drawn, i, Plan()).steps
-        before[str(i)] = tuple(s for s in steps if s.op == "Brightness")
+    drawn = r.draw_batch(KEYS)
+
+    def steps_of(i):
+        """Without partners, which are the data set's in a plan and the batch's here."""
+        return [Step(d.op, d.id, {k: float(v[i]) for k, v in d.params.items()}) for d in drawn if d.active[i]]
+
+    before = {str(i): tuple(s for s in steps_of(i) if s.op == "Brightness") for i in range(len(KEYS))}
     happened = 0
     for i in range(len(KEYS)):
         if name == "AugMix":
             plan = r.plan_of(int(KEYS[i]))
         else:
-            steps = Plan.row(drawn, i, Plan()).steps
             mine = tuple(Partner(str(j), before[str(j)]) for j in partners[i])
-            plan = Plan(tuple(Step(s.op, s.id, s.params, mine) if s.op == name else s for s in steps))
+            plan = Plan(tuple(Step(s.op, s.id, s.params, mine) if s.op == name else s for s in steps_of(i)))
         happened += any(s.op == name for s in plan.steps)
         want = run_mix.apply(plan, scenes[str(i)], scenes.__getitem__)
         shares = [want.labels.get(str(j), 0.0) for j in range(len(KEYS))]

@@ -14,10 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 U64 = NDArray[np.uint64]
 F64 = NDArray[np.float64]
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_M1 = np.uint64(0xBF58476D1CE4E5B9)
-_M2 = np.uint64(0x94D049BB133111EB)
-_S30, _S27, _S31, _S11 = (np.uint64(s) for s in (30, 27, 31, 11))
+# As arrays without axes: a scalar of NumPy takes half as long again in each sum.
+_GOLDEN, _M1, _M2, _S30, _S27, _S31, _S11 = (
+    np.array(v, np.uint64) for v in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 30, 27, 31, 11)
+)
 
 
 def key(*parts: str | int) -> int:
@@ -28,9 +28,12 @@ def key(*parts: str | int) -> int:
 
 def mix(x: U64) -> U64:
     """SplitMix64 finaliser: a bijection of 64-bit integers that spreads every input bit over all output bits."""
-    x = (x ^ (x >> _S30)) * _M1
-    x = (x ^ (x >> _S27)) * _M2
-    return x ^ (x >> _S31)
+    out = x ^ (x >> _S30)
+    out *= _M1
+    out ^= out >> _S27
+    out *= _M2
+    out ^= out >> _S31
+    return out
 
 
 def _as_u64(values: ArrayLike) -> U64:
@@ -40,8 +43,15 @@ def _as_u64(values: ArrayLike) -> U64:
 
 def bits(keys: ArrayLike, counters: ArrayLike) -> U64:
     """64 random bits for each (key, counter) pair, broadcast against each other; at least one-dimensional."""
-    k, c = _as_u64(keys), _as_u64(counters)
-    return mix(mix(k + _GOLDEN * (c + np.uint64(1))) ^ k)
+    return _hashed(_as_u64(keys), _strides(_as_u64(counters)))
+
+
+def _strides(counters: U64) -> U64:
+    return _GOLDEN * (counters + np.uint64(1))
+
+
+def _hashed(keys: U64, strides: U64) -> U64:
+    return mix(mix(keys + strides) ^ keys)
 
 
 def combine(keys: ArrayLike, other: ArrayLike) -> U64:
@@ -52,6 +62,52 @@ def combine(keys: ArrayLike, other: ArrayLike) -> U64:
 def uniform(keys: ArrayLike, counters: ArrayLike = 0) -> F64:
     """Uniform numbers in [0, 1) for each (key, counter) pair, 53 bits each."""
     return (bits(keys, counters) >> _S11).astype(np.float64) * 2.0**-53
+
+
+class Lanes:
+    """Many uniform numbers of one key in one pass: those of ``uniform(combine(key, streams), counters)``.
+
+    Up to `FEW` of them are computed side by side in one long whole number of Python, 128 bits a lane: half the time of arrays.
+
+    Args:
+        streams: ``[S]``, keys of what draws. lanes: ``[L]``, for each number the place of its stream. counters: ``[L]``.
+    """
+
+    FEW = 40
+
+    def __init__(self, streams: ArrayLike, lanes: ArrayLike, counters: ArrayLike) -> None:
+        self._lanes = np.asarray(lanes, dtype=np.intp)
+        self._streams, self._counters = _strides(_as_u64(streams)), _strides(_as_u64(counters))
+        self._count = len(self._lanes)
+        self._ones = sum(1 << (_WIDTH * i) for i in range(self._count))
+        self._mask = self._ones * _LOW
+        self._side_by_side = [_side_by_side(v) for v in (self._streams[self._lanes], self._counters)]
+
+    def uniform(self, key: int) -> F64:
+        """``[L]``, in [0, 1)."""
+        if self._count > self.FEW:
+            own = _hashed(np.array(key, np.uint64), self._streams)[self._lanes]
+            bits = _hashed(own, self._counters)
+        else:
+            keys, mask = key * self._ones, self._mask
+            for strides in self._side_by_side:
+                keys = _mixed(_mixed((keys + strides) & mask, mask) ^ keys, mask)
+            bits = np.frombuffer(keys.to_bytes(self._count * _WIDTH // 8, "little"), "<u8")[::2]
+        return (bits >> _S11).astype(np.float64) * 2.0**-53
+
+
+_WIDTH, _LOW = 128, 2**64 - 1  # bits of a lane: the product of two numbers of 64; and those that a result has
+
+
+def _side_by_side(values: U64) -> int:
+    return sum(v << (_WIDTH * i) for i, v in enumerate(values.tolist()))
+
+
+def _mixed(x: int, mask: int) -> int:
+    """`mix` of every lane; what the shifts bring in from the next lane lies outside the mask."""
+    x = ((x ^ (x >> 30)) & mask) * 0xBF58476D1CE4E5B9 & mask
+    x = ((x ^ (x >> 27)) & mask) * 0x94D049BB133111EB & mask
+    return (x ^ (x >> 31)) & mask
 
 
 def normal(keys: ArrayLike, counters: ArrayLike = 0) -> F64:

@@ -126,7 +126,7 @@ class _Sheet:
         levels = [0.5] if op.num_uniforms == 0 else np.linspace(0, 1 - 2**-53, LEVELS)
         numbers = [{k: float(v) for k, v in op.draw(np.full(op.num_uniforms, t)).items()} for t in levels]
         told = [", ".join(f"{k} {n[k]:.3g}" for k in _ranges(op) if k in n) for n in numbers]
-        made = (self._made(replace(plan, steps=(replace(plan.steps[0], params=n),)), sample) for n in numbers)
+        made = (self._made(replace(plan, steps=(plan.steps[0]._replace(params=n),)), sample) for n in numbers)
         return list(zip(made, told, strict=True))
 
     def variants(self, recipe: Recipe, sample: Sample) -> list[tuple[Sample, str]]:

@@ -17,7 +17,7 @@ from augmint.core import rng
 from augmint.core.rng import F64
 from augmint.transforms.geometry import Geometry, affine
 from augmint.transforms.local import KEY_BITS
-from augmint.transforms.op import Bool, Params, Range, between, number, within
+from augmint.transforms.op import Bool, Law, Params, Range, between, number, within
 
 Basis = Literal["spline", "powers"]
 
@@ -199,10 +199,8 @@ class OpticalDistortion(Bending):
     """
 
     num_uniforms: ClassVar[int] = 1
+    laws: ClassVar[tuple[Law, ...]] = (Law("k", "k"),)
     k: Range = field(default=(-0.15, 0.15), metadata=within(-0.3, 1))
-
-    def draw(self, u: F64) -> dict[str, F64]:
-        return {"k": between(self.k, u[..., 0])}
 
     @staticmethod
     def bend(params: Params, height: int, width: int) -> Field:

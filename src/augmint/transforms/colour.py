@@ -5,39 +5,103 @@ Values run from 0 to 1. Nothing is clipped between two ops of a run, only at its
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import permutations
 from typing import Any, ClassVar
 
 import numpy as np
 
 from augmint.core.rng import F64
-from augmint.transforms.op import Bool, Family, Op, Params, Range, between, within
+from augmint.transforms.geometry import cos_sin
+from augmint.transforms.op import Bool, Family, Law, Op, Params, Range, between, within
 
-LUMA: F64 = np.array([0.2126, 0.7152, 0.0722])  # ITU-R BT.709, section 3.2: red, green, blue
+_LUMA = (0.2126, 0.7152, 0.0722)  # ITU-R BT.709, section 3.2: red, green, blue
+LUMA: F64 = np.array(_LUMA)
+Numbers = tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class Affine:
-    """``v -> matrix[..., :k] · v + matrix[..., k]`` on the k colour channels; ``[..., k, k + 1]``.
+    """``v -> matrix[..., :k] · v + matrix[..., k]`` on the k colour channels; ``matrix`` is ``[..., k, k + 1]``.
 
     With k = 1 the two numbers hold for every channel of the tensor.
+
+    Args:
+        numbers: that matrix; or, of one sample, its 2 or 12 numbers row by row: a fraction of the time of arrays.
     """
 
-    matrix: F64
+    numbers: F64 | Numbers
+
+    @cached_property
+    def matrix(self) -> F64:
+        n = self.numbers
+        return np.array(self.rows(1 if len(n) == 2 else 3)) if isinstance(n, tuple) else n
+
+    def rows(self, channels: int) -> Sequence[Sequence[float]]:
+        """One picture's matrix for all its channels, also where one pair of numbers holds for each."""
+        n = self.numbers
+        if not isinstance(n, tuple):
+            found: list[list[float]] = self.on(channels).tolist()
+            return found
+        if len(n) > 2:
+            return n[:4], n[4:8], n[8:]
+        scale, offset = n
+        return [[*[scale if i == j else 0.0 for i in range(channels)], offset] for j in range(channels)]
 
     def masked(self, active: Bool) -> Affine:
         """The same where active, nothing elsewhere; parameters without axes take those of ``active``."""
         k = self.matrix.shape[-2]
         return Affine(np.where(active[..., None, None], self.matrix, np.eye(k, k + 1)))
 
+    @property
+    def mixes(self) -> bool:
+        """Whether one picture's channels may be mixed, rather than each changed by itself."""
+        n = self.numbers
+        if isinstance(n, tuple):
+            return len(n) > 2
+        square = n[:, :-1]
+        return bool(np.abs(square - np.diag(square.diagonal())).max() > 1e-12)
+
+    def on(self, channels: int) -> F64:
+        """The matrix for this many channels, also where one pair of numbers holds for each."""
+        m = self.matrix
+        return m if m.shape[-2] == channels else _same(m[..., 0, 0], m[..., 0, 1], channels)
+
     def then(self, after: Affine) -> Affine:
         """Both in one: this first."""
-        k = self.matrix.shape[-2]
-        m = after.matrix[..., :k] @ self.matrix
-        m[..., k] += after.matrix[..., k]
+        if isinstance(self.numbers, tuple) and isinstance(after.numbers, tuple):
+            return Affine(_chained(self.numbers, after.numbers))
+        k = max(self.matrix.shape[-2], after.matrix.shape[-2])
+        first, last = self.on(k), after.on(k)
+        m = last[..., :k] @ first
+        m[..., k] += last[..., k]
         return Affine(m)
+
+
+def _chained(first: Numbers, last: Numbers) -> Numbers:
+    """The numbers of two matrices in one."""
+    if len(last) == 2:
+        scale, offset = last
+        if len(first) == 2:
+            return scale * first[0], scale * first[1] + offset
+        return tuple(scale * v + offset if i % 4 == 3 else scale * v for i, v in enumerate(first))
+    out: list[float] = []
+    if len(first) == 2:
+        scale, offset = first
+        for a, b, c, at in (last[:4], last[4:8], last[8:]):
+            out += (a * scale, b * scale, c * scale, (a + b + c) * offset + at)
+        return tuple(out)
+    d, e, f, x, g, h, i, y, p, q, r, z = first
+    for a, b, c, at in (last[:4], last[4:8], last[8:]):
+        out += (
+            *(a * d + b * g + c * p, a * e + b * h + c * q, a * f + b * i + c * r),
+            a * x + b * y + c * z + at,
+        )
+    return tuple(out)
 
 
 @dataclass(frozen=True)
@@ -73,9 +137,7 @@ class Steps:
 Part = Affine | Power | Fold | Steps
 
 
-def jumps(parts: tuple[Part, ...]) -> bool:
-    """Whether a small change of value can become a large one."""
-    return any(isinstance(p, Fold | Steps) for p in parts)
+_VALUES: F64 = np.arange(256)[:, None] / 255
 
 
 def table(parts: tuple[Part, ...], channels: int = 1) -> F64 | None:
@@ -83,14 +145,12 @@ def table(parts: tuple[Part, ...], channels: int = 1) -> F64 | None:
 
     ``None`` where channels are mixed.
     """
-    v = np.arange(256)[:, None] / 255
+    v = _VALUES
     for part in parts:
         if isinstance(part, Affine):
-            k = part.matrix.shape[-2]
-            scale = part.matrix[:, :k].diagonal()
-            if np.abs(part.matrix[:, :k] - np.diag(scale)).max() > 1e-12:
+            if part.mixes:
                 return None
-            v = scale * v + part.matrix[:, k]
+            v = part.matrix[:, :-1].diagonal() * v + part.matrix[:, -1]
         else:
             v = pointwise(part, v)
     if v.shape[1] > 1 and np.abs(v - v[:, :1]).max() < 1e-12:
@@ -114,6 +174,37 @@ def _same(scale: F64, offset: F64, k: int) -> F64:
     return scale[..., None, None] * np.eye(k, k + 1) + offset[..., None, None] * np.eye(1, k + 1, k)
 
 
+def _alike(scale: Any, offset: Any, k: int) -> Affine:
+    """``v -> scale · v + offset`` on each of k channels."""
+    if isinstance(scale, float) and isinstance(offset, float):
+        return Affine((scale, offset))
+    scale, offset = np.broadcast_arrays(scale, offset)
+    return Affine(_same(scale, offset, k))
+
+
+def _nothing(like: Any) -> Affine:
+    """What changes nothing, for as many samples."""
+    return _alike(1.0, 0.0 if isinstance(like, float) else np.zeros_like(like), 1)
+
+
+def _turned(cos: float, sin: float) -> Numbers:
+    """The matrix of `Hue` as numbers: Rodrigues' formula about (1, 1, 1) / sqrt 3, then grey added until the luma is what it was."""
+    part, sin = (1 - cos) / 3, sin / math.sqrt(3)
+    rows = (
+        (part + cos, part - sin, part + sin),
+        (part + sin, part + cos, part - sin),
+        (part - sin, part + sin, part + cos),
+    )
+    (a, b, c), (d, e, f), (g, h, i) = rows
+    red, green, blue = _LUMA
+    x, y, z = (
+        red - red * a - green * d - blue * g,
+        green - red * b - green * e - blue * h,
+        blue - red * c - green * f - blue * i,
+    )
+    return a + x, b + y, c + z, 0.0, d + x, e + y, f + z, 0.0, g + x, h + y, i + z, 0.0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Colour(Op):
     """An op that changes values where they are."""
@@ -132,15 +223,12 @@ class Brightness(Colour):
     """Add a constant. ``add_frac``: fraction of the full range (0.1 = 25.5 grey levels), within [-1, 1]."""
 
     any_axes: ClassVar[bool] = True
+    laws: ClassVar[tuple[Law, ...]] = (Law("add_frac", "add_frac"),)
     add_frac: Range = field(default=(-0.1, 0.1), metadata=within(-1, 1))
-
-    def draw(self, u: F64) -> dict[str, F64]:
-        return {"add_frac": between(self.add_frac, u[..., 0])}
 
     @staticmethod
     def part(params: Params, k: int) -> Part:
-        add = np.asarray(params["add_frac"])
-        return Affine(_same(np.ones_like(add), add, k))
+        return _alike(1.0, params["add_frac"], k)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,16 +236,12 @@ class Contrast(Colour):
     """Stretch about mid-grey. ``factor``: above 1 more contrast; drawn log-uniformly, within [0.1, 10]."""
 
     any_axes: ClassVar[bool] = True
+    laws: ClassVar[tuple[Law, ...]] = (Law("factor", "factor", log=True),)
     factor: Range = field(default=(0.85, 1.18), metadata=within(0.1, 10))
-
-    def draw(self, u: F64) -> dict[str, F64]:
-        low, high = np.log(self.factor)
-        return {"factor": np.exp(between((low, high), u[..., 0]))}
 
     @staticmethod
     def part(params: Params, k: int) -> Part:
-        factor = np.asarray(params["factor"])
-        return Affine(_same(factor, 0.5 - 0.5 * factor, k))
+        return _alike(params["factor"], 0.5 - 0.5 * params["factor"], k)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,17 +250,13 @@ class BrightnessContrast(Colour):
     log-uniformly, within [0.1, 10]."""
 
     num_uniforms: ClassVar[int] = 2
+    laws: ClassVar[tuple[Law, ...]] = (Law("add_frac", "add_frac"), Law("factor", "factor", log=True))
     add_frac: Range = field(default=(-0.2, 0.2), metadata=within(-1, 1))
     factor: Range = field(default=(0.8, 1.25), metadata=within(0.1, 10))
 
-    def draw(self, u: F64) -> dict[str, F64]:
-        low, high = np.log(self.factor)
-        return {"add_frac": between(self.add_frac, u[..., 0]), "factor": np.exp(between((low, high), u[..., 1]))}
-
     @staticmethod
     def part(params: Params, k: int) -> Part:
-        add, factor = np.asarray(params["add_frac"]), np.asarray(params["factor"])
-        return Affine(_same(factor, 0.5 - 0.5 * factor + add, k))
+        return _alike(params["factor"], 0.5 - 0.5 * params["factor"] + params["add_frac"], k)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,16 +264,20 @@ class Saturation(Colour):
     """Move colours away from their own grey (BT.709 luma). ``factor``: 0 = grey, 1 = unchanged, within [0, 4]. No effect on grey
     pictures."""
 
+    laws: ClassVar[tuple[Law, ...]] = (Law("factor", "factor"),)
     factor: Range = field(default=(0.7, 1.3), metadata=within(0, 4))
-
-    def draw(self, u: F64) -> dict[str, F64]:
-        return {"factor": between(self.factor, u[..., 0])}
 
     @staticmethod
     def part(params: Params, k: int) -> Part:
-        factor = np.asarray(params["factor"])
+        factor = params["factor"]
         if k == 1:
-            return Affine(_same(np.ones_like(factor), np.zeros_like(factor), 1))
+            return _nothing(factor)
+        if isinstance(factor, float):
+            red, green, blue = ((1 - factor) * v for v in _LUMA)
+            return Affine(
+                (factor + red, green, blue, 0.0, red, factor + green, blue, 0.0, red, green, factor + blue, 0.0)
+            )
+        factor = np.asarray(factor)
         grey = np.zeros((3, 4))
         grey[:, :3] = LUMA
         s = factor[..., None, None]
@@ -204,33 +288,29 @@ class Saturation(Colour):
 class Gamma(Colour):
     """Raise to a power. ``exponent``: above 1 darkens the mid-tones; drawn log-uniformly, within [0.1, 10]."""
 
+    laws: ClassVar[tuple[Law, ...]] = (Law("exponent", "exponent", log=True),)
     exponent: Range = field(default=(0.8, 1.25), metadata=within(0.1, 10))
-
-    def draw(self, u: F64) -> dict[str, F64]:
-        low, high = np.log(self.exponent)
-        return {"exponent": np.exp(between((low, high), u[..., 0]))}
 
     @staticmethod
     def part(params: Params, k: int) -> Part:
-        return Power(np.asarray(params["exponent"]))
+        return Power(params["exponent"])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hue(Colour):
     """Turn colours about the grey axis, their luma kept (BT.709). ``degrees``: within [-180, 180]. No effect on grey pictures."""
 
-    num_uniforms: ClassVar[int] = 1
+    laws: ClassVar[tuple[Law, ...]] = (Law("degrees", "degrees"),)
     degrees: Range = field(default=(-15.0, 15.0), metadata=within(-180, 180))
-
-    def draw(self, u: F64) -> dict[str, F64]:
-        return {"degrees": between(self.degrees, u[..., 0])}
 
     @staticmethod
     def part(params: Params, k: int) -> Part:
-        angle = np.deg2rad(params["degrees"])
         if k == 1:
-            return Affine(_same(np.ones_like(angle), np.zeros_like(angle), 1))
-        cos, sin = np.cos(angle)[..., None, None], np.sin(angle)[..., None, None]
+            return _nothing(params["degrees"])
+        cos, sin = cos_sin(params["degrees"])
+        if isinstance(cos, float):
+            return Affine(_turned(cos, sin))
+        cos, sin = cos[..., None, None], sin[..., None, None]
         # Rodrigues' formula about (1, 1, 1) / sqrt 3, then grey added until the luma is what it was.
         turn = cos * np.eye(3) + (1 - cos) / 3 + sin / np.sqrt(3) * np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]])
         turn = turn + (LUMA - LUMA @ turn)[..., None, :]
@@ -245,19 +325,17 @@ class ColorJitter(Colour):
     """
 
     num_uniforms: ClassVar[int] = 4
+    laws: ClassVar[tuple[Law, ...]] = tuple(
+        Law(name, name) for name in ("brightness", "contrast", "saturation", "hue_degrees")
+    )
     brightness: Range = field(default=(0.8, 1.2), metadata=within(0.1, 10))
     contrast: Range = field(default=(0.8, 1.2), metadata=within(0.1, 10))
     saturation: Range = field(default=(0.8, 1.2), metadata=within(0, 4))
     hue_degrees: Range = field(default=(-15.0, 15.0), metadata=within(-180, 180))
 
-    def draw(self, u: F64) -> dict[str, F64]:
-        names = ("brightness", "contrast", "saturation", "hue_degrees")
-        return {name: between(getattr(self, name), u[..., i]) for i, name in enumerate(names)}
-
     @staticmethod
     def part(params: Params, k: int) -> Part:
-        bright = np.asarray(params["brightness"])
-        out = Affine(_same(bright, np.zeros_like(bright), k))
+        out = _alike(params["brightness"], 0.0, k)
         for part in (
             Contrast.part({"factor": params["contrast"]}, k),
             Saturation.part({"factor": params["saturation"]}, k),
@@ -273,10 +351,8 @@ class RGBShift(Colour):
     of the three."""
 
     num_uniforms: ClassVar[int] = 3
+    laws: ClassVar[tuple[Law, ...]] = tuple(Law(f"{c}_frac", "add_frac") for c in ("red", "green", "blue"))
     add_frac: Range = field(default=(-0.08, 0.08), metadata=within(-1, 1))
-
-    def draw(self, u: F64) -> dict[str, F64]:
-        return {f"{c}_frac": between(self.add_frac, u[..., i]) for i, c in enumerate(("red", "green", "blue"))}
 
     @staticmethod
     def part(params: Params, k: int) -> Part:
@@ -303,7 +379,7 @@ class WhiteBalance(Colour):
     def part(params: Params, k: int) -> Part:
         kelvin = np.asarray(params["kelvin"])
         if k == 1:
-            return Affine(_same(np.ones_like(kelvin), np.zeros_like(kelvin), 1))
+            return _nothing(params["kelvin"])
         gain = (_black_body(kelvin) / _black_body(np.array(6500.0))) ** (1 / 2.2)
         gain = gain / (gain @ LUMA)[..., None]
         return Affine(gain[..., :, None] * np.eye(3, 4))
@@ -336,7 +412,7 @@ class ChannelShuffle(Colour):
     def part(params: Params, k: int) -> Part:
         order = np.asarray(params["order"]).astype(int)
         if k == 1:
-            return Affine(_same(np.ones(order.shape), np.zeros(order.shape), 1))
+            return _nothing(params["order"])
         return Affine(np.array([np.eye(3, 4)[list(p)] for p in permutations(range(3))])[order])
 
 
@@ -345,9 +421,6 @@ class ToGray(Colour):
     """Every channel becomes the luma (BT.709). No effect on grey pictures."""
 
     num_uniforms: ClassVar[int] = 0
-
-    def draw(self, u: F64) -> dict[str, F64]:
-        return {}
 
     @staticmethod
     def part(params: Params, k: int) -> Part:
@@ -361,22 +434,17 @@ class Invert(Colour):
     any_axes: ClassVar[bool] = True
     num_uniforms: ClassVar[int] = 0
 
-    def draw(self, u: F64) -> dict[str, F64]:
-        return {}
-
     @staticmethod
     def part(params: Params, k: int) -> Part:
-        return Affine(_same(np.array(-1.0), np.array(1.0), k))
+        return _alike(-1.0, 1.0, k)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Solarize(Colour):
     """Invert what is bright. ``threshold_frac``: from this grey value on, within [0, 1]."""
 
+    laws: ClassVar[tuple[Law, ...]] = (Law("threshold_frac", "threshold_frac"),)
     threshold_frac: Range = field(default=(0.6, 0.9), metadata=within(0, 1))
-
-    def draw(self, u: F64) -> dict[str, F64]:
-        return {"threshold_frac": between(self.threshold_frac, u[..., 0])}
 
     @staticmethod
     def part(params: Params, k: int) -> Part:

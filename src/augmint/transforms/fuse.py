@@ -9,7 +9,8 @@ One algorithm serves a single plan (no leading axes) and a batch (leading axis N
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import cast
@@ -22,7 +23,7 @@ from augmint.core.types import I64
 from augmint.transforms import local
 from augmint.transforms.bending import Bending, Field
 from augmint.transforms.colour import Affine, Colour, Part
-from augmint.transforms.geometry import Geometry, affine, inverse, moved
+from augmint.transforms.geometry import Geometry, Matrix, Six, affine, as_array, inverse, moved, product
 from augmint.transforms.op import Bool, Op, Params
 from augmint.transforms.pixels import Picture, PixelOp
 from augmint.transforms.plan import PICTURES, Drawn, Plan, op_alone
@@ -60,22 +61,52 @@ class Bend:
 
 @dataclass(frozen=True)
 class Warp:
-    """One resampling. ``matrix`` ``[..., 3, 3]`` maps input to output positions, from centre to centre, in pixels; the fields,
-    each with a matrix of its own, come after it."""
+    """One resampling. ``matrix`` ``[..., 3, 3]``, of which ``moving`` may be the numbers, maps input to output positions, from centre
+    to centre, in pixels; the fields, each with a matrix of its own, come after it."""
 
-    matrix: F64
+    moving: Matrix
     size: Size
     out_size: Size
     bends: tuple[Bend, ...] = ()
+
+    @cached_property
+    def matrix(self) -> F64:
+        return as_array(self.moving)
 
     def pixel_inverse(self, cells: tuple[int, int] = (1, 1)) -> F64:
         """``[..., 3, 3]`` from output pixel indices (x, y) to input pixel indices, or to those of ``cells`` (y, x) of pixels.
 
         Without the fields.
         """
+        if self.six is not None:
+            if cells == (1, 1):
+                return as_array(self.six)
+            (high, wide), (a, b, x, c, d, y) = cells, self.six
+            return affine(a / wide, b / wide, c / high, d / high, (x + 0.5) / wide - 0.5, (y + 0.5) / high - 0.5)
         new_h, new_w = self.out_size
         to_centre = affine(1.0, 0.0, 0.0, 1.0, -(new_w - 1) / 2, -(new_h - 1) / 2)
         return self.from_centre(cells) @ self.back @ to_centre
+
+    @cached_property
+    def six(self) -> Six | None:
+        """The numbers of ``pixel_inverse()``, where ``moving`` is numbers."""
+        m = self.moving
+        if not isinstance(m, tuple):
+            return None
+        a, b, tx, c, d, ty = m
+        det = a * d - b * c
+        if det == 0:
+            return None
+        (high, wide), (new_high, new_wide) = self.size, self.out_size
+        a, b, c, d = d / det, -b / det, -c / det, a / det
+        x, y = tx + (new_wide - 1) / 2, ty + (new_high - 1) / 2
+        return a, b, (wide - 1) / 2 - a * x - b * y, c, d, (high - 1) / 2 - c * x - d * y
+
+    @property
+    def shrinks(self) -> bool:
+        """Whether one picture's cells of pixels are averaged before they are sampled."""
+        cells = self.cells()
+        return cells is not _SINGLE and bool(cells.max() > 1)
 
     def from_centre(self, cells: tuple[int, int] = (1, 1)) -> F64:
         """``[3, 3]`` from positions in the input, measured from its centre, to indices of ``cells`` (y, x) of its pixels."""
@@ -90,7 +121,7 @@ class Warp:
     def rows(self, index: I64) -> Warp:
         """The same for some samples of a batch."""
         bends = tuple(Bend(replace(b.field, nodes=b.field.nodes[index]), b.matrix[index]) for b in self.bends)
-        return replace(self, matrix=self.matrix[index], bends=bends)
+        return replace(self, moving=self.matrix[index], bends=bends)
 
     def is_still(self, cells: I64, size: Size) -> bool:
         """Whether one picture's cells of pixels, of ``size`` in all, are the output already."""
@@ -111,11 +142,15 @@ class Warp:
 
         They are averaged before the picture is sampled: sampling alone would skip pixels. Measured in the picture's middle.
         """
+        if not self.bends and self.six is not None:
+            a, b, _, c, d, _ = self.six
+            if min(a, b, c, d) > -1.4 and max(a, b, c, d) < 1.4:
+                return _SINGLE
+            spans = zip((math.hypot(c, d), math.hypot(a, b)), self.size, strict=True)
+            return np.array([min(max(1, math.floor(span + 1e-9)), side) for span, side in spans])
         m = self.back
         for bend in self.bends:
             m = m @ inverse(bend.matrix)
-        if m.ndim == 2 and not m[2, :2].any() and np.abs(m[:2, :2]).max() < 1.4:
-            return _SINGLE
         slope = m[..., :2, :2] - m[..., :2, 2:] * m[..., 2:, :2]
         span = np.hypot(slope[..., 0], slope[..., 1])[..., ::-1]  # y, x
         out: I64 = np.clip(np.floor(span + 1e-9), 1, self.size).astype(np.int64)
@@ -153,42 +188,45 @@ class _Run:
 
     size: Size
     out_size: Size
-    matrix: F64 | None = None
+    matrix: Matrix | None = None
     bends: list[Bend] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
 
-    def add(self, op: type[Op], params: Params, active: Bool, k: int) -> None:
-        if issubclass(op, Geometry):
-            self._move(op, params, active)
+    def add(self, op: type[Op], params: Params, k: int, active: Bool | None = None) -> None:
+        """``active`` ``[N]``: to which samples of a batch it happens."""
+        if op.family == "geometry":
+            self._move(cast(type[Geometry], op), params, active)
             return
         part = cast(type[Colour], op).part(params, k)
-        part = part.masked(active) if active.ndim else part
+        if active is not None:
+            part = part.masked(active)
         last = self.parts[-1] if self.parts else None
         if isinstance(last, Affine) and isinstance(part, Affine):
             self.parts[-1] = last.then(part)
         else:
             self.parts.append(part)
 
-    def _move(self, op: type[Geometry], params: Params, active: Bool) -> None:
+    def _move(self, op: type[Geometry], params: Params, active: Bool | None) -> None:
         m = op.matrix(params, *self.out_size)
-        if active.ndim:
-            m = np.where(active[..., None, None], m, np.eye(3))
+        if active is not None:
+            m = np.where(active[..., None, None], as_array(m), np.eye(3))
         if issubclass(op, Bending):
-            still = np.broadcast_to(np.eye(3), m.shape)
+            still = np.broadcast_to(np.eye(3), as_array(m).shape)
             self.matrix = still if self.matrix is None else self.matrix
             field = op.bend(params, *self.out_size)
-            self.bends.append(Bend(field.masked(active) if active.ndim else field, still))
+            self.bends.append(Bend(field if active is None else field.masked(active), still))
             return
         if self.bends:
-            self.bends[-1] = Bend(self.bends[-1].field, m @ self.bends[-1].matrix)
+            self.bends[-1] = Bend(self.bends[-1].field, as_array(m) @ self.bends[-1].matrix)
         else:
-            self.matrix = m if self.matrix is None else m @ self.matrix
+            self.matrix = m if self.matrix is None else product(m, self.matrix)
         if op.resizes:
             self.out_size = self._new_size(op, params, active)
 
-    def _new_size(self, op: type[Geometry], params: Params, active: Bool) -> Size:
-        happening = {k: v[active] for k, v in params.items()} if active.ndim else params
-        size = op.out_size(happening, *self.out_size)
+    def _new_size(self, op: type[Geometry], params: Params, active: Bool | None) -> Size:
+        if active is None:
+            return op.out_size(params, *self.out_size)
+        size = op.out_size({k: v[active] for k, v in params.items()}, *self.out_size)
         if size != self.out_size and not active.all():
             raise UserError(
                 f"{op.__name__} happens to some pictures of a batch only, and would make them of another size",
@@ -203,22 +241,50 @@ class _Run:
         return [*out, Recolour(tuple(self.parts))] if self.parts else out
 
 
-_HAPPENS = np.array(True)
-
-
 def compile(plan: Plan, size: tuple[int, int, int]) -> Program:
     """The program of one plan for a picture of ``size`` (height, width, channels)."""
-    steps = ((op, _HAPPENS, cast(Params, s.params)) for op, s in plan.ops(PICTURES))
-    stages = _stages(steps, size[:2], colours(size[2]), np.zeros((), np.int64))
+    height, width, channels = size
+    k, run = colours(channels), _Run((height, width), (height, width))
+    stages: list[Stage] = []
+    for op, step in plan.ops(PICTURES):
+        params = cast(Params, step.params)
+        if op.family in _JOIN:
+            run.add(op, params, k)
+            continue
+        here = run.out_size
+        stages += [*run.stages(), cast(type[local.Local | PixelOp], op).stage(params, *here)]
+        run = _Run(here, here)
+    stages += run.stages()
     return Program(tuple(s for stage in stages if (s := _as_move(stage)) is not None), size, plan)
+
+
+_JOIN = ("geometry", "colour")
 
 
 def compile_batch(drawn: Sequence[Drawn], size: Size, channels: int) -> tuple[Stage, ...]:
     """The stages of N samples at once; every array in them has the leading axis N."""
     if not drawn:
         return ()
-    steps = ((op_alone(d.op), d.active, d.params) for d in drawn)
-    return tuple(_stages(steps, size, colours(channels), np.zeros(len(drawn[0].active), np.int64)))
+    # The run that a sample has reached, which is the number of the last local op that happens to it. So an op that does not
+    # happen to a sample ends no run of it, and a batch fuses each sample as its own plan would be.
+    reached = np.zeros(len(drawn[0].active), np.int64)
+    runs, between, k = [_Run(size, size)], [], colours(channels)
+    for d in drawn:
+        op = op_alone(d.op)
+        if op.family in _JOIN:
+            for number, run in enumerate(runs):
+                mine = d.active & (reached == number)
+                if mine.any():
+                    run.add(op, d.params, k, mine)
+            continue
+        here = runs[-1].out_size
+        between.append(cast(type[local.Local | PixelOp], op).stage(d.params, *here).masked(d.active))
+        runs.append(_Run(here, here))
+        reached = np.where(d.active, len(between), reached)
+    out = runs[0].stages()
+    for stage, run in zip(between, runs[1:], strict=True):
+        out += [stage, *run.stages()]
+    return tuple(out)
 
 
 def colours(channels: int) -> int:
@@ -226,48 +292,26 @@ def colours(channels: int) -> int:
     return 3 if channels in (3, 4) else 1
 
 
-def _stages(steps: Iterable[tuple[type[Op], Bool, Params]], size: Size, k: int, slot: I64) -> list[Stage]:
-    # ``slot``: the run that a sample has reached, which is the number of the last local op that happens to it. So an op
-    # that does not happen to a sample ends no run of it, and a batch fuses each sample as its own plan would be.
-    runs = [_Run(size, size)]
-    is_batch = slot.ndim > 0
-    locals_: list[local.Stage | Picture] = []
-    for op, active, params in steps:
-        if issubclass(op, local.Local | PixelOp):
-            here = runs[-1].out_size
-            stage = op.stage(params, *here)
-            locals_.append(stage.masked(active) if active.ndim else stage)
-            runs.append(_Run(here, here))
-            slot = np.where(active, len(locals_), slot)
-            continue
-        if not is_batch:
-            runs[-1].add(op, params, active, k)
-            continue
-        for number, run in enumerate(runs):
-            mine = active & (slot == number)
-            if mine.any():
-                run.add(op, params, mine, k)
-    out = runs[0].stages()
-    for stage, run in zip(locals_, runs[1:], strict=True):
-        out += [stage, *run.stages()]
-    return out
-
-
 def _as_move(stage: Stage) -> Stage | None:
     """A warp that only moves whole pixels as the array move that it is, or ``None`` where it changes nothing."""
     if not isinstance(stage, Warp) or stage.bends:
         return stage
-    m = stage.pixel_inverse()
-    whole = np.rint(m)
-    (h, w), (new_h, new_w) = stage.size, stage.out_size
-    if np.abs(m - whole).max() > 1e-9 or np.any(np.abs(whole[:2, :2]).sum(1) != 1):
+    six = stage.six
+    if six is None or not all(map(_is_whole, six)):
         return stage
-    ends = whole @ np.array([[0, new_w - 1], [0, new_h - 1], [1, 1]])  # opposite corners of the output, in the input
-    (left, right), (top, bottom) = np.sort(ends[0]), np.sort(ends[1])
+    a, b, x, c, d, y = map(round, six)
+    if abs(a) + abs(b) != 1 or abs(c) + abs(d) != 1 or a * d == b * c:
+        return stage
+    (h, w), (new_h, new_w) = stage.size, stage.out_size
+    # Opposite corners of the output, in the input.
+    left, right = sorted((x, a * (new_w - 1) + b * (new_h - 1) + x))
+    top, bottom = sorted((y, c * (new_w - 1) + d * (new_h - 1) + y))
     if left < 0 or top < 0 or right >= w or bottom >= h:
         return stage
-    turned = whole[0, 0] == 0
-    x_step, y_step = (whole[1, 0], whole[0, 1]) if turned else (whole[0, 0], whole[1, 1])
-    window = (int(top), int(left), int(bottom - top) + 1, int(right - left) + 1)
-    move = Move(*window, bool(turned), bool(y_step < 0), bool(x_step < 0))
+    x_step, y_step = (c, b) if a == 0 else (a, d)
+    move = Move(top, left, bottom - top + 1, right - left + 1, a == 0, y_step < 0, x_step < 0)
     return None if move == Move(0, 0, h, w, False, False, False) else move
+
+
+def _is_whole(v: float) -> bool:
+    return abs(v - round(v)) < 1e-9

@@ -16,7 +16,7 @@ from augmint.core import rng
 from augmint.core.errors import UserError
 from augmint.core.rng import F64
 from augmint.core.types import F32
-from augmint.transforms.op import Bool, Family, Op, Params, Range, between, within
+from augmint.transforms.op import Bool, Family, Law, Op, Params, Range, between, within
 
 KEY_BITS = 53  # a noise key is a whole number that JSON, a double and every language hold exactly
 _BLOCK = 16_384  # pairs at a time stay in the cache: twice as fast on large pictures
@@ -130,10 +130,8 @@ class GaussianBlur(Local):
     """Blur. ``sigma_px``: standard deviation in pixels, within [0.1, 10]."""
 
     num_uniforms: ClassVar[int] = 1
+    laws: ClassVar[tuple[Law, ...]] = (Law("sigma_px", "sigma_px"),)
     sigma_px: Range = field(default=(0.3, 1.0), metadata=within(0.1, 10))
-
-    def draw(self, u: F64) -> dict[str, F64]:
-        return {"sigma_px": between(self.sigma_px, u[..., 0])}
 
     @staticmethod
     def stage(params: Params, height: int, width: int) -> Stage:

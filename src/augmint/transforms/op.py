@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, Self, TypeGuard
@@ -34,9 +33,23 @@ def between(limits: Range, u: F64) -> F64:
     return limits[0] + (limits[1] - limits[0]) * u
 
 
+@dataclass(frozen=True)
+class Law:
+    """How an op draws one number: evenly over the range in one of its fields, or evenly in the logarithm."""
+
+    name: str
+    field: str
+    log: bool = False
+
+    def limits(self, op: Op) -> Range:
+        """What uniform numbers are stretched over, before the exponential."""
+        low, high = getattr(op, self.field)
+        return tuple(np.log((low, high))) if self.log else (low, high)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Op:
-    """One transform. Subclasses add ranges, ``draw``, and the algebra of their family.
+    """One transform. Subclasses add ranges, ``laws`` or ``draw``, and the algebra of their family.
 
     Args:
         p: probability in [0, 1] that the op happens to a sample.
@@ -46,6 +59,7 @@ class Op:
 
     family: ClassVar[Family]
     num_uniforms: ClassVar[int] = 0
+    laws: ClassVar[tuple[Law, ...]] = ()  # of the uniforms, one each
     any_axes: ClassVar[bool] = False  # whether it makes sense on grids of 1 and 3 axes too
     resizes: ClassVar[bool] = False  # whether the picture may come out at another size
     file_settings: ClassVar[tuple[str, ...]] = ()  # which settings are paths of files that a plan must name
@@ -73,9 +87,13 @@ class Op:
     def name(self) -> str:
         return type(self).__name__
 
-    @abstractmethod
     def draw(self, u: F64) -> dict[str, F64]:
         """The op's numbers ``[...]`` from independent uniforms ``[..., num_uniforms]``; leading axes are free."""
+        out = {}
+        for i, law in enumerate(self.laws):
+            number = between(law.limits(self), u[..., i])
+            out[law.name] = np.exp(number) if law.log else number
+        return out
 
     @property
     def files(self) -> dict[str, str]:

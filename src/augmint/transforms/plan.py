@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from augmint.core import rng
 from augmint.core.errors import UserError, did_you_mean
@@ -182,7 +182,7 @@ def op_named(name: object, kind: str) -> type[Op]:
 
 def op_alone(name: str, kind: str = PICTURES) -> type[Op]:
     """The op of this name, if one sample is all that it needs."""
-    op = op_named(name, kind)
+    op = VOCABULARIES[kind].get(name) or op_named(name, kind)
     if issubclass(op, Mix):
         module = "run_mix" if kind == PICTURES else "run_mix_audio"
         raise UserError(f"{name} mixes {kind}, and here is one alone", mend=f"use {module}.apply, or take it out")
@@ -197,8 +197,10 @@ def check_ways(border: object, interp: object, quality: object) -> None:
             raise UserError(f"{name} is {value!r}{did_you_mean(str(value), known)}", mend="use " + " or ".join(known))
 
 
-@dataclass(frozen=True)
-class Step:
+_NO_FILES: Mapping[str, str] = {}
+
+
+class Step(NamedTuple):
     """One op that happens, with its numbers; ``partners`` are what a mixing op mixes in, ``files`` the paths of files that it needs, as the
     recipe gives them, from where the command runs."""
 
@@ -206,7 +208,7 @@ class Step:
     id: str
     params: Mapping[str, float]
     partners: tuple[Partner, ...] = ()
-    files: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = _NO_FILES
 
     def to_dict(self) -> dict[str, Any]:
         partners = {"partners": [p.to_dict() for p in self.partners]} if self.partners else {}
@@ -256,16 +258,6 @@ class Plan:
     interp: Interp = "linear"
     kind: str = PICTURES
     quality: Quality = "best"
-
-    @classmethod
-    def row(cls, drawn: tuple[Drawn, ...], index: int, like: Plan) -> Plan:
-        """The plan of one sample of a batch, to be computed as ``like`` is."""
-        steps = (
-            Step(d.op, d.id, {k: float(v[index]) for k, v in d.params.items()}, files=d.files)
-            for d in drawn
-            if d.active[index]
-        )
-        return replace(like, steps=tuple(steps))
 
     def to_dict(self) -> dict[str, Any]:
         ways: dict[str, str] = {"border": self.border, "interp": self.interp}

@@ -24,6 +24,7 @@ from augmint.core.types import Codec, Modality
 from augmint.transforms.bending import Perspective
 from augmint.transforms.choice import CHOICES, Choice, OneOf, SomeOf
 from augmint.transforms.colour import Brightness, Contrast, Gamma, Hue, Invert, Posterize, Saturation, Solarize
+from augmint.transforms.drawing import Drawing
 from augmint.transforms.geometry import Crop, HorizontalFlip, Rotate, Scale, Shear, Translate
 from augmint.transforms.local import Cutout, GaussianBlur, GaussianNoise
 from augmint.transforms.mix import AugMix, Mix, Pool
@@ -141,11 +142,17 @@ class Recipe:
 
     def _plan(self, key: int, own: str, pool: Pool | None, end: int) -> Plan:
         """The plan of the first ``end`` ops of ``flat``."""
-        drawn = self.draw_batch(np.array([key], np.uint64))[:end]
-        plan = Plan.row(drawn, 0, Plan((), self.border, self.interp, self.kind, self.quality))
-        if not self.mixes:
-            return plan
-        return replace(plan, steps=tuple(s for step in plan.steps for s in self._mixed(step, key, own, pool)))
+        steps = self._drawing.steps(key, end) if self.flat else []
+        if self._choices:
+            chosen = dict(zip(self.ids, self._chosen(np.array([key], np.uint64))[0], strict=True))
+            steps = [s for s in steps if chosen[s.id]]
+        if self.mixes:
+            steps = [s for step in steps for s in self._mixed(step, key, own, pool)]
+        return Plan(tuple(steps), self.border, self.interp, self.kind, self.quality)
+
+    @cached_property
+    def _drawing(self) -> Drawing:
+        return Drawing(self.flat, self.ids, self._streams)
 
     def _mixed(self, step: Step, key: int, own: str, pool: Pool | None) -> tuple[Step, ...]:
         """A step with its partners; nothing where there are none for it."""
@@ -158,7 +165,7 @@ class Recipe:
             chains = (
                 tuple(Step(n, n, {k: float(v[0]) for k, v in u.items()}) for n, _, u in c) for c in op.chains(keys)
             )
-            return (replace(step, partners=tuple(Partner(None, chain) for chain in chains)),)
+            return (step._replace(partners=tuple(Partner(None, chain) for chain in chains)),)
         key = int(keys[0])
         if pool is None:
             raise UserError(f"{op.name} needs other samples", mend="give `pool`, the ids of the data set")
@@ -168,7 +175,7 @@ class Recipe:
             for i, other in enumerate(others)
         )
         partners = tuple(Partner(*pair) for pair in zip(others, before, strict=True))
-        return (replace(step, partners=partners),) if partners else ()
+        return (step._replace(partners=partners),) if partners else ()
 
     def mixing_keys(self, keys: U64, at: int) -> U64:
         """What the partners or chains of op number ``at`` of ``flat`` are drawn from, apart from the op's own numbers."""

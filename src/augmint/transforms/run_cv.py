@@ -6,11 +6,10 @@ run in float32 and are rounded once. Bytes depend on the version of OpenCV (4 an
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import cache
-from typing import Any
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -21,21 +20,18 @@ from augmint.core.rng import F64
 from augmint.core.types import F32, I64
 from augmint.transforms import fuse, run_pixels
 from augmint.transforms.bending import centred
-from augmint.transforms.colour import Affine, Part, Power, jumps, pointwise, table
+from augmint.transforms.colour import Affine, Fold, Part, Power, Steps, pointwise, table
+from augmint.transforms.deep import Ending, tones
 from augmint.transforms.fuse import Move, Program, Recolour, Stage, Warp
 from augmint.transforms.geometry import inverse
 from augmint.transforms.local import Blur, Hole, Noise, kernel, normal_field, radius
 from augmint.transforms.pixels import Picture, PixelOp
 from augmint.transforms.plan import PICTURES, Border, Plan
+from augmint.transforms.sampling import Pixels, Where, sampled, widened
 from augmint.transforms.targets import Targets, carry, tightened
 
-Pixels = NDArray[Any]  # uint8; uint16 at the door only; or float32 from 0 to 255
-
 U8 = NDArray[np.uint8]
-_BAND = 1 << 15  # pixels: fewer calls matter more than a smaller cache
-_KEPT = threading.local()
-_BORDER = {"reflect": cv2.BORDER_REFLECT, "edge": cv2.BORDER_REPLICATE, "zero": cv2.BORDER_CONSTANT}
-_INTERP = {"nearest": cv2.INTER_NEAREST, "linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}
+_TILE = 1 << 17  # pixels: fewer calls matter more than a smaller cache
 
 
 def apply(what: Plan | Program, image: Pixels, *, exact: bool = False) -> Pixels:
@@ -53,7 +49,7 @@ def apply(what: Plan | Program, image: Pixels, *, exact: bool = False) -> Pixels
     program = _program(what, image)
     if exact:
         return _chain(program.plan, image)
-    return _finished(program, image, lambda x: _whole(x, image))
+    return _finished(program, image, None)
 
 
 def apply_normalised(what: Plan | Program, image: Pixels, mean: ArrayLike = 0.5, std: ArrayLike = 0.5) -> F32:
@@ -66,16 +62,7 @@ def apply_normalised(what: Plan | Program, image: Pixels, mean: ArrayLike = 0.5,
         UserError: as `apply`.
     """
     program = _program(what, image)
-    channels = image.shape[2]
-    m, s = (np.broadcast_to(np.asarray(v, dtype=np.float64), (channels,)) for v in (mean, std))
-    scaled = np.concatenate([np.diag(1 / (255 * s)), -(m / s)[:, None]], 1)
-
-    def finish(x: Pixels) -> Pixels:
-        if x.dtype == np.uint8:
-            return _deep(cv2.LUT(x, ((np.arange(256)[:, None, None] / 255 - m) / s).astype(np.float32)))
-        return _deep(cv2.transform(x, scaled))
-
-    return _finished(program, image, finish)
+    return _finished(program, image, _normalising(_numbers(mean), _numbers(std), image.shape[2]))
 
 
 def check_picture(image: Pixels) -> None:
@@ -100,68 +87,103 @@ def _program(what: Plan | Program, image: Pixels) -> Program:
     return program
 
 
-def _finished(program: Program, image: Pixels, finish: Callable[[Pixels], Pixels]) -> Pixels:
-    """What ``finish`` makes of the program's result, uint8 or float32 from 0 to 255, which may share the picture's memory."""
-    fits = image.dtype == np.uint8 and _fits_uint8(program)
-    if not fits and image.dtype == np.uint8 and image.shape[2] in (1, 3) and _is_one_run(program.stages):
-        return _banded(program, image, finish)
-    x: Pixels = image if fits else _float(image)
-    for stage in program.stages:
+def _numbers(values: ArrayLike) -> tuple[float, ...]:
+    return values if isinstance(values, tuple) else tuple(np.ravel(values).tolist())
+
+
+@lru_cache(64)
+def _normalising(mean: tuple[float, ...], std: tuple[float, ...], channels: int) -> Ending:
+    if {len(mean), len(std)} - {1, channels}:
+        raise UserError(
+            f"{len(mean)} means and {len(std)} deviations for {channels} channels", mend="give one, or one a channel"
+        )
+    m, s = (values * channels if len(values) == 1 else values for values in (mean, std))
+    return Ending(tuple(1 / b for b in s), tuple(-a / b for a, b in zip(m, s, strict=True)))
+
+
+def _finished(program: Program, image: Pixels, ending: Ending | None) -> Pixels:
+    """The program's result: levels in the type of the picture, or what the ending says."""
+    x: Pixels = image
+    stages = program.stages
+    if image.dtype != np.uint8:
+        x = _float(image)
+    elif not _fits_uint8(program):
+        while isinstance(stages[0], Move):
+            x, stages = _move(stages[0], x), stages[1:]
+        count = _run_length(stages) if image.shape[2] in (1, 3) else 0
+        if not count:
+            x = _float(x)
+        elif count == len(stages):
+            return _tiled(stages, x, program.plan, ending)
+        else:
+            x, stages = _tiled(stages[:count], x, program.plan, _LEVELS[image.shape[2]]), stages[count:]
+    for stage in stages:
         x = _run(stage, x, program.plan)
-    return finish(x)
+    return _whole(x, image) if ending is None else _ended(x, ending)
 
 
-def _is_one_run(stages: tuple[Stage, ...]) -> bool:
-    """Whether the program is a recolouring alone, or after one warp by a matrix that needs no filter."""
-    if not stages or not isinstance(stages[-1], Recolour) or len(stages) > 2:
-        return False
-    return len(stages) == 1 or (isinstance(stages[0], Warp) and not stages[0].bends and stages[0].cells().max() == 1)
+_LEVELS = {c: Ending((255.0,) * c, (0.0,) * c) for c in (1, 3)}
 
 
-def _banded(program: Program, image: U8, finish: Callable[[Pixels], Pixels]) -> Pixels:
-    """`_finished`, some rows at a time: what lies between stays in the cache, and no memory is asked of the system for it, which
-    otherwise takes longer than the arithmetic."""
-    warp, recolour = program.stages[0], program.stages[-1]
-    assert isinstance(recolour, Recolour)
-    height, width = warp.out_size if isinstance(warp, Warp) else image.shape[:2]
-    read = (
-        _rows_of(warp, image, program.plan)
-        if isinstance(warp, Warp)
-        else lambda top, n: image[top : top + n].astype(np.float32)
-    )
-    rows = max(1, _BAND // width)
-    out: Pixels | None = None
-    for top in range(0, height, rows):
-        done = finish(_recolour(recolour.parts, read(top, min(rows, height - top))))
-        out = np.empty((height, *done.shape[1:]), done.dtype) if out is None else out
-        out[top : top + len(done)] = done
-    assert out is not None
+def _ended(x: Pixels, ending: Ending) -> F32:
+    """What an ending makes of levels, uint8 or float32 from 0 to 255."""
+    if x.dtype != np.uint8:
+        return _deep(cv2.transform(x, ending.matrix(255)))
+    levels = np.arange(256)[:, None, None] / 255
+    return _deep(cv2.LUT(x, (levels * ending.scale + ending.offset).astype(np.float32)))
+
+
+def _run_length(stages: tuple[Stage, ...]) -> int:
+    """How many stages at the beginning are colours, or one warp without a filter or a field and then colours."""
+    if isinstance(stages[0], Recolour):
+        return 1
+    warp = stages[0]
+    is_run = isinstance(warp, Warp) and len(stages) > 1 and isinstance(stages[1], Recolour)
+    return 2 if is_run and isinstance(warp, Warp) and not warp.bends and not warp.shrinks else 0
+
+
+def _tiled(run: tuple[Stage, ...], image: U8, plan: Plan, ending: Ending | None) -> Pixels:
+    """A run on a picture of 8 bits, some of it at a time: what lies between stays in the cache, and no fresh memory is asked of the
+    system for it, which otherwise takes longer than the arithmetic."""
+    warp, recolour = run[0] if len(run) > 1 else None, run[-1]
+    assert isinstance(recolour, Recolour) and isinstance(warp, Warp | None)
+    channels = image.shape[2]
+    found = tones(recolour.parts, channels, ending)
+    kind = np.float32 if found is None else np.uint16
+    out = np.empty((*(warp.out_size if warp else image.shape[:2]), channels), np.float32 if ending else np.uint8)
+    where, border = (warp.pixel_inverse(), _beyond(warp, plan)) if warp else (None, plan.border)
+    for top, left, height, width in _tiles(*out.shape[:2]):
+        into = out[top : top + height, left : left + width]
+        if where is None:
+            x = widened(image[top : top + height, left : left + width], kind, "b")
+        else:
+            here = where @ ((1.0, 0.0, left), (0.0, 1.0, top), (0.0, 0.0, 1.0)) if top or left else where
+            x = sampled(image, here, (height, width), border, plan.interp, kind=kind, keep=False)
+        if found is not None:
+            found.run(x, into)
+            continue
+        x = _recolour(recolour.parts, _clipped(x))
+        into[:] = _whole(x, into) if ending is None else _ended(x, ending)
     return out
 
 
-def _rows_of(warp: Warp, image: U8, plan: Plan) -> Callable[[int, int], Pixels]:
-    """A function that samples some rows of a warp, float32, clipped."""
-    border = "edge" if plan.border == "zero" and warp.is_inside() else plan.border
-    where = warp.pixel_inverse()
-    padded = image.shape[2] == 3 and plan.interp == "linear" and _rgba_agrees(border, "f")
-    source = _scratch((*image.shape[:2], 4 if padded else image.shape[2]))
-    np.copyto(source, cv2.cvtColor(image, cv2.COLOR_RGB2RGBA) if padded else image)
-
-    def read(top: int, count: int) -> Pixels:
-        down = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, top], [0.0, 0.0, 1.0]])
-        x = _sampled(source, where @ down, (count, warp.out_size[1]), border, plan.interp)
-        x = _deep(cv2.cvtColor(x, cv2.COLOR_RGBA2RGB) if padded else x)
-        return _clipped(x) if plan.interp == "cubic" else x
-
-    return read
+def _tiles(height: int, width: int) -> Iterator[tuple[int, int, int, int]]:
+    """Top, left, height and width of parts of a picture, as square as may be."""
+    rows = columns = 1
+    while -(-height // rows) * -(-width // columns) > _TILE:
+        if width / columns > height / rows:
+            columns *= 2
+        else:
+            rows *= 2
+    tall, wide = -(-height // rows), -(-width // columns)
+    for top in range(0, height, tall):
+        for left in range(0, width, wide):
+            yield top, left, min(tall, height - top), min(wide, width - left)
 
 
-def _scratch(shape: tuple[int, ...]) -> F32:
-    """A float32 array of this thread's own, for use within one call."""
-    found: F32 | None = getattr(_KEPT, "array", None)
-    if found is None or found.shape != shape:
-        found = _KEPT.array = np.empty(shape, np.float32)
-    return found
+def _beyond(warp: Warp, plan: Plan) -> Border:
+    """The border; what shows nothing from beyond the edge must not fade there either."""
+    return "edge" if plan.border == "zero" and warp.is_inside() else plan.border
 
 
 def apply_with(plan: Plan, image: Pixels, targets: Targets, *, min_visibility: float = 0.1) -> tuple[Pixels, Targets]:
@@ -175,6 +197,8 @@ def apply_with(plan: Plan, image: Pixels, targets: Targets, *, min_visibility: f
     """
     check_picture(image)
     _check_follows(plan, targets)
+    if not targets.is_there:
+        return apply(plan, image), targets
     program, checked = fuse.compile(plan, _size(image)), targets.checked(image.shape[:2])
     out = apply(program, image)
     moved = carry(program, checked, min_visibility=min_visibility)
@@ -206,8 +230,7 @@ def _nearest(program: Program, x: Pixels, border: Border) -> Pixels:
             x = _move(stage, x)
         elif isinstance(stage, Warp):
             beyond = "edge" if border == "zero" and stage.is_inside() else border
-            where = _where(stage, np.array([1, 1]))
-            x = _deep(_sampled(x, where, stage.out_size, beyond, "nearest"))
+            x = sampled(x, _where(stage, np.array([1, 1])), stage.out_size, beyond, "nearest")
     return x
 
 
@@ -250,29 +273,38 @@ def _fits_uint8(program: Program) -> bool:
     for stage in program.stages:
         if isinstance(stage, Warp) and program.size[2] < 4:
             error = (1.0 if program.plan.interp == "linear" else 1.9) * error + 0.5
-            error += 0.5 * (stage.cells().max() > 1)
-        elif isinstance(stage, Recolour) and (slope := _slope(stage.parts)) is not None:
-            error = slope * error + 0.5
+            error += 0.5 * stage.shrinks
+        elif isinstance(stage, Recolour):
+            error = _deviation(stage.parts, error)
+        elif isinstance(stage, Blur) and program.size[2] < 4:
+            error += 0.5
         elif isinstance(stage, Picture):
             if error > 0.5:  # a level of difference before it can become many
                 return False
             error = 0.0
         elif not isinstance(stage, Move | Hole):
             return False
-    # 1.5 is where rounding a second time could show a difference of two levels.
-    return error < 1.4
+        # 1.5 is where rounding a second time could show a difference of two levels.
+        if error > 1.4:
+            return False
+    return True
 
 
-def _slope(parts: tuple[Part, ...]) -> float | None:
-    """How much the parts can magnify an error; ``None`` where uint8 cannot hold what lies between them."""
-    if jumps(parts):
-        return None
+def _deviation(parts: tuple[Part, ...], error: float) -> float:
+    """What becomes of an error in uint8; infinite where that cannot hold what lies between the parts."""
+    for part in parts:
+        if isinstance(part, Affine) and part.mixes:
+            if len(parts) > 1:
+                return math.inf
+            # OpenCV's matrices on uint8 are whole numbers of 1/1024.
+            return float(np.abs(part.matrix[:, :-1]).sum(1).max()) * error + 0.8
+        if isinstance(part, Fold | Steps) and error:  # a small change of value can become a large one
+            return math.inf
+    if not error:
+        return 0.5
     levels = table(parts)
-    if levels is not None:
-        return float(np.abs(np.diff(levels, axis=0)).max())
-    if len(parts) == 1 and isinstance(parts[0], Affine):
-        return float(np.abs(parts[0].matrix[:, :-1]).sum(1).max())
-    return None
+    assert levels is not None
+    return float(np.abs(np.diff(levels, axis=0)).max()) * error + 0.5
 
 
 def _run(stage: Stage, x: Pixels, plan: Plan) -> Pixels:
@@ -291,14 +323,18 @@ def _run(stage: Stage, x: Pixels, plan: Plan) -> Pixels:
             return _noise(stage, x)
         case Blur():
             weights = kernel(stage.sigma, radius(stage.sigma))
-            return _premultiplied(
-                x, lambda v: _deep(cv2.sepFilter2D(v, -1, weights, weights, borderType=cv2.BORDER_REFLECT))
-            )
+            return _premultiplied(x, lambda v: _blurred(v, weights))
         case Hole():
             left, top, right, bottom = stage.box.astype(int)
             out = x.copy()
             out[top:bottom, left:right] = 0 if x.shape[2] == 4 else np.rint(255 * stage.fill)
             return out
+
+
+def _blurred(x: Pixels, weights: F64) -> Pixels:
+    # uint8 to uint8 would have weights of 8 bits.
+    out = cv2.sepFilter2D(x, cv2.CV_32F, weights, weights, borderType=cv2.BORDER_REFLECT)
+    return _deep(cv2.convertScaleAbs(out) if x.dtype == np.uint8 else out)
 
 
 def _move(m: Move, x: Pixels) -> Pixels:
@@ -333,15 +369,11 @@ def _warp(stage: Warp, x: Pixels, plan: Plan) -> Pixels:
         x = _averaged(x, int(cells[0]), int(cells[1]))
         if not stage.bends and stage.is_still(cells, x.shape[:2]):
             return x
-    # What shows nothing from beyond the edge must not fade there either.
-    border = "edge" if plan.border == "zero" and stage.is_inside() else plan.border
-    where = _where(stage, cells)
-    if x.shape[2] == 3 and plan.interp == "linear" and _rgba_agrees(border, x.dtype.char):
-        padded = cv2.cvtColor(x, cv2.COLOR_RGB2RGBA)
-        return cv2.cvtColor(_sampled(padded, where, stage.out_size, border, "linear"), cv2.COLOR_RGBA2RGB)
+    border, where = _beyond(stage, plan), _where(stage, cells)
     if x.shape[2] == 2:  # OpenCV 5 interpolates two channels on a coarse raster, one channel exactly
-        return np.stack([_sampled(c, where, stage.out_size, border, plan.interp) for c in cv2.split(x)], -1)
-    return _deep(_sampled(x, where, stage.out_size, border, plan.interp))
+        both = [sampled(c[..., None], where, stage.out_size, border, plan.interp) for c in cv2.split(x)]
+        return np.concatenate(both, -1)
+    return sampled(x, where, stage.out_size, border, plan.interp)
 
 
 def _averaged(x: Pixels, rows: int, columns: int) -> Pixels:
@@ -354,7 +386,7 @@ def _averaged(x: Pixels, rows: int, columns: int) -> Pixels:
     return _deep(cv2.resize(x, size, interpolation=cv2.INTER_AREA))
 
 
-def _where(stage: Warp, cells: I64) -> F64 | tuple[F32, F32]:
+def _where(stage: Warp, cells: I64) -> Where:
     """Where an output pixel looks: a matrix of pixel indices, or a map of x and one of y."""
     if not stage.bends:
         return stage.pixel_inverse((int(cells[0]), int(cells[1])))
@@ -384,40 +416,13 @@ def _through(m: F64, x: F64, y: F64) -> tuple[F64, F64]:
     return (m[0, 0] * x + m[0, 1] * y + m[0, 2]) / w, (m[1, 0] * x + m[1, 1] * y + m[1, 2]) / w
 
 
-def _sampled(x: Pixels, where: F64 | tuple[F32, F32], size: fuse.Size, border: str, interp: str) -> Pixels:
-    ways: dict[str, Any] = {"borderMode": _BORDER[border], "borderValue": 0}
-    if isinstance(where, tuple):
-        return cv2.remap(x, *where, _INTERP[interp], **ways)
-    flags = _INTERP[interp] | cv2.WARP_INVERSE_MAP
-    if np.array_equal(where[2], (0, 0, 1)):
-        return cv2.warpAffine(x, where[:2], size[::-1], flags=flags, **ways)
-    return cv2.warpPerspective(x, where, size[::-1], flags=flags, **ways)
-
-
-@cache
-def _rgba_agrees(border: str, kind: str) -> bool:
-    """Whether sampling RGB as RGBA gives the same bytes on this OpenCV: it does on 4 and 5, at half the
-    time on 5. Looked at once, for a version to come may differ."""
-    image = (np.arange(31 * 29 * 3) * 7919 % 256).astype(kind).reshape(31, 29, 3)
-    turn = np.array([[1.1, 0.3, 2.4], [-0.3, 0.9, -1.7], [0.0, 0.0, 1.0]])
-    lean = turn + np.array([[0.0] * 3, [0.0] * 3, [0.002, 0.001, 0.0]])
-    y, x = np.mgrid[:31, :29].astype(np.float64)
-    maps = [v.astype(np.float32) for v in _through(turn, x, y)]
-    return all(
-        np.array_equal(
-            _sampled(cv2.cvtColor(image, cv2.COLOR_RGB2RGBA), where, (31, 29), border, "linear")[..., :3],
-            _sampled(image, where, (31, 29), border, "linear"),
-        )
-        for where in (turn, lean, (maps[0], maps[1]))
-    )
-
-
 def _recolour(parts: tuple[Part, ...], x: Pixels) -> Pixels:
     colour, alpha = (x[..., :3], x[..., 3:]) if x.shape[2] == 4 else (x, x[..., :0])
     colour = np.ascontiguousarray(colour)
-    levels = table(parts) if x.dtype == np.uint8 else None
+    is_matrix = len(parts) == 1 and isinstance(parts[0], Affine)  # a quarter of a table's time
+    levels = table(parts) if x.dtype == np.uint8 and not is_matrix else None
     if levels is not None:
-        colour = _deep(cv2.LUT(colour, np.clip(np.rint(levels), 0, 255).astype(np.uint8)[:, None]))
+        colour = _deep(cv2.LUT(colour, cv2.convertScaleAbs(np.maximum(levels, 0))[:, None]))
     else:
         for part in parts:
             colour = _part(part, colour)
@@ -428,10 +433,7 @@ def _recolour(parts: tuple[Part, ...], x: Pixels) -> Pixels:
 def _part(part: Part, x: Pixels) -> Pixels:
     channels = x.shape[2]
     if isinstance(part, Affine):
-        m = part.matrix
-        if len(m) != channels:  # one pair of numbers for every channel
-            m = m[0, 0] * np.eye(channels, channels + 1) + m[0, 1] * np.eye(1, channels + 1, channels)
-        return _deep(cv2.transform(x, m * np.array([1.0] * channels + [255.0])))
+        return _deep(cv2.transform(x, part.on(channels) * np.array([1.0] * channels + [255.0])))
     if isinstance(part, Power) and part.exponent != 1:
         # OpenCV takes twice as long where there are zeros; this is nothing even to the power of 0.1.
         out = _deep(cv2.pow(np.clip(x, np.float32(1e-30), np.float32(np.inf), out=x), float(part.exponent)))

@@ -16,7 +16,7 @@ from augmint.transforms import fuse, run_cv
 from augmint.transforms.mix import MIXES
 from augmint.transforms.op import Bool
 from augmint.transforms.plan import Partner, Plan, Step
-from augmint.transforms.run_cv import Pixels
+from augmint.transforms.sampling import Pixels
 from augmint.transforms.targets import Targets, hidden, joined, touched
 
 Labels = Mapping[str, float]

@@ -43,8 +43,7 @@ def _deep(x: Any) -> U8:
 
 
 def _u8(x: Any) -> U8:
-    out: U8 = np.clip(np.rint(x), 0, 255).astype(np.uint8)
-    return out
+    return _deep(cv2.convertScaleAbs(np.maximum(x, 0)))  # rounds half to even
 
 
 def _luma(x: U8) -> F32:
@@ -53,7 +52,7 @@ def _luma(x: U8) -> F32:
 
 
 def _planes(x: U8, fn: Callable[[U8], Any]) -> U8:
-    return np.stack([fn(np.ascontiguousarray(x[..., i])) for i in range(x.shape[2])], -1)
+    return _deep(cv2.merge([fn(np.asarray(plane, np.uint8)) for plane in cv2.split(x)]))
 
 
 def equalize(x: U8) -> U8:
@@ -130,10 +129,10 @@ def salt_and_pepper(x: U8, share_frac: float, key: float) -> U8:
 def jpeg(x: U8, quality: float) -> U8:
     if x.shape[2] == 2:
         return _planes(x, lambda p: jpeg(p[..., None], quality)[..., 0])
-    bgr = x[..., ::-1] if x.shape[2] == 3 else x
-    _, coded = cv2.imencode(".jpg", np.ascontiguousarray(bgr), [cv2.IMWRITE_JPEG_QUALITY, round(quality)])
+    bgr = cv2.cvtColor(x, cv2.COLOR_RGB2BGR) if x.shape[2] == 3 else x
+    _, coded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, round(quality)])
     out = _deep(cv2.imdecode(coded, cv2.IMREAD_UNCHANGED))
-    return np.ascontiguousarray(out[..., ::-1]) if x.shape[2] == 3 else out
+    return np.asarray(cv2.cvtColor(out, cv2.COLOR_BGR2RGB), np.uint8) if x.shape[2] == 3 else out
 
 
 def downscale(x: U8, factor: float) -> U8:

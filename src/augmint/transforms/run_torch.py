@@ -201,11 +201,15 @@ def _sampled(stage: Warp, v: Tensor, cells: fuse.Size, recipe: Recipe, clip: boo
     to_grid = affine(2 / size[0], 0.0, 0.0, 2 / size[1], *(1 / size - 1))
     at = _multiplied(to_grid @ stage.from_centre(cells) @ inverse(stage.matrix), points)[:, :2]
     grid = at.view(n, 2, height, width).permute(0, 2, 3, 1)
-    out = _read(v, grid, recipe.interp, recipe.border)
-    if recipe.border == "zero" and (inside := stage.is_inside()).any():
-        # What shows nothing from beyond the edge must not fade there either.
-        rows = torch.from_numpy(np.flatnonzero(inside)).to(v.device)
-        out = out.index_copy(0, rows, _read(v[rows], grid[rows], recipe.interp, "edge"))
+    # What shows nothing from beyond the edge must not fade there either.
+    inside = np.broadcast_to(stage.is_inside(), (n,)) if recipe.border == "zero" else np.zeros(n, np.bool_)
+    if inside.all():
+        out = _read(v, grid, recipe.interp, "edge")
+    elif inside.any():
+        own = torch.from_numpy(inside.copy()).to(v.device)[:, None, None, None]
+        out = torch.where(own, _read(v, grid, recipe.interp, "edge"), _read(v, grid, recipe.interp, recipe.border))
+    else:
+        out = _read(v, grid, recipe.interp, recipe.border)
     return out.clamp(0, 1) if clip and recipe.interp == "cubic" else out
 
 

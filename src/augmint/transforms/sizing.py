@@ -11,8 +11,8 @@ from typing import ClassVar
 import numpy as np
 
 from augmint.core.rng import F64
-from augmint.transforms.geometry import Geometry, affine, one_size, window
-from augmint.transforms.op import Params, Range, between, number, within
+from augmint.transforms.geometry import Geometry, Matrix, one_size, planar, window
+from augmint.transforms.op import Law, Params, Range, between, number, within
 
 LONGEST = 16_384
 Size = tuple[int, int]  # height, width
@@ -27,9 +27,9 @@ def _told(params: Params) -> Size:
     return one_size("a batch", params["height_px"], params["width_px"])
 
 
-def _stretched(size: Size, out_size: Size) -> F64:
+def _stretched(size: Size, out_size: Size) -> Matrix:
     """Outer edge to outer edge."""
-    return affine(out_size[1] / size[1], 0.0, 0.0, out_size[0] / size[0])
+    return planar(out_size[1] / size[1], 0.0, 0.0, out_size[0] / size[0])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class Resize(ToSize):
     """Stretch to a size; the aspect is not kept."""
 
     @staticmethod
-    def matrix(params: Params, height: int, width: int) -> F64:
+    def matrix(params: Params, height: int, width: int) -> Matrix:
         return _stretched((height, width), _told(params))
 
 
@@ -62,10 +62,10 @@ class LetterBox(ToSize):
     """Scale to fit inside a size, aspect kept, centred; the rest is the border (``border: zero`` for bars)."""
 
     @staticmethod
-    def matrix(params: Params, height: int, width: int) -> F64:
+    def matrix(params: Params, height: int, width: int) -> Matrix:
         new_height, new_width = _told(params)
         factor = min(new_height / height, new_width / width)
-        return affine(factor, 0.0, 0.0, factor)
+        return planar(factor, 0.0, 0.0, factor)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,7 @@ class CenterCrop(ToSize):
     """Cut a window out of the middle. Where it is larger than the picture, the border fills it."""
 
     @staticmethod
-    def matrix(params: Params, height: int, width: int) -> F64:
+    def matrix(params: Params, height: int, width: int) -> Matrix:
         return window((height, width), _told(params), 0.5, 0.5)
 
 
@@ -87,7 +87,7 @@ class RandomCrop(ToSize):
         return {**super().draw(u), "x_frac": u[..., 0], "y_frac": u[..., 1]}
 
     @staticmethod
-    def matrix(params: Params, height: int, width: int) -> F64:
+    def matrix(params: Params, height: int, width: int) -> Matrix:
         return window((height, width), _told(params), params["y_frac"], params["x_frac"])
 
 
@@ -96,7 +96,7 @@ class Pad(ToSize):
     """Make the picture at least this large, the old one in the middle, with the border around it."""
 
     @staticmethod
-    def matrix(params: Params, height: int, width: int) -> F64:
+    def matrix(params: Params, height: int, width: int) -> Matrix:
         return window((height, width), Pad.out_size(params, height, width), 0.5, 0.5)
 
     @staticmethod
@@ -116,7 +116,7 @@ class LongestMaxSize(Geometry):
         return _fixed(u, side_px=self.side_px)
 
     @staticmethod
-    def matrix(params: Params, height: int, width: int) -> F64:
+    def matrix(params: Params, height: int, width: int) -> Matrix:
         return _stretched((height, width), LongestMaxSize.out_size(params, height, width))
 
     @staticmethod
@@ -131,14 +131,11 @@ class Upscale(Geometry):
 
     resizes: ClassVar[bool] = True
     num_uniforms: ClassVar[int] = 1
+    laws: ClassVar[tuple[Law, ...]] = (Law("factor", "factor", log=True),)
     factor: Range = field(default=(2.0, 2.0), metadata=within(1, 8))
 
-    def draw(self, u: F64) -> dict[str, F64]:
-        low, high = np.log(self.factor)
-        return {"factor": np.exp(between((low, high), u[..., 0]))}
-
     @staticmethod
-    def matrix(params: Params, height: int, width: int) -> F64:
+    def matrix(params: Params, height: int, width: int) -> Matrix:
         return _stretched((height, width), Upscale.out_size(params, height, width))
 
     @staticmethod
@@ -167,12 +164,12 @@ class RandomResizedCrop(ToSize):
         return {**super().draw(u), **place}
 
     @staticmethod
-    def matrix(params: Params, height: int, width: int) -> F64:
+    def matrix(params: Params, height: int, width: int) -> Matrix:
         # The window's centre lies (2x - 1) / 2 of the free side away from the picture's.
         dx, dy = ((params[f"{a}_frac"] - 0.5) * (1 - params[f"keep_{a}_frac"]) for a in "xy")
         new_height, new_width = _told(params)
         sx, sy = new_width / (params["keep_x_frac"] * width), new_height / (params["keep_y_frac"] * height)
-        return affine(sx, 0.0, 0.0, sy, -dx * width * sx, -dy * height * sy)
+        return planar(sx, 0.0, 0.0, sy, -dx * width * sx, -dy * height * sy)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,12 +179,9 @@ class Transpose(Geometry):
     resizes: ClassVar[bool] = True
     p: float = 0.5
 
-    def draw(self, u: F64) -> dict[str, F64]:
-        return {}
-
     @staticmethod
-    def matrix(params: Params, height: int, width: int) -> F64:
-        return affine(0.0, 1.0, 1.0, 0.0)
+    def matrix(params: Params, height: int, width: int) -> Matrix:
+        return planar(0.0, 1.0, 1.0, 0.0)
 
     @staticmethod
     def out_size(params: Params, height: int, width: int) -> Size:
@@ -205,10 +199,10 @@ class RandomRotate90(Geometry):
         return {"quarters": np.floor(4 * u[..., 0])}
 
     @staticmethod
-    def matrix(params: Params, height: int, width: int) -> F64:
+    def matrix(params: Params, height: int, width: int) -> Matrix:
         quarters = np.asarray(params["quarters"]).astype(int) % 4
         cos, sin = np.array([1.0, 0.0, -1.0, 0.0])[quarters], np.array([0.0, 1.0, 0.0, -1.0])[quarters]
-        return affine(cos, sin, -sin, cos)
+        return planar(cos, sin, -sin, cos)
 
     @staticmethod
     def out_size(params: Params, height: int, width: int) -> Size:
