@@ -232,6 +232,11 @@ def test_segmental_snr_of_errors_of_known_size() -> None:
         found = denoiser.segmental(clean, clean * (1 + 10 ** (-snr / 20)))
         assert abs(float(found) * 45 - 10 - want) < 0.01
     assert float(denoiser.segmental(clean, clean)) == pytest.approx(1)
+    # Frames of digital silence do not count, and where there is nothing else there is nothing to tell.
+    paused = torch.cat([clean, torch.zeros_like(clean)], 1)
+    heard = torch.cat([clean * 0.9, torch.full_like(clean, 0.1)], 1)
+    assert float(denoiser.segmental(paused, heard)) == pytest.approx(float(denoiser.segmental(clean, clean * 0.9)))
+    assert torch.isfinite(denoiser.segmental(torch.zeros_like(clean), clean)).all()
 
 
 def test_mixes_have_the_speech_in_them_and_are_the_same_every_time() -> None:
@@ -255,6 +260,16 @@ def test_training_follows_what_the_verifier_says_and_comes_out_the_same() -> Non
     figures = [f for _, f in runs[0]]
     assert np.mean([f["verifier"] for f in figures[-3:]]) < np.mean([f["verifier"] for f in figures[:3]])
     assert np.isfinite([f["loss"] for f in figures]).all() and runs[0][-1][0].any()
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    net = MaskNet(spectral.Frames(RATE).size // 2 + 1)
+    weights = net.weights(RATE)
+    spoiled = {k: np.where(np.arange(v.size).reshape(v.shape) == 0, np.nan, v) for k, v in weights.arrays.items()}
+    path = tmp_path / "denoiser.safetensors"
+    path.write_bytes(mask_net.encoded(weights._replace(arrays=spoiled)))
+    with pytest.raises(UserError, match="no numbers"):
+        mask_net.load(str(path))
 
 
 def test_a_denoiser_is_trained_by_a_command_and_used_by_a_recipe(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import subprocess
 import sys
+import time
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -62,6 +63,18 @@ def test_lossy_files_hold_what_is_heard(tmp_path: Path, suffix: str) -> None:
     a, b = (mel.levels(s.wave[:16_000, 0]) for s in (SECOND, back))
     heard = a > a.max() - 40
     assert np.abs(a - b)[:, : b.shape[1]][heard].mean() < 2.0
+
+
+@pytest.mark.parametrize("coding", ["FLOAT", "DOUBLE"])
+def test_floating_point_files_do_not_tell_when_they_were_written(coding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """libsndfile writes the second of the peak's measurement, and a second later another one."""
+    sound = voice(seconds=0.2, rate=16_000)
+    first = audio.encode(sound, ".wav", coding=coding)
+    time.sleep(1.1)
+    assert audio.encode(sound, ".wav", coding=coding) == first
+    read, rate = sf.read(BytesIO(first), always_2d=True)
+    np.testing.assert_array_equal(read.astype(np.float32), sound.wave)
+    assert rate == sound.rate and b"PEAK" in first
 
 
 def test_the_same_sound_gives_the_same_bytes_in_another_process_at_another_time() -> None:

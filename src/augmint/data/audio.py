@@ -143,7 +143,19 @@ def encode(sound: Sound, suffix: str, *, mark: str | None = None, coding: str | 
             f"{sound.wave.shape[1]} channels at {sound.rate:,} Hz cannot be written as {kind}: {str(error).rstrip('.')}",
             mend="convert the files of this data set to WAV or FLAC",
         ) from None
-    return _same_pages(out.getvalue()) if kind == "OGG" else out.getvalue()
+    made = out.getvalue()
+    return _same_pages(made) if kind == "OGG" else _undated(made) if kind == "WAV" else made
+
+
+def _undated(data: bytes) -> bytes:
+    """A WAV file without the second in which its peak was measured, which libsndfile writes for floating-point codings."""
+    at = 12
+    while at + 8 <= len(data) and data[at : at + 4] != b"data":
+        if data[at : at + 4] == b"PEAK":  # size, version, time stamp
+            return data[: at + 12] + bytes(4) + data[at + 16 :]
+        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        at += 8 + size + size % 2
+    return data
 
 
 def _whole(wave: F32, bits: int) -> np.ndarray[Any, np.dtype[np.int32]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -77,6 +78,12 @@ def train_denoiser(
             )
     assert net is not None
     found = _judged(judge, net)
+    numbers: list[Any] = [*net.weights(rate).arrays.values(), *found.values()]
+    if not all(np.isfinite(v).all() for v in numbers):
+        raise UserError(
+            "training diverged: some weights or figures are no numbers; nothing was saved",
+            where=run.path, mend="look for odd recordings with augmint inspect, and give a folder of its own to --out",
+        )  # fmt: skip
     write_bytes(run / WEIGHTS, mask_net.encoded(net.weights(rate)))
     write_json(
         run / "denoiser.json", {"rate": rate, "steps": steps, "voices": len(voices) - held, "noises": len(own), **found}

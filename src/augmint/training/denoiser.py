@@ -106,13 +106,17 @@ def bands_of(rate: int, bins: int) -> Tensor:
 
 
 def segmental(clean: Tensor, heard: Tensor) -> Tensor:
-    """``[N]`` frequency-weighted segmental SNR, as a part of its range, of amplitudes in bands ``[N, frames, bands]``; pauses do not count."""
+    """``[N]`` frequency-weighted segmental SNR, as a part of its range, of amplitudes in bands ``[N, frames, bands]``; pauses do not count.
+
+    What is silent throughout has no frames that count: 0 of the range's parts above its least.
+    """
     ratio = 20 * torch.log10(clean / ((clean - heard).abs() + 1e-8) + 1e-8)
     weights = clean**0.2
-    frames = (weights * ratio.clamp(LEAST_DB, MOST_DB)).sum(2) / weights.sum(2)
+    # Digital silence, as gates and editors leave it, has no weight at all.
+    frames = (weights * ratio.clamp(LEAST_DB, MOST_DB)).sum(2) / weights.sum(2).clamp(min=1e-8)
     level = clean.square().sum(2)
     spoken = level > 1e-3 * level.amax(1, keepdim=True)
-    return (((frames * spoken).sum(1) / spoken.sum(1)) - LEAST_DB) / (MOST_DB - LEAST_DB)
+    return (((frames * spoken).sum(1) / spoken.sum(1).clamp(min=1)) - LEAST_DB) / (MOST_DB - LEAST_DB)
 
 
 def train(

@@ -46,8 +46,14 @@ def features(power: F32, rate: int) -> F32:
 
 
 def gains(weights: Weights, seen: F32) -> F32:
-    """``[frames, bins]`` factors of amplitude in (0, 1) for `features`."""
-    w = weights.arrays
+    """``[frames, bins]`` factors of amplitude in (0, 1) for `features`; the same bits however many threads there are."""
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it comes with scikit-learn
+
+    with threadpool_limits(1, user_api="blas"):  # sums of products are parted by threads
+        return _gains(weights.arrays, seen)
+
+
+def _gains(w: Mapping[str, F32], seen: F32) -> F32:
     y = seen.transpose(1, 0, 2).reshape(seen.shape[1], -1) @ w["enter.weight"].T + w["enter.bias"]
     block = 0
     while f"blocks.{block}.norm.weight" in w:
@@ -98,7 +104,7 @@ def load(path: str) -> Weights:
     """The network of a file.
 
     Raises:
-        UserError: if there is none.
+        UserError: if there is none, or what is there would make sounds that are none.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -114,6 +120,8 @@ def load(path: str) -> Weights:
         raise UserError(f"not readable as weights: {error}", where=path, mend="train them again") from None
     if about.get("form") != FORM:
         raise UserError("these are no denoiser's weights", where=path, mend="give the denoiser.safetensors of a run")
+    if not all(np.isfinite(v).all() for v in arrays.values()):
+        raise UserError("some of these weights are no numbers", where=path, mend="train them again")
     return Weights(arrays, int(about["rate"]))
 
 
