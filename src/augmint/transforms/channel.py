@@ -13,7 +13,7 @@ from augmint.core.errors import UserError
 from augmint.core.rng import F64
 from augmint.core.types import F32
 from augmint.transforms.local import KEY_BITS
-from augmint.transforms.op import Params, Range, between, within
+from augmint.transforms.op import Law, Params, Range, between, within
 from augmint.transforms.signal import BandPass, Whole
 from augmint.transforms.waves import filtered, of_length, resampled
 
@@ -35,11 +35,8 @@ class VTLP(Whole):
     """
 
     num_uniforms: ClassVar[int] = 1
+    laws: ClassVar[tuple[Law, ...]] = (Law("alpha", "alpha", log=True),)
     alpha: Range = field(default=(0.9, 1.1), metadata=within(0.7, 1.4))
-
-    def draw(self, u: F64) -> dict[str, F64]:
-        low, high = np.log(self.alpha)
-        return {"alpha": np.exp(between((low, high), u[..., 0]))}
 
     @staticmethod
     def apply(params: Params, wave: F32, rate: int) -> F32:

@@ -12,7 +12,7 @@ from augmint.core.rng import F64
 from augmint.core.types import F32
 from augmint.transforms import engines, spectral
 from augmint.transforms.levels import limited
-from augmint.transforms.op import Params, Range, between, within
+from augmint.transforms.op import Law, Params, Range, between, within
 from augmint.transforms.signal import Whole
 
 Method = Literal["auto", "spectral", "rnnoise", "deepfilter", "gan"]
@@ -96,10 +96,8 @@ class SpeakerBoost(Whole):
     """
 
     num_uniforms: ClassVar[int] = 1
+    laws: ClassVar[tuple[Law, ...]] = (Law("gain_db", "gain_db"),)
     gain_db: Range = field(default=(6.0, 6.0), metadata=within(0, 24))
-
-    def draw(self, u: F64) -> dict[str, F64]:
-        return {"gain_db": between(self.gain_db, u[..., 0])}
 
     @staticmethod
     def apply(params: Params, wave: F32, rate: int) -> F32:

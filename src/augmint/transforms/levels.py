@@ -12,7 +12,7 @@ import numpy as np
 
 from augmint.core.rng import F64
 from augmint.core.types import F32
-from augmint.transforms.op import Params, Range, between, within
+from augmint.transforms.op import Law, Params, Range, between, within
 from augmint.transforms.signal import Whole
 from augmint.transforms.temporal import Line
 from augmint.transforms.waves import faded, resampled
@@ -33,10 +33,8 @@ class LoudnessNormalize(Whole):
     """
 
     num_uniforms: ClassVar[int] = 1
+    laws: ClassVar[tuple[Law, ...]] = (Law("lufs", "lufs"),)
     lufs: Range = field(default=(-26.0, -18.0), metadata=within(-70, 0))
-
-    def draw(self, u: F64) -> dict[str, F64]:
-        return {"lufs": between(self.lufs, u[..., 0])}
 
     @staticmethod
     def apply(params: Params, wave: F32, rate: int) -> F32:
@@ -49,10 +47,8 @@ class PeakNormalize(Whole):
     """Bring the largest value to a level. ``peak_dbfs``: dB of full scale, within [-60, 0]."""
 
     num_uniforms: ClassVar[int] = 1
+    laws: ClassVar[tuple[Law, ...]] = (Law("peak_dbfs", "peak_dbfs"),)
     peak_dbfs: Range = field(default=(-6.0, -1.0), metadata=within(-60, 0))
-
-    def draw(self, u: F64) -> dict[str, F64]:
-        return {"peak_dbfs": between(self.peak_dbfs, u[..., 0])}
 
     @staticmethod
     def apply(params: Params, wave: F32, rate: int) -> F32:
@@ -68,10 +64,8 @@ class Limiter(Whole):
     """
 
     num_uniforms: ClassVar[int] = 1
+    laws: ClassVar[tuple[Law, ...]] = (Law("ceiling_dbfs", "ceiling_dbfs"),)
     ceiling_dbfs: Range = field(default=(-12.0, -1.0), metadata=within(-60, 0))
-
-    def draw(self, u: F64) -> dict[str, F64]:
-        return {"ceiling_dbfs": between(self.ceiling_dbfs, u[..., 0])}
 
     @staticmethod
     def apply(params: Params, wave: F32, rate: int) -> F32:
@@ -83,10 +77,8 @@ class Clip(Whole):
     """Cut peaks, as an overdriven microphone does. ``share_frac``: the share of the values that is cut, within [0, 0.5]."""
 
     num_uniforms: ClassVar[int] = 1
+    laws: ClassVar[tuple[Law, ...]] = (Law("share_frac", "share_frac"),)
     share_frac: Range = field(default=(0.0, 0.05), metadata=within(0, 0.5))
-
-    def draw(self, u: F64) -> dict[str, F64]:
-        return {"share_frac": between(self.share_frac, u[..., 0])}
 
     @staticmethod
     def apply(params: Params, wave: F32, rate: int) -> F32:
@@ -125,10 +117,8 @@ class Trim(Whole):
     """
 
     num_uniforms: ClassVar[int] = 1
+    laws: ClassVar[tuple[Law, ...]] = (Law("below_db", "below_db"),)
     below_db: Range = field(default=(30.0, 45.0), metadata=within(5, 100))
-
-    def draw(self, u: F64) -> dict[str, F64]:
-        return {"below_db": between(self.below_db, u[..., 0])}
 
     @staticmethod
     def apply(params: Params, wave: F32, rate: int) -> F32:

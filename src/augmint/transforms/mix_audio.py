@@ -18,7 +18,7 @@ from augmint.core.rng import F64
 from augmint.transforms.local import KEY_BITS
 from augmint.transforms.mix import Mix, Pool
 from augmint.transforms.mix import MixUp as PictureMixUp
-from augmint.transforms.op import Range, between, number, within
+from augmint.transforms.op import Law, Range, between, number, within
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,10 +36,8 @@ class Concat(Mix):
     classes each has its share of the time."""
 
     num_uniforms: ClassVar[int] = 1
+    laws: ClassVar[tuple[Law, ...]] = (Law("gap_s", "gap_s"),)
     gap_s: Range = field(default=(0.05, 0.3), metadata=within(0, 5))
-
-    def draw(self, u: F64) -> dict[str, F64]:
-        return {"gap_s": between(self.gap_s, u[..., 0])}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -221,10 +221,6 @@ def stretched(wave: F32, factor: float, rate: int, quality: Quality = "best") ->
     return out.reshape(-1, wave.shape[1])[half : half + length]
 
 
-def _mono(wave: F32) -> F32:
-    return wave[:, 0] if wave.shape[1] == 1 else wave @ np.full(wave.shape[1], 1 / wave.shape[1], np.float32)
-
-
 def _means(x: F32, step: int) -> F32:
     """Of each ``step`` samples; added slice by slice, for numpy is slow along short axes."""
     size = len(x) // step * step

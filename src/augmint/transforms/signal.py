@@ -17,7 +17,7 @@ from augmint.core.hearing import mel_of
 from augmint.core.rng import F64
 from augmint.core.types import F32
 from augmint.transforms.local import KEY_BITS
-from augmint.transforms.op import Bool, Family, Op, Params, Range, between, within
+from augmint.transforms.op import Bool, Family, Law, Op, Params, Range, between, within
 from augmint.transforms.temporal import Line
 
 Colour = Literal["white", "pink", "brown", "blue"]
@@ -57,10 +57,8 @@ class Gain(Filter):
     """Louder or softer. ``gain_db``: dB, within [-60, 60]; what leaves full scale is cut when it is written in whole numbers."""
 
     num_uniforms: ClassVar[int] = 1
+    laws: ClassVar[tuple[Law, ...]] = (Law("gain_db", "gain_db"),)
     gain_db: Range = field(default=(-6.0, 6.0), metadata=within(-60, 60))
-
-    def draw(self, u: F64) -> dict[str, F64]:
-        return {"gain_db": between(self.gain_db, u[..., 0])}
 
     @staticmethod
     def response(params: Params, hz: F64) -> F64:
@@ -79,11 +77,6 @@ class PolarityInvert(Filter):
     @staticmethod
     def response(params: Params, hz: F64) -> F64:
         return -np.ones(len(hz))
-
-
-def _log_uniform(limits: Range, u: F64) -> F64:
-    low, high = np.log(limits)
-    return np.exp(between((low, high), u))
 
 
 def _falling(hz: F64, edge: F64) -> F64:
@@ -106,10 +99,8 @@ class LowPass(Filter):
     """Keep what is low. ``cutoff_hz``: 3 dB down, log-uniform, within [10, 20000]; 24 dB an octave beyond (Butterworth of fourth order)."""
 
     num_uniforms: ClassVar[int] = 1
+    laws: ClassVar[tuple[Law, ...]] = (Law("cutoff_hz", "cutoff_hz", log=True),)
     cutoff_hz: Range = field(default=(2000.0, 7500.0), metadata=within(10, 20_000))
-
-    def draw(self, u: F64) -> dict[str, F64]:
-        return {"cutoff_hz": _log_uniform(self.cutoff_hz, u[..., 0])}
 
     @staticmethod
     def response(params: Params, hz: F64) -> F64:
@@ -121,10 +112,8 @@ class HighPass(Filter):
     """Keep what is high; the rest as `LowPass`. ``cutoff_hz``: within [10, 20000]."""
 
     num_uniforms: ClassVar[int] = 1
+    laws: ClassVar[tuple[Law, ...]] = (Law("cutoff_hz", "cutoff_hz", log=True),)
     cutoff_hz: Range = field(default=(50.0, 400.0), metadata=within(10, 20_000))
-
-    def draw(self, u: F64) -> dict[str, F64]:
-        return {"cutoff_hz": _log_uniform(self.cutoff_hz, u[..., 0])}
 
     @staticmethod
     def response(params: Params, hz: F64) -> F64:
@@ -136,11 +125,12 @@ class _Band(Filter):
     """Two edges, log-uniform. Where the low one is drawn above the high one, they are swapped."""
 
     num_uniforms: ClassVar[int] = 2
+    laws: ClassVar[tuple[Law, ...]] = (Law("low_hz", "low_hz", log=True), Law("high_hz", "high_hz", log=True))
     low_hz: Range = field(default=(50.0, 300.0), metadata=within(10, 20_000))
     high_hz: Range = field(default=(3000.0, 7500.0), metadata=within(10, 20_000))
 
     def draw(self, u: F64) -> dict[str, F64]:
-        edges = [_log_uniform(limits, u[..., k]) for k, limits in enumerate((self.low_hz, self.high_hz))]
+        edges = super().draw(u).values()
         return {"low_hz": np.minimum(*edges), "high_hz": np.maximum(*edges)}
 
 
@@ -184,16 +174,14 @@ class Peaking(Filter):
     """
 
     num_uniforms: ClassVar[int] = 3
+    laws: ClassVar[tuple[Law, ...]] = (
+        Law("centre_hz", "centre_hz", log=True),
+        Law("gain_db", "gain_db"),
+        Law("q", "q", log=True),
+    )
     centre_hz: Range = field(default=(100.0, 6000.0), metadata=within(10, 20_000))
     gain_db: Range = field(default=(-12.0, 12.0), metadata=within(-40, 40))
     q: Range = field(default=(0.5, 5.0), metadata=within(0.1, 30))
-
-    def draw(self, u: F64) -> dict[str, F64]:
-        return {
-            "centre_hz": _log_uniform(self.centre_hz, u[..., 0]),
-            "gain_db": between(self.gain_db, u[..., 1]),
-            "q": _log_uniform(self.q, u[..., 2]),
-        }
 
     @staticmethod
     def response(params: Params, hz: F64) -> F64:
@@ -204,11 +192,9 @@ class Peaking(Filter):
 @dataclass(frozen=True, kw_only=True)
 class _Shelf(Filter):
     num_uniforms: ClassVar[int] = 2
+    laws: ClassVar[tuple[Law, ...]] = (Law("corner_hz", "corner_hz", log=True), Law("gain_db", "gain_db"))
     corner_hz: Range = field(default=(100.0, 1000.0), metadata=within(10, 20_000))
     gain_db: Range = field(default=(-12.0, 12.0), metadata=within(-40, 40))
-
-    def draw(self, u: F64) -> dict[str, F64]:
-        return {"corner_hz": _log_uniform(self.corner_hz, u[..., 0]), "gain_db": between(self.gain_db, u[..., 1])}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from augmint.core.rng import F64
-from augmint.transforms.op import Bool, Family, Op, Params, Range, between, within
+from augmint.transforms.op import Bool, Family, Law, Op, Params, Range, between, within
 
 LONGEST_S = 600.0
 
@@ -94,20 +94,13 @@ class TimeMap:
         return line
 
 
-def _log_uniform(limits: Range, u: F64) -> F64:
-    low, high = np.log(limits)
-    return np.exp(between((low, high), u))
-
-
 @dataclass(frozen=True, kw_only=True)
 class TimeStretch(Temporal):
     """Speak faster or slower at the same pitch. ``rate``: above 1 = faster and shorter; log-uniform; within [0.5, 2]."""
 
     num_uniforms: ClassVar[int] = 1
+    laws: ClassVar[tuple[Law, ...]] = (Law("rate", "rate", log=True),)
     rate: Range = field(default=(0.9, 1.1), metadata=within(0.5, 2))
-
-    def draw(self, u: F64) -> dict[str, F64]:
-        return {"rate": _log_uniform(self.rate, u[..., 0])}
 
     @staticmethod
     def move(line: Line, params: Params) -> Line:
@@ -119,10 +112,8 @@ class PitchShift(Temporal):
     """Higher or lower at the same speed, formants and all. ``semitones``: within [-12, 12]."""
 
     num_uniforms: ClassVar[int] = 1
+    laws: ClassVar[tuple[Law, ...]] = (Law("semitones", "semitones"),)
     semitones: Range = field(default=(-2.0, 2.0), metadata=within(-12, 12))
-
-    def draw(self, u: F64) -> dict[str, F64]:
-        return {"semitones": between(self.semitones, u[..., 0])}
 
     @staticmethod
     def move(line: Line, params: Params) -> Line:
@@ -138,10 +129,8 @@ class SpeedPerturb(Temporal):
     """
 
     num_uniforms: ClassVar[int] = 1
+    laws: ClassVar[tuple[Law, ...]] = (Law("factor", "factor", log=True),)
     factor: Range = field(default=(0.9, 1.1), metadata=within(0.5, 2))
-
-    def draw(self, u: F64) -> dict[str, F64]:
-        return {"factor": _log_uniform(self.factor, u[..., 0])}
 
     @staticmethod
     def move(line: Line, params: Params) -> Line:
@@ -157,10 +146,8 @@ class TimeShift(Temporal):
     """
 
     num_uniforms: ClassVar[int] = 1
+    laws: ClassVar[tuple[Law, ...]] = (Law("shift_s", "shift_s"),)
     shift_s: Range = field(default=(-0.05, 0.05), metadata=within(-10, 10))
-
-    def draw(self, u: F64) -> dict[str, F64]:
-        return {"shift_s": between(self.shift_s, u[..., 0])}
 
     @staticmethod
     def move(line: Line, params: Params) -> Line:
@@ -189,11 +176,9 @@ class Pad(Temporal):
     silence that comes before the sound, within [0, 1]."""
 
     num_uniforms: ClassVar[int] = 2
+    laws: ClassVar[tuple[Law, ...]] = (Law("seconds", "seconds"), Law("before_frac", "before_frac"))
     seconds: Range = field(default=(1.0, 1.0), metadata=within(0.02, LONGEST_S))
     before_frac: Range = field(default=(0.0, 0.0), metadata=within(0, 1))
-
-    def draw(self, u: F64) -> dict[str, F64]:
-        return {"seconds": between(self.seconds, u[..., 0]), "before_frac": between(self.before_frac, u[..., 1])}
 
     @staticmethod
     def move(line: Line, params: Params) -> Line:
