@@ -272,6 +272,31 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
         mask_net.load(str(path))
 
 
+def test_what_is_refused_claims_no_folder(tmp_path: Path) -> None:
+    """A command that is mended afterwards may be given for the same folder."""
+    for i in range(3):
+        write(tmp_path / "in" / f"{i}.wav", voice("ah", f0=100 + 10 * i, seconds=0.8, rate=RATE))
+    recipe, out = tmp_path / "own.yaml", tmp_path / "out"
+    recipe.write_text("ops: [Denoise: {method: gan, weights: none.safetensors}]", encoding="utf-8")
+    with pytest.raises(UserError, match="no such weights"):
+        augmint.augment(tmp_path / "in", out=out, recipe=str(recipe), variants=1)
+    with pytest.raises(UserError, match="too few for a denoiser"):
+        augmint.train(tmp_path / "in", out=out, denoiser=True, steps=3)
+    assert not out.exists()
+    recipe.write_text("ops: [Denoise: {method: spectral}]", encoding="utf-8")
+    augmint.augment(tmp_path / "in", out=out, recipe=str(recipe), variants=1)
+
+
+@pytest.mark.parametrize("name", engines.ENGINES)
+def test_an_engine_that_is_not_installed_is_told_before_anything_is_made(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "is_there", lambda name: False)
+    with pytest.raises(UserError, match="pip install"):
+        Denoise(method=name).check_needs()  # type: ignore[arg-type]
+    Denoise(method="auto").check_needs()
+
+
 def test_a_denoiser_is_trained_by_a_command_and_used_by_a_recipe(tmp_path: Path) -> None:
     for i in range(12):
         write(tmp_path / "clean" / f"{i}.wav", voice("ah" if i % 2 else "ee", f0=100 + 10 * i, seconds=0.8, rate=RATE))

@@ -33,10 +33,10 @@ from augmint.report import html, inspection
 from augmint.scale import ranks
 from augmint.steps import export as exporting
 from augmint.steps import output
-from augmint.steps.augmenting import Journal, augment_all, check_folders
+from augmint.steps.augmenting import Journal, augment_all, check_needs
 from augmint.steps.boosting import Boost
 from augmint.steps.comparing import compare
-from augmint.steps.denoising import train_denoiser
+from augmint.steps.denoising import recordings, train_denoiser
 from augmint.steps.gan import train_gan
 from augmint.steps.handwriting import DEMO_DRAW, write_digits
 from augmint.steps.prepare import FOLDS, left_out, nothing_usable, sealed_name
@@ -131,7 +131,7 @@ def augment(
         samples.modality, found_before if chosen.search and not searches else chosen.recipe, levels=True
     )
     check_apart(Path(out), samples.root)
-    check_folders(recipe, samples)
+    check_needs(recipe, samples)
     mine = samples.with_refs([r for r in samples.refs if r.part in (None, "train")])
     counts = {"real": len(samples), "augmented": chosen.variants * len(mine)}
     if dry_run:
@@ -260,14 +260,18 @@ def _train_denoiser(
             "a denoiser is written to a folder" if chosen.denoiser else "noises are for a denoiser",
             mend="give --denoiser and --out RUN",
         )
-    clean = _dataset(data, chosen.strict)
+    samples = _dataset(data, chosen.strict)
+    clean = recordings(samples)
     noises = _dataset(chosen.noises, chosen.strict) if chosen.noises is not None else None
-    check_apart(Path(out), clean.root)
+    check_apart(Path(out), samples.root)
     if dry_run:
         budget = f"{chosen.steps} steps" if chosen.steps else f"{chosen.time:.0f} s"
         return Result([f"would train a denoiser on {len(clean)} recordings for {budget}, and write it to {out}"])
     settings = {"denoiser": True, "seed": chosen.seed, "time": chosen.time, "steps": chosen.steps}
-    inputs = {**fingerprints(clean, None), **({} if noises is None else {"noises": fingerprints(noises, None)["data"]})}
+    inputs = {
+        **fingerprints(samples, None),
+        **({} if noises is None else {"noises": fingerprints(noises, None)["data"]}),
+    }
     run = Run.open(Path(out), verb="train", config=settings, inputs=inputs)
     if run.is_done:
         return Result(["this denoiser is trained already"], read_json(run / "denoiser.json"), run.path)

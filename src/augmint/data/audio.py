@@ -22,7 +22,7 @@ from augmint.core.errors import BadSample, UserError
 from augmint.core.provenance import SOURCE_TYPES
 from augmint.core.types import F32
 from augmint.data import ffmpeg
-from augmint.data.files import regular
+from augmint.data.files import filled
 
 FORMATS: Mapping[str, str] = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG", ".opus": "OGG", ".mp3": "MP3"}
 """What can be written, by the file's ending."""
@@ -174,9 +174,7 @@ def _opened(path: Path) -> Iterator[Any]:
     """The decoder on a file; pipes, devices and what is no sound are refused by name."""
     import soundfile as sf
 
-    with regular(path) as found:
-        if found.st_size == 0:
-            raise BadSample("the file is empty", where=path, mend="restore the file, or delete it")
+    with filled(path):
         try:
             with path.open("rb") as raw, sf.SoundFile(raw) as file:
                 yield file

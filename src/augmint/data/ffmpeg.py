@@ -14,7 +14,7 @@ import numpy as np
 
 from augmint.core.errors import BadSample
 from augmint.core.types import F32
-from augmint.data.files import regular
+from augmint.data.files import filled
 
 SUFFIXES = (".g722", ".m4a", ".aac", ".amr", ".wma")
 
@@ -60,9 +60,7 @@ def decoded(path: Path, *, most: int) -> F32:
             have += part.size
             if have > most:
                 raise BadSample(f"more than {most:,} values of sound", where=path, mend="cut it into parts")
-    if not have:
-        raise BadSample("the file holds no sound", where=path, mend="restore the file, or delete it")
-    return np.concatenate(parts)
+    return np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)
 
 
 def _values(frame: Any) -> F32:
@@ -87,9 +85,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
         raise BadSample(
             f"{kind} files are read with PyAV, which is not installed", where=path, mend="pip install 'augmint[speech]'"
         ) from None
-    with regular(path) as found:
-        if found.st_size == 0:
-            raise BadSample("the file is empty", where=path, mend="restore the file, or delete it")
+    with filled(path):
         try:
             with av.open(str(path)) as container:
                 if not container.streams.audio:

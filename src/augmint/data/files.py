@@ -12,6 +12,19 @@ from augmint.core.errors import BadSample
 
 
 @contextmanager
+def filled(path: Path) -> Iterator[os.stat_result]:
+    """`regular`, and not empty.
+
+    Raises:
+        BadSample: as `regular`, or there is nothing in it.
+    """
+    with regular(path) as found:
+        if found.st_size == 0:
+            raise BadSample("the file is empty", where=path, mend="restore the file, or delete it")
+        yield found
+
+
+@contextmanager
 def regular(path: Path) -> Iterator[os.stat_result]:
     """The file's status, for a block that reads it; pipes and devices are refused before they are opened.
 

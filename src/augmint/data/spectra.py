@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augmint.core import rng
-from augmint.core.hearing import hz_of, mel_of
+from augmint.core.hearing import hz_of, mel_of, mel_triangles
 from augmint.core.rng import F64
 from augmint.core.types import F32
 
@@ -57,14 +57,11 @@ class Mel:
     @cached_property
     def filters(self) -> F32:
         """``[num_mels, bins]``. Each bin is counted with its whole width, so that no filter, however narrow, is empty."""
-        edges = hz_of(np.linspace(0, mel_of(self.rate / 2), self.num_mels + 2))
         bins = self.length // 2 + 1
         # 16 places within a bin stand for its width.
         places = (np.arange(bins * 16) + 0.5) / 16 - 0.5
         hz = np.abs(places) * self.rate / self.length
-        rise = (hz - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
-        fall = (edges[2:, None] - hz) / (edges[2:] - edges[1:-1])[:, None]
-        found = np.clip(np.minimum(rise, fall), 0, None)
+        found = mel_triangles(hz, self.rate / 2, self.num_mels)
         means: F32 = found.reshape(self.num_mels, bins, 16).mean(axis=2).astype(np.float32)
         return means
 

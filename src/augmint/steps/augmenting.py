@@ -217,12 +217,13 @@ def pool_of(data: Dataset) -> Pool:
     return Pool(data.ids, partial(files_of, suffixes=getattr(data.modality, "suffixes", ())))
 
 
-def check_folders(recipe: Recipe, data: Dataset) -> None:
+def check_needs(recipe: Recipe, data: Dataset) -> None:
     """
     Raises:
-        UserError: if a folder that the recipe mixes in from is not there or holds nothing.
+        UserError: if what an op needs is not there: a folder that it mixes in from, or nothing in it, a package, a file.
     """
     for op in recipe.flat:
+        op.check_needs()
         if isinstance(op, Mix):
             op.source(pool_of(data))
 

@@ -31,6 +31,24 @@ _JUDGED = 12  # batches
 _TOLD = 50
 
 
+def recordings(clean: Dataset) -> Dataset:
+    """Those of a data set that can be read, for `train_denoiser`.
+
+    Raises:
+        UserError: this is no sound, or too little of it.
+    """
+    if getattr(clean.modality, "kind", None) != SOUNDS:
+        raise UserError("a denoiser is trained on sounds", where=clean.root, mend="give a folder with clean recordings")
+    usable = clean.usable()
+    if len(usable) < _LEAST:
+        raise UserError(
+            f"{len(usable)} usable recordings are too few for a denoiser",
+            where=clean.root,
+            mend=f"give {_LEAST} at least; some minutes of speech are better",
+        )
+    return usable
+
+
 def train_denoiser(
     run: Run,
     clean: Dataset,
@@ -42,21 +60,12 @@ def train_denoiser(
     stop: object,
     progress: Progress,
 ) -> Result:
-    """Train on ``clean`` and write ``denoiser.safetensors`` into the run.
+    """Train on ``clean``, as `recordings` gives it, and write ``denoiser.safetensors`` into the run.
 
     Raises:
-        UserError: this is no sound, or too little of it.
+        UserError: the training diverged.
         Interrupted: it was stopped; nothing can be taken up.
     """
-    if getattr(clean.modality, "kind", None) != SOUNDS:
-        raise UserError("a denoiser is trained on sounds", where=clean.root, mend="give a folder with clean recordings")
-    clean = clean.usable()
-    if len(clean) < _LEAST:
-        raise UserError(
-            f"{len(clean)} usable recordings are too few for a denoiser",
-            where=clean.root,
-            mend=f"give {_LEAST} at least; some minutes of speech are better",
-        )
     rate = min(FASTEST, Counter(clean[i].data.rate for i in range(len(clean))).most_common(1)[0][0])
     voices = [x for x in _waves(clean, rate) if x.any()]
     own = [] if noises is None else [x for x in _waves(noises.usable(), rate) if x.any()]

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from augmint.core import rng
-from augmint.core.hearing import hz_of, mel_of
+from augmint.core.hearing import mel_triangles
 from augmint.core.rng import F64
 from augmint.core.types import F32
 from augmint.models.mask import BANDS, MaskNet, Quality
@@ -98,17 +98,14 @@ def _active_power(x: Any, rate: int) -> float:
 
 def bands_of(rate: int, bins: int) -> Tensor:
     """``[bins, bands]`` shares of each bin in bands even on the mel scale."""
-    edges = hz_of(np.linspace(0, mel_of(rate / 2), BANDS + 2))
-    hz = np.linspace(0, rate / 2, bins)[:, None]
-    rise, fall = (hz - edges[:-2]) / np.diff(edges)[:-1], (edges[2:] - hz) / np.diff(edges)[1:]
-    found = np.clip(np.minimum(rise, fall), 0, None)
-    return torch.from_numpy((found + 1e-6) / (found + 1e-6).sum(0)).float()
+    found = mel_triangles(np.linspace(0, rate / 2, bins), rate / 2, BANDS).T + 1e-6
+    return torch.from_numpy(found / found.sum(0)).float()
 
 
 def segmental(clean: Tensor, heard: Tensor) -> Tensor:
     """``[N]`` frequency-weighted segmental SNR, as a part of its range, of amplitudes in bands ``[N, frames, bands]``; pauses do not count.
 
-    What is silent throughout has no frames that count: 0 of the range's parts above its least.
+    What is silent throughout counts as 0 dB.
     """
     ratio = 20 * torch.log10(clean / ((clean - heard).abs() + 1e-8) + 1e-8)
     weights = clean**0.2

@@ -159,7 +159,8 @@ def fit(
     if best is not None:
         checkpoint.load_into(state.ema, best, "ema")
         checkpoint.load_into(state.verifier, best, "verifier")
-    return Fitted(state.ema.cpu(), state.verifier.cpu(), known.x, known.y, pool_y, pool_sure, known.held_out_y)
+    verifier = copy.deepcopy(state.verifier).cpu()  # a copy is not compiled: what comes now is in parts of any size
+    return Fitted(state.ema.cpu(), verifier, known.x, known.y, pool_y, pool_sure, known.held_out_y)
 
 
 def _tell(progress: Callable[[dict[str, Any]], None], *texts: str) -> None:

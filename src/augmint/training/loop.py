@@ -294,8 +294,7 @@ def one_step(state: State, data: Data, s: Schedule, recipe: Recipe) -> Losses:
     mine = ranks.part(s.batch)
     real, y = (whole[mine] for whole in data.draw(rng.key(s.seed, "batch", state.step), s.batch))
     label = y if data.has_labels else torch.zeros_like(y)
-    z = latents(rng.key(s.seed, "z", state.step), s.batch)[mine]
-    z = sent(z, real.device)
+    z = sent(latents(rng.key(s.seed, "z", state.step), s.batch)[mine], real.device)
     with s.half(real):
         fake = state.generator(z, label)
     fake = fake.to(real.dtype)

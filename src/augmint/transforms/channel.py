@@ -15,14 +15,14 @@ from augmint.core.types import F32
 from augmint.transforms.local import KEY_BITS
 from augmint.transforms.op import Law, Params, Range, between, within
 from augmint.transforms.signal import BandPass, Whole
-from augmint.transforms.waves import filtered, of_length, resampled
+from augmint.transforms.waves import filtered, of_length, overlap, resampled
 
 Coder = Literal["mulaw", "alaw", "gsm", "mp3", "vorbis", "opus"]
 TELEPHONE_HZ = (300.0, 3400.0)
 _FRAME_S = 0.032
 _MOUTH_S, _VOICE_S = 0.0018, 0.0028
 """What lies below the first of these in the cepstrum is the mouth, above the second the voice: pitches are below 360 Hz mostly."""
-_MOST_DB = 30.0
+MOST_DB = 30.0
 _BLOCK = 1024  # frames
 
 
@@ -52,10 +52,7 @@ def _moved_formants(mono: F32, rate: int, alpha: float) -> F32:
     out = np.zeros((len(frames) + 3, hop), np.float32)
     for start in range(0, len(frames), _BLOCK):  # of an hour of sound all frames at once would not fit
         parts = _with_formants(frames[start : start + _BLOCK] * window, rate, alpha) * window
-        for k in range(4):
-            out[start + k : start + k + len(parts)] += (
-                parts[:, k * hop : (k + 1) * hop] / 2
-            )  # squared windows overlap to 2
+        overlap(np.float32(0.5) * parts, out[start:])  # squared windows overlap to 2
     return out.ravel()[size : size + len(mono)]
 
 
@@ -72,7 +69,7 @@ def _with_formants(frames: F32, rate: int, alpha: float) -> F32:
     places = np.minimum(np.arange(smooth.shape[1]) / alpha, smooth.shape[1] - 1)
     low = np.minimum(places.astype(np.int64), smooth.shape[1] - 2)
     moved = smooth[:, low] + (smooth[:, low + 1] - smooth[:, low]) * (places - low)
-    gain = 10 ** (np.clip(moved - smooth, -_MOST_DB, _MOST_DB) / 20)
+    gain = 10 ** (np.clip(moved - smooth, -MOST_DB, MOST_DB) / 20)
     found: F32 = scipy.fft.irfft(spectrum * gain, size, axis=1).astype(np.float32)
     return found
 

@@ -10,7 +10,7 @@ import numpy as np
 from augmint.core.errors import UserError, did_you_mean
 from augmint.core.rng import F64
 from augmint.core.types import F32
-from augmint.transforms import engines, spectral
+from augmint.transforms import engines, mask_net, spectral
 from augmint.transforms.levels import limited
 from augmint.transforms.op import Law, Params, Range, between, within
 from augmint.transforms.signal import Whole
@@ -57,6 +57,12 @@ class Denoise(Whole):
         strength = between(self.strength, u[..., 0])
         return {"strength": strength, "method": np.full_like(strength, get_args(Method).index(self.chosen))}
 
+    def check_needs(self) -> None:
+        if self.method == "gan":
+            mask_net.load(str(self.weights))
+        elif self.method in engines.ENGINES:
+            engines.check(self.method)
+
     @property
     def chosen(self) -> str:
         """The method, also where it is ``auto``."""
@@ -75,8 +81,6 @@ def _speech(method: str, params: Params, wave: F32, rate: int) -> F32:
         case "spectral":
             return spectral.cleaned(wave, rate)
         case "gan":
-            from augmint.transforms import mask_net
-
             return mask_net.cleaned(str(params["weights"]), wave, rate)
         case _:
             return engines.cleaned(method, wave, rate)

@@ -37,18 +37,26 @@ def is_there(name: str) -> bool:
     return find_spec(ENGINES[name].module.split(".")[0]) is not None
 
 
+def check(name: str) -> None:
+    """
+    Raises:
+        UserError: if its package is not installed.
+    """
+    if not is_there(name):
+        raise UserError(
+            f"Denoise: the package for {name} is not installed",
+            mend=f"pip install {ENGINES[name].package} (the extra augmint[{name}])",
+        )
+
+
 def cleaned(name: str, wave: F32, rate: int) -> F32:
     """The speech in ``[T, C]``, as an engine finds it, each channel by itself.
 
     Raises:
         UserError: if its package is not installed, or does not load.
     """
+    check(name)
     engine = ENGINES[name]
-    if not is_there(name):
-        raise UserError(
-            f"Denoise: the package for {name} is not installed",
-            mend=f"pip install {engine.package} (the extra augmint[{name}])",
-        )
     try:
         module = import_module(engine.module)
         x = resampled(wave, _RATE / rate) * np.float32(engine.full)

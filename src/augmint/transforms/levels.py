@@ -17,8 +17,8 @@ from augmint.transforms.signal import Whole
 from augmint.transforms.temporal import Line
 from augmint.transforms.waves import faded, resampled
 
-_BLOCK_S, _STEP_S = 0.4, 0.1
-_SILENT_LUFS, _RELATIVE_LU = -70.0, -10.0
+BLOCK_S, _STEP_S = 0.4, 0.1
+SILENT_LUFS, RELATIVE_LU, LUFS_AT_1 = -70.0, -10.0, -0.691  # the last: of the weighted power 1
 _AHEAD_S = 0.005
 _NEARER = 10 ** (0.5 / 20)  # for what four times the rate does not show, and what the gain's changes add
 _FRAME_S, _HOP_S = 0.020, 0.005
@@ -39,7 +39,7 @@ class LoudnessNormalize(Whole):
     @staticmethod
     def apply(params: Params, wave: F32, rate: int) -> F32:
         have = loudness(wave, rate)
-        return wave * np.float32(10 ** ((float(params["lufs"]) - have) / 20)) if have > _SILENT_LUFS else wave
+        return wave * np.float32(10 ** ((float(params["lufs"]) - have) / 20)) if have > SILENT_LUFS else wave
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,14 +175,14 @@ def loudness(wave: F32, rate: int) -> float:
     square = np.square(sosfilt(_k_weighting(rate), wave.astype(np.float64), axis=0))
     weights = {5: [1, 1, 1, 1.41, 1.41], 6: [1, 1, 1, 0, 1.41, 1.41]}.get(wave.shape[1], [1.0] * wave.shape[1])
     held = np.concatenate([[0.0], np.cumsum(square @ np.array(weights))])
-    size = min(len(wave), round(_BLOCK_S * rate))
+    size = min(len(wave), round(BLOCK_S * rate))
     starts = np.rint(np.arange(0, (len(wave) - size) / rate + 1e-9, _STEP_S) * rate).astype(np.int64)
     powers = (held[starts + size] - held[starts]) / size
-    powers = powers[powers > 10 ** ((_SILENT_LUFS + 0.691) / 10)]
+    powers = powers[powers > 10 ** ((SILENT_LUFS - LUFS_AT_1) / 10)]
     if not len(powers):
         return -np.inf
-    powers = powers[powers > powers.mean() * 10 ** (_RELATIVE_LU / 10)]
-    return float(10 * np.log10(powers.mean()) - 0.691)
+    powers = powers[powers > powers.mean() * 10 ** (RELATIVE_LU / 10)]
+    return float(10 * np.log10(powers.mean()) + LUFS_AT_1)
 
 
 def k_weights(hz: F64) -> F64:

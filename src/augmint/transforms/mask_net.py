@@ -88,11 +88,7 @@ def cleaned(path: str, wave: F32, rate: int) -> F32:
     """
     weights = load(path)
     low = resampled(wave, weights.rate / rate)
-    frames = spectral.Frames(weights.rate)
-    spectrum = np.stack([frames.transform(channel) for channel in low.T])
-    seen = features(np.square(np.abs(spectrum)).mean(axis=0) / np.float32(frames.scale), weights.rate)
-    gain = gains(weights, seen)
-    out = np.stack([frames.inverse(channel * gain, len(low)) for channel in spectrum], axis=1)
+    out = spectral.Frames(weights.rate).changed(low, lambda power: gains(weights, features(power, weights.rate)))
     if rate == weights.rate:
         return out
     above = spectral.cleaned(wave, rate)

@@ -8,7 +8,7 @@ batch, as the ops before have left them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar
@@ -20,10 +20,11 @@ from augmint.core.rng import F64, U64
 from augmint.core.types import I64
 from augmint.transforms.colour import Posterize, Solarize
 from augmint.transforms.geometry import Rotate, Shear, Translate
-from augmint.transforms.op import Bool, Family, Op, Range, between, number, within
+from augmint.transforms.local import KEY_BITS
+from augmint.transforms.op import Bool, Family, Op, Params, Range, between, number, within
 from augmint.transforms.pixels import AutoContrast, Equalize
 
-KEY_BITS = 53
+Labels = Mapping[str, float]
 DEEPEST = 3  # ops in a chain of AugMix
 
 
@@ -87,6 +88,25 @@ def others(keys: U64, num: int, *, groups: int = 1) -> I64:
     own = np.arange(len(keys))[:, None]
     placed: I64 = own // size * size + (own % size + 1 + found) % size
     return placed[:, np.arange(num) % placed.shape[1]] if placed.shape[1] else placed
+
+
+def shares(parts: Iterable[tuple[Labels, float]]) -> dict[str, float]:
+    """Of all classes, from each part's own and its share of the whole; nothing where a part has no label."""
+    out: dict[str, float] = {}
+    for labels, share in parts:
+        if not labels:
+            return {}
+        for label, own in labels.items():
+            out[label] = out.get(label, 0.0) + share * own
+    return {label: share for label, share in out.items() if share > 0}
+
+
+def box_ends(params: Params, axis: str, length: int) -> tuple[I64, I64]:
+    """First and last (excluded) row or column ``[...]`` of `CutMix`'s box, which may hang over the edge."""
+    half = np.asarray(params["side_frac"]) / 2
+    middle = np.asarray(params[f"{axis}_frac"])
+    low, high = (np.clip(np.rint((middle + d) * length), 0, length).astype(np.int64) for d in (-half, half))
+    return low, high
 
 
 def _beta(alpha: float, u: F64) -> F64:

@@ -100,6 +100,12 @@ class Op:
         """The paths of the files that it needs, by setting."""
         return {name: path for name in self.file_settings if (path := getattr(self, name)) is not None}
 
+    def check_needs(self) -> None:
+        """
+        Raises:
+            UserError: if what it needs besides its numbers (a package, a file) is not there.
+        """
+
     @classmethod
     def build(cls, settings: Mapping[str, Any]) -> Self:
         """An op from plain values, as YAML and JSON give them.

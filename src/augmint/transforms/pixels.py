@@ -12,9 +12,8 @@ from typing import ClassVar
 import numpy as np
 
 from augmint.core.rng import F64
+from augmint.transforms.local import KEY_BITS
 from augmint.transforms.op import Bool, Family, Op, Params, Range, between, number, within
-
-KEY_BITS = 53
 
 
 @dataclass(frozen=True)

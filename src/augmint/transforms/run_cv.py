@@ -151,7 +151,7 @@ def _tiled(run: tuple[Stage, ...], image: U8, plan: Plan, ending: Ending | None)
     found = tones(recolour.parts, channels, ending)
     kind = np.float32 if found is None else np.uint16
     out = np.empty((*(warp.out_size if warp else image.shape[:2]), channels), np.float32 if ending else np.uint8)
-    where, border = (warp.pixel_inverse(), _beyond(warp, plan)) if warp else (None, plan.border)
+    where, border = (warp.pixel_inverse(), _beyond(warp, plan.border)) if warp else (None, plan.border)
     for top, left, height, width in _tiles(*out.shape[:2]):
         into = out[top : top + height, left : left + width]
         if where is None:
@@ -181,9 +181,9 @@ def _tiles(height: int, width: int) -> Iterator[tuple[int, int, int, int]]:
             yield top, left, min(tall, height - top), min(wide, width - left)
 
 
-def _beyond(warp: Warp, plan: Plan) -> Border:
+def _beyond(warp: Warp, border: Border) -> Border:
     """The border; what shows nothing from beyond the edge must not fade there either."""
-    return "edge" if plan.border == "zero" and warp.is_inside() else plan.border
+    return "edge" if border == "zero" and warp.is_inside() else border
 
 
 def apply_with(plan: Plan, image: Pixels, targets: Targets, *, min_visibility: float = 0.1) -> tuple[Pixels, Targets]:
@@ -229,8 +229,7 @@ def _nearest(program: Program, x: Pixels, border: Border) -> Pixels:
         if isinstance(stage, Move):
             x = _move(stage, x)
         elif isinstance(stage, Warp):
-            beyond = "edge" if border == "zero" and stage.is_inside() else border
-            x = sampled(x, _where(stage, np.array([1, 1])), stage.out_size, beyond, "nearest")
+            x = sampled(x, _where(stage, np.array([1, 1])), stage.out_size, _beyond(stage, border), "nearest")
     return x
 
 
@@ -369,7 +368,7 @@ def _warp(stage: Warp, x: Pixels, plan: Plan) -> Pixels:
         x = _averaged(x, int(cells[0]), int(cells[1]))
         if not stage.bends and stage.is_still(cells, x.shape[:2]):
             return x
-    border, where = _beyond(stage, plan), _where(stage, cells)
+    border, where = _beyond(stage, plan.border), _where(stage, cells)
     if x.shape[2] == 2:  # OpenCV 5 interpolates two channels on a coarse raster, one channel exactly
         both = [sampled(c[..., None], where, stage.out_size, border, plan.interp) for c in cv2.split(x)]
         return np.concatenate(both, -1)

@@ -18,10 +18,19 @@ from torch import Tensor
 
 from augmint.core.hearing import mel_of
 from augmint.transforms import fuse_audio, spectral
-from augmint.transforms.channel import TELEPHONE_HZ, VTLP, Codec, PacketLoss
+from augmint.transforms.channel import MOST_DB, TELEPHONE_HZ, VTLP, Codec, PacketLoss
 from augmint.transforms.cleaning import Denoise, SpeakerBoost
 from augmint.transforms.fuse_audio import Response, Stage
-from augmint.transforms.levels import LoudnessNormalize, PeakNormalize, Trim, k_weights
+from augmint.transforms.levels import (
+    BLOCK_S,
+    LUFS_AT_1,
+    RELATIVE_LU,
+    SILENT_LUFS,
+    LoudnessNormalize,
+    PeakNormalize,
+    Trim,
+    k_weights,
+)
 from augmint.transforms.op import Params
 from augmint.transforms.plan import Drawn
 from augmint.transforms.run_torch import normal_field
@@ -201,14 +210,14 @@ def _columns_heard(x: Tensor, weights: NDArray[np.float64], length: Tensor, grid
 def _as_loud(params: Params, x: Tensor, length: Tensor, grid: MelGrid) -> tuple[Tensor, Tensor]:
     # A sine of amplitude 1 has the power 1 here, and the mean square 1/2.
     heard = _columns_heard(x, k_weights(np.array(grid.middles_hz)) / 2, length, grid)
-    width = min(x.shape[-1], max(1, round(0.4 / grid.column_s)))
+    width = min(x.shape[-1], max(1, round(BLOCK_S / grid.column_s)))
     blocks = F.avg_pool1d(heard[:, None], width, stride=1)[:, 0]
     blocks = blocks * (width / length.clamp(1, width))[:, None]  # a sound of less than a block is one
     whole = torch.arange(blocks.shape[1], device=x.device) <= (length - width).clamp(min=0)[:, None]
-    loud = whole & (blocks > 10 ** ((-70 + 0.691) / 10))
+    loud = whole & (blocks > 10 ** ((SILENT_LUFS - LUFS_AT_1) / 10))
     mean = _mean(blocks, loud)
-    mean = _mean(blocks, loud & (blocks > 0.1 * mean[:, None]))
-    change = _numbers(params, "lufs", x) - (10 * torch.log10(mean) - 0.691)
+    mean = _mean(blocks, loud & (blocks > 10 ** (RELATIVE_LU / 10) * mean[:, None]))
+    change = _numbers(params, "lufs", x) - (10 * torch.log10(mean) + LUFS_AT_1)
     return _raised(x, torch.where(loud.any(1), change, 0.0)[:, None, None, None] / grid.unit_db), length
 
 
@@ -245,7 +254,7 @@ def _other_tract(params: Params, x: Tensor, length: Tensor, grid: MelGrid) -> tu
     below, above = (
         smooth.gather(2, torch.from_numpy(i).to(x.device)[:, None, :, None].expand_as(x)) for i in (low, low + 1)
     )
-    most = 30 / grid.unit_db
+    most = MOST_DB / grid.unit_db
     return _raised(x, (below + (above - below) * part - smooth).clamp(-most, most)), length
 
 

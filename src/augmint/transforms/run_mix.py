@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +13,11 @@ from augmint.core import rng
 from augmint.core.errors import UserError
 from augmint.core.types import F32
 from augmint.transforms import fuse, run_cv
-from augmint.transforms.mix import MIXES
-from augmint.transforms.op import Bool
+from augmint.transforms.mix import MIXES, Labels, box_ends, shares
+from augmint.transforms.op import Bool, Params
 from augmint.transforms.plan import Partner, Plan, Step
 from augmint.transforms.sampling import Pixels
 from augmint.transforms.targets import Targets, hidden, joined, touched
-
-Labels = Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,7 @@ class _Mixer:
         if own.targets.instances is not None and targets.instances is not None:  # this picture's are in front
             targets = replace(targets, instances=np.where(own.targets.instances > 0, 0, targets.instances))
         picture = _blend([own.picture, other.picture], [lam, 1 - lam])
-        return Scene(picture, joined(own.targets, targets), _shares((own, lam), (other, 1 - lam)))
+        return Scene(picture, joined(own.targets, targets), shares([(own.labels, lam), (other.labels, 1 - lam)]))
 
     def cut_mix(self, step: Step, before: tuple[Step, ...], scene: Scene) -> Scene:
         own = self._alone(before, scene)
@@ -105,7 +103,7 @@ class _Mixer:
         where = np.zeros((height, width), np.bool_)
         where[_side(step, "y", height), _side(step, "x", width)] = True
         share = float(where.mean())
-        return self._over(step, own, other, where, _shares((own, 1 - share), (other, share)))
+        return self._over(step, own, other, where, shares([(own.labels, 1 - share), (other.labels, share)]))
 
     def copy_paste(self, step: Step, before: tuple[Step, ...], scene: Scene) -> Scene:
         own = self._alone(before, scene)
@@ -145,7 +143,7 @@ class _Mixer:
             parts.append((one, size[0] * size[1] / (height * width)))
             placed = one.targets.placed(top, left, (height, width))
             targets = placed if targets is None else _added(step, targets, placed)
-        return Scene(picture, targets or Targets(), _shares(*parts))
+        return Scene(picture, targets or Targets(), shares([(one.labels, share) for one, share in parts]))
 
     def _cover(self, step: Step, before: tuple[Step, ...], scene: Scene, number: int, size: tuple[int, int]) -> Scene:
         """Picture ``number`` of a mosaic, this one being the first, scaled to cover ``size``."""
@@ -204,9 +202,7 @@ def _size_after(steps: tuple[Step, ...], picture: Pixels) -> tuple[int, int]:
 
 
 def _side(step: Step, axis: str, length: int) -> slice:
-    """The rows or columns of a box that may hang over the edge."""
-    ends = (step.params[f"{axis}_frac"] + np.array([-0.5, 0.5]) * step.params["side_frac"]) * length
-    low, high = np.clip(np.rint(ends), 0, length).astype(int)
+    low, high = box_ends(cast(Params, step.params), axis, length)
     return slice(int(low), int(high))
 
 
@@ -223,17 +219,6 @@ def _blend(pictures: list[Pixels], weights: list[float]) -> Pixels:
     if total.shape[2] == 4:
         total[..., :3] *= top / np.maximum(total[..., 3:], 1)
     return np.clip(np.rint(total), 0, top).astype(kind)
-
-
-def _shares(*parts: tuple[Scene, float]) -> Labels:
-    """The share of each class; none where one of the pictures has no label."""
-    out: dict[str, float] = {}
-    for scene, share in parts:
-        if not scene.labels:
-            return {}
-        for label, part in scene.labels.items():
-            out[label] = out.get(label, 0.0) + share * part
-    return {label: share for label, share in out.items() if share > 0}
 
 
 def _objects(targets: Targets, size: tuple[int, int]) -> list[Bool]:

@@ -11,12 +11,11 @@ from augmint.core import rng
 from augmint.core.rng import F64
 from augmint.core.types import F32
 from augmint.transforms import run_audio
+from augmint.transforms.mix import Labels, shares
 from augmint.transforms.mix_audio import SOUND_MIXES
 from augmint.transforms.plan import Plan, Step
 from augmint.transforms.temporal import Line
 from augmint.transforms.waves import mixed_in, of_length, power, resampled
-
-Labels = Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -82,14 +81,18 @@ def _like(sound: Heard, other: Heard) -> Heard:
 def _mix_up(step: Step, sound: Heard, others: list[Heard]) -> Heard:
     other, lam = _like(sound, others[0]), step.params["lam"]
     wave = np.float32(lam) * sound.wave + np.float32(1 - lam) * of_length(other.wave, len(sound.wave))
-    return replace(sound, wave=wave, labels=_shares((sound, lam), (other, 1 - lam)))
+    return replace(sound, wave=wave, labels=shares([(sound.labels, lam), (other.labels, 1 - lam)]))
 
 
 def _concat(step: Step, sound: Heard, others: list[Heard]) -> Heard:
     other = _like(sound, others[0])
     gap = np.zeros((round(step.params["gap_s"] * sound.rate), sound.wave.shape[1]), np.float32)
     own = len(sound.wave) / (len(sound.wave) + len(other.wave))
-    both = Heard(np.concatenate([sound.wave, gap, other.wave]), sound.rate, _shares((sound, own), (other, 1 - own)))
+    both = Heard(
+        np.concatenate([sound.wave, gap, other.wave]),
+        sound.rate,
+        shares([(sound.labels, own), (other.labels, 1 - own)]),
+    )
     first = sound.moved(Line.still(sound.seconds).framed(np.zeros(()), both.seconds))
     second = other.moved(Line.still(other.seconds).framed(both.seconds - other.seconds, both.seconds))
     return replace(both, parts=(*first.parts, *second.parts))
@@ -125,17 +128,6 @@ def _in_room(step: Step, sound: Heard, others: list[Heard]) -> Heard:
         return sound
     out: F32 = scipy.signal.oaconvolve(sound.wave, answer[:, None] / np.float32(np.sqrt(have)), axes=0)
     return replace(sound, wave=out[: len(sound.wave)].astype(np.float32, copy=False))
-
-
-def _shares(*parts: tuple[Heard, float]) -> Labels:
-    """Of all classes, 1 in all; nothing where a sound has none."""
-    if not all(sound.labels for sound, _ in parts):
-        return parts[0][0].labels
-    found: dict[str, float] = {}
-    for sound, share in parts:
-        for name, own in sound.labels.items():
-            found[name] = found.get(name, 0.0) + share * own
-    return found
 
 
 _MIX: Mapping[str, Callable[[Step, Heard, list[Heard]], Heard]] = {

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from augmint.core.errors import UserError
@@ -15,11 +15,11 @@ from augmint.core.rng import F64, U64
 from augmint.core.types import I64
 from augmint.transforms.fuse import Warp
 from augmint.transforms.geometry import affine
-from augmint.transforms.mix import AugMix, CutMix, Mix, MixUp, Mosaic, others
+from augmint.transforms.mix import AugMix, CutMix, Mix, MixUp, Mosaic, box_ends, others
 from augmint.transforms.op import Params
 from augmint.transforms.plan import Drawn
 from augmint.transforms.recipe import Recipe
-from augmint.transforms.run_torch import changed, checked_keys, normalised, warped
+from augmint.transforms.run_torch import changed, checked_keys, column, normalised, warped
 
 _Made = tuple[
     Tensor, F64
@@ -100,31 +100,20 @@ def _index(rows: I64, like: Tensor) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(rows)).to(like.device)
 
 
-def _column(values: NDArray[np.float64], like: Tensor) -> Tensor:
-    return torch.from_numpy(values).to(like).view(-1, *[1] * (like.ndim - 1))
-
-
 def _mix_up(params: Params, parts: list[Tensor], recipe: Recipe) -> _Made:
     own, other = parts
     lam = params["lam"]
-    return own + _column(1 - lam, own) * (other - own), np.stack([lam, 1 - lam], 1)
+    return own + column(1 - lam, own) * (other - own), np.stack([lam, 1 - lam], 1)
 
 
 def _cut_mix(params: Params, parts: list[Tensor], recipe: Recipe) -> _Made:
     own, other = parts
     height, width = own.shape[2:]
-    top, bottom = _side(params, "y", height)
-    left, right = _side(params, "x", width)
+    top, bottom = box_ends(params, "y", height)
+    left, right = box_ends(params, "x", width)
     share = (bottom - top) * (right - left) / (height * width)
     where = _window(own, top, bottom, left, right)
     return torch.where(where, other, own), np.stack([1 - share, share], 1)
-
-
-def _side(params: Params, axis: str, length: int) -> tuple[I64, I64]:
-    """First and last row or column (excluded) of a box that may hang over the edge."""
-    ends = (params[f"{axis}_frac"] + np.array([[-0.5], [0.5]]) * params["side_frac"]) * length
-    low, high = np.clip(np.rint(ends), 0, length).astype(np.int64)
-    return low, high
 
 
 def _window(like: Tensor, top: I64, bottom: I64, left: I64, right: I64) -> Tensor:
@@ -174,5 +163,5 @@ def _blended(op: AugMix, params: Params, own: Tensor, recipe: Recipe, keys: U64,
     out = own
     for number, chain in enumerate(op.chains(keys), 1):
         made = changed(own, [Drawn(name, name, active, numbers) for name, active, numbers in chain], recipe, clip)
-        out = out + _column(params[f"weight_{number}"], own) * (made - own)
+        out = out + column(params[f"weight_{number}"], own) * (made - own)
     return out

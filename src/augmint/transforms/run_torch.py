@@ -261,16 +261,16 @@ def _recolour(parts: tuple[Part, ...], colour: Tensor) -> Tensor:
         if isinstance(part, Affine):
             colour = _matrix(part, colour)
         elif isinstance(part, Power):
-            exponent = _column(part.exponent, colour)
+            exponent = column(part.exponent, colour)
             # The gradient of a power below 1 is infinite at 0.
             bright = colour > 0
             power = torch.where(bright, colour, 1.0) ** exponent * bright
             colour = torch.where(exponent == 1, colour, power)
         elif isinstance(part, Fold):
-            is_bright = torch.round(255 * colour) >= _column(np.rint(255 * part.threshold), colour)
+            is_bright = torch.round(255 * colour) >= column(np.rint(255 * part.threshold), colour)
             colour = torch.where(is_bright, 1 - colour, colour)
         else:
-            step = _column(part.step, colour)
+            step = column(part.step, colour)
             steps = torch.floor(torch.round(255 * colour) / step.clamp_min(1)) * step / 255
             colour = torch.where(step == 0, colour, steps)
     return colour
@@ -280,12 +280,13 @@ def _matrix(part: Affine, colour: Tensor) -> Tensor:
     m = part.matrix
     k = m.shape[-2]
     if k == 1:
-        return colour * _column(m[:, 0, 0], colour) + _column(m[:, 0, 1], colour)
+        return colour * column(m[:, 0, 0], colour) + column(m[:, 0, 1], colour)
     weights = _to(m, colour)
     return torch.baddbmm(weights[..., k:], weights[..., :k], colour.flatten(2)).view_as(colour)
 
 
-def _column(values: NDArray[np.float64], like: Tensor) -> Tensor:
+def column(values: NDArray[np.float64], like: Tensor) -> Tensor:
+    """Numbers ``[N]`` that broadcast over a batch ``[N, ...]``, as it is held."""
     return _to(values, like).view(-1, *[1] * (like.ndim - 1))
 
 
@@ -297,7 +298,7 @@ def _noise(stage: Noise, v: Tensor, clip: bool) -> Tensor:
     shape = v.shape[2:]
     keys = torch.from_numpy(stage.key[rows].astype(np.int64)).to(v.device)
     grain = normal_field(keys, prod(shape) * channels).to(v.dtype).view(-1, *shape, channels).movedim(-1, 1)
-    grain = grain * _column(stage.sigma[rows], v)
+    grain = grain * column(stage.sigma[rows], v)
     at = torch.from_numpy(rows).to(v.device)
     return v.index_copy(0, at, _on_colour(v[at], lambda c: c + grain, clip))
 
@@ -338,13 +339,13 @@ def _blur(stage: Blur, v: Tensor) -> Tensor:
 
 
 def _hole(stage: Hole, v: Tensor) -> Tensor:
-    left, top, right, bottom = (_column(stage.box[:, i], v) for i in range(4))
+    left, top, right, bottom = (column(stage.box[:, i], v) for i in range(4))
     across = torch.arange(v.shape[-1], device=v.device)
     hole = (across >= left) & (across < right)
     if v.ndim > 3:
         down = torch.arange(v.shape[-2], device=v.device)[:, None]
         hole = hole & (down >= top) & (down < bottom)
-    fill = _column(np.zeros_like(stage.fill) if _is_rgba(v) else stage.fill, v)
+    fill = column(np.zeros_like(stage.fill) if _is_rgba(v) else stage.fill, v)
     return torch.where(hole, fill, v)
 
 

@@ -14,12 +14,14 @@ Phases stay; nothing moves in time.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from augmint.core.types import F32
+from augmint.transforms.waves import overlap
 
 C64 = NDArray[np.complex64]
 _HOP_S = 0.016
@@ -46,19 +48,12 @@ _VOICED = 0.15  # the cepstrum's peak where there is a pitch
 
 def cleaned(wave: F32, rate: int) -> F32:
     """The speech in ``[T, C]``, as long; all channels have the same gains, so that voices stay where they are."""
-    frames = Frames(rate)
-    spectrum = np.stack([frames.transform(channel) for channel in wave.T])
-    gain = gains(np.square(np.abs(spectrum)).mean(axis=0) / np.float32(frames.scale), rate)
-    return np.stack([frames.inverse(channel * gain, len(wave)) for channel in spectrum], axis=1)
+    return Frames(rate).changed(wave, lambda power: gains(power, rate))
 
 
 def boosted(wave: F32, rate: int, gain_db: float) -> F32:
     """``[T, C]`` with the speech raised, as `rises` has it; all channels have the same gains."""
-    frames = Frames(rate)
-    spectrum = np.stack([frames.transform(channel) for channel in wave.T])
-    power = np.square(np.abs(spectrum)).mean(axis=0) / np.float32(frames.scale)
-    factors = rises(power, gains(power, rate), gain_db)
-    return np.stack([frames.inverse(channel * factors, len(wave)) for channel in spectrum], axis=1)
+    return Frames(rate).changed(wave, lambda power: rises(power, gains(power, rate), gain_db))
 
 
 def rises(power: F32, gain: F32, gain_db: float) -> F32:
@@ -108,6 +103,12 @@ class Frames:
         self.scale = self.size / 2
         """What a frame's power sums to, a bin, for white noise of mean square 1."""
 
+    def changed(self, wave: F32, factors: Callable[[F32], F32]) -> F32:
+        """``[T, C]`` with each cell times what ``factors`` makes of the channels' mean power ``[frames, bins]``, the same for all channels."""
+        spectrum = np.stack([self.transform(channel) for channel in wave.T])
+        found = factors(np.square(np.abs(spectrum)).mean(axis=0) / np.float32(self.scale))
+        return np.stack([self.inverse(channel * found, len(wave)) for channel in spectrum], axis=1)
+
     def transform(self, mono: F32) -> C64:
         """``[frames, bins]`` of ``[T]``; the first frame ends with the first hop."""
         import scipy.fft
@@ -124,8 +125,7 @@ class Frames:
 
         parts = scipy.fft.irfft(spectrum, self.size, axis=1) * self.window
         out = np.zeros((len(parts) + _OVERLAP - 1, self.hop), np.float32)
-        for k in range(_OVERLAP):
-            out[k : k + len(parts)] += parts[:, k * self.hop : (k + 1) * self.hop]
+        overlap(parts, out)
         return out.ravel()[self.size - self.hop :][:length] * np.float32(2 / _OVERLAP)
 
 

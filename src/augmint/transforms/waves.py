@@ -57,6 +57,13 @@ def resampled(wave: F32, ratio: float) -> F32:
     return out
 
 
+def overlap(parts: F32, out: F32) -> None:
+    """Add frames ``[N, k · hop]``, each a hop after the last, to ``out [N + k - 1 or more, hop]``."""
+    hop = out.shape[1]
+    for k in range(parts.shape[1] // hop):
+        out[k : k + len(parts)] += parts[:, k * hop : (k + 1) * hop]
+
+
 def of_length(wave: F32, length: int) -> F32:
     """Cut, or filled up with silence."""
     return wave[:length] if len(wave) >= length else np.pad(wave, ((0, length - len(wave)), (0, 0)))
