@@ -16,7 +16,7 @@ import augmint as am
 from augmint import cli
 from augmint.core.errors import BadSample, UserError
 from augmint.core.run import read_jsonl
-from augmint.data import images, objects, outlines
+from augmint.data import images, outlines, sides
 from augmint.transforms.marks import marked
 from augmint.transforms.targets import Targets
 
@@ -489,9 +489,9 @@ def test_left_and_right_are_found_in_names() -> None:
     ]
     for pair in pairs:
         one, other = pair.split("|") if "|" in pair else pair.split()
-        assert objects._twin(one) == other and objects._twin(other) == one
+        assert sides.twin_of(one) == other and sides.twin_of(other) == one
     for name in ("bright", "leftover", "tail", "rl", "cleft"):
-        assert objects._twin(name) == name
+        assert sides.twin_of(name) == name
 
 
 # -- masks -----------------------------------------------------------------------------------------------------------

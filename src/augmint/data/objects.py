@@ -29,6 +29,7 @@ from augmint.core.types import Part, Ref, Scan, Skipped
 from augmint.data import outlines
 from augmint.data.files import regular
 from augmint.data.layout import part_of
+from augmint.data.sides import UNKNOWN, flips_of, twin_of
 
 LAYOUTS = ("coco", "yolo", "masks")
 _OWN = ("id", "image_id", "category_id", "bbox", "segmentation", "keypoints", "num_keypoints", "area")
@@ -221,9 +222,9 @@ class _Found:
                 names = dict(enumerate(names))
             if isinstance(names, dict):
                 count, each = _kpt_shape(found.get("kpt_shape"), path.name)
-                flips = _flips(found.get("flip_idx"), count, "flip_idx", path.name)
+                flips = flips_of(found.get("flip_idx"), count, "flip_idx", path.name)
                 if count > 1 and not flips:
-                    self.notes.append(f"{path.name}: {_UNKNOWN_SIDES.format('flip_idx: [1, 0, ...]')}")
+                    self.notes.append(f"{path.name}: {UNKNOWN.format('flip_idx: [1, 0, ...]')}")
                 classes = {k: str(v) for k, v in names.items() if isinstance(k, int)}
                 return _YoloInfo(classes, count, each, flips, (path,))
         path = self.base / "classes.txt"
@@ -262,38 +263,17 @@ class _Kind:
     told: str = ""
 
 
-_UNKNOWN_SIDES = (
-    "keypoints keep their numbers in mirrored pictures; give `{}`, or leave flips out, if any is left or right"
-)
-_SIDE = re.compile(
-    r"(?<![A-Za-z])(?i:left|right|l|r)(?![A-Za-z])|(?<![A-Za-z])([lL]eft|[rR]ight)(?=[A-Z])|(?<=[a-z])(Left|Right)(?![a-z])"
-)
-_OTHER_SIDE = {"left": "right", "right": "left", "l": "r", "r": "l"}
-
-
 def _kind(found: Mapping[str, Any], where: str) -> _Kind:
     name, points = str(found.get("name")), found.get("keypoints")
     points = [str(p) for p in points] if isinstance(points, list) else []
-    told = _flips(found.get("flip_indices"), len(points), "flip_indices", where)
+    told = flips_of(found.get("flip_indices"), len(points), "flip_indices", where)
     if told:
         return _Kind(name, told)
-    flips = tuple(points.index(twin) if (twin := _twin(p)) in points else i for i, p in enumerate(points))
+    flips = tuple(points.index(twin) if (twin := twin_of(p)) in points else i for i, p in enumerate(points))
     if flips == tuple(range(len(points))):
-        return _Kind(
-            name, (), f"{name}: {_UNKNOWN_SIDES.format('flip_indices: [1, 0, ...]')}" if len(points) > 1 else ""
-        )
+        return _Kind(name, (), f"{name}: {UNKNOWN.format('flip_indices: [1, 0, ...]')}" if len(points) > 1 else "")
     pairs = ", ".join(f"{points[i]} and {points[j]}" for i, j in enumerate(flips) if i < j)
     return _Kind(name, flips, f"{name}: in mirrored pictures these keypoints swap: {pairs}")
-
-
-def _twin(name: str) -> str:
-    """The name with left for right: of ``left_eye``, ``Left Eye``, ``l_eye``, ``leftEye`` and ``eyeLeft``."""
-
-    def other(found: re.Match[str]) -> str:
-        word = _OTHER_SIDE[found[0].lower()]
-        return word.upper() if found[0].isupper() else word.capitalize() if found[0][0].isupper() else word
-
-    return _SIDE.sub(other, name)
 
 
 def _kpt_shape(found: object, where: str) -> tuple[int, int]:
@@ -313,24 +293,6 @@ def _kpt_shape(found: object, where: str) -> tuple[int, int]:
                 where=where,
                 mend="write how many keypoints there are, and 2 or 3 numbers each: [17, 3]",
             )
-
-
-def _flips(found: object, count: int, name: str, where: str) -> tuple[int, ...]:
-    """The number that each keypoint has in a mirrored picture; nothing where nothing is told.
-
-    Raises:
-        UserError: if it is not each number once, two by two.
-    """
-    if found is None:
-        return ()
-    flips = tuple(found) if isinstance(found, list) and all(type(v) is int for v in found) else ()
-    if sorted(flips) != list(range(count)) or any(flips[j] != i for i, j in enumerate(flips)):
-        raise UserError(
-            f"{name} is {found!r} for {count} keypoints",
-            where=where,
-            mend="write for each keypoint the number, from 0 on, of the one that it is in a mirrored picture",
-        )
-    return flips
 
 
 def _with(ref: Ref, targets: Mapping[str, Any], beside: tuple[Path, ...], source: str = "") -> Ref:
