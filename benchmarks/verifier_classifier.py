@@ -48,7 +48,7 @@ from augmint.transforms.recipe import Recipe
 from augmint.transforms.run_torch import augment
 from augmint.verbs import read
 
-PER_CLASS, PROBES, PROBE_STEPS, VIEWS = 5, 3, 400, 8
+SIZE, PER_CLASS, PROBES, PROBE_STEPS, VIEWS = "nano", 5, 3, 400, 8
 LEAST_CLASSIFIER, LEAST_TRUNK = -0.7, 1.5
 OWN = ("classic", "consistency", "verifier", "backbone")
 BATCH, TEMPERATURE, LR = 128, 0.2, 1e-3
@@ -60,7 +60,7 @@ def trained(home: Path, draw: int, steps: int) -> tuple[Prepared, Gan, float]:
     data, pool = write_digits(home / "digits", kind, per_class=PER_CLASS, with_pool=True, draw=draw)
     assert pool is not None
     prepared = prepare(read(data), read(pool), seed=draw, folds=FOLDS, grid=None)
-    config, begun = TrainConfig(steps=steps), time.process_time()
+    config, begun = TrainConfig(steps=steps, size=SIZE), time.process_time()
     job = Run.open(home / "gan", verb="train", config=config.model_dump(), inputs={})
     material, sealed = prepared.material(prepared.folds[0]), sealed_name(draw, FOLDS, 0)
     gan, _ = train_gan(job, prepared.data, prepared.codec, material, config, seconds=60.0, seed=draw, sealed=sealed)
@@ -70,7 +70,7 @@ def trained(home: Path, draw: int, steps: int) -> tuple[Prepared, Gan, float]:
 def contrastive(prepared: Prepared, seconds: float, seed: int) -> tuple[Backbone, int]:
     """A trunk of the verifier's build that learned to know pictures again: NT-Xent of two strong views, Adam with a cosine."""
     kind, budget, step = prepared.data.modality, Budget(seconds), 0
-    trunk = networks(kind, TrainConfig().size, prepared.codec.grid, prepared.num_classes, seed=seed)[1].as_backbone()
+    trunk = networks(kind, SIZE, prepared.codec.grid, prepared.num_classes, seed=seed)[1].as_backbone()
     medium = Recipe.load("medium", allowed=kind.ops)
     strong = Recipe("strong view", (*medium.ops, Cutout(p=0.5)))
     x = torch.from_numpy(np.concatenate([prepared.x[prepared.folds[0].fit], prepared.pool_x]))

@@ -122,6 +122,28 @@ def test_a_step_reads_no_number_from_the_device(recipe: Recipe) -> None:
 
 
 @pytest.mark.slow
+def test_gradients_of_compiled_networks_are_the_same_bits_each_time() -> None:
+    """Sums that all threads add to at once are not (with `nn.Embedding` and `F.interpolate` in the networks this fails)."""
+    state = start()[0]
+    state.lay_out(replace(SCHEDULE, compiled=True))
+    z, y = torch.randn(512, 64), torch.randint(2, (512,), generator=torch.Generator().manual_seed(0))
+
+    def gradients() -> list[torch.Tensor]:
+        loss = state.verifier(state.generator(z, y), y).score.square().sum()
+        return list(torch.autograd.grad(loss, [state.verifier.heads.project.weight, *state.generator.parameters()]))
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        first = gradients()
+        for _ in range(20):
+            for one, two in zip(first, gradients(), strict=True):
+                torch.testing.assert_close(one, two, rtol=0, atol=0)
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.slow
 def test_compiled_steps_are_those_of_the_networks_and_go_on_bit_for_bit(tmp_path: Path) -> None:
     schedule = replace(SCHEDULE, compiled=True, steps=6)
 

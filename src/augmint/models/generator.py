@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from augmint.models.blocks import Plan, Residual, conv, crop_to, linear, shuffle, to_cells, upsample
+from augmint.models.blocks import ClassTable, Plan, Residual, conv, crop_to, linear, shuffle, to_cells, upsample
 
 Z_DIM = 64
 
@@ -19,7 +19,7 @@ class Mapping(nn.Module):
 
     def __init__(self, num_classes: int, w_dim: int) -> None:
         super().__init__()
-        self.embed = nn.Embedding(max(num_classes, 1), Z_DIM)
+        self.embed = ClassTable(max(num_classes, 1), Z_DIM)
         nn.init.normal_(self.embed.weight)
         self.fc1 = linear(2 * Z_DIM, w_dim, gain=1.4)
         self.fc2 = linear(w_dim, w_dim, gain=1.4)

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from augmint.core.errors import UserError
-from augmint.models.blocks import conv, halve, upsample
+from augmint.models.blocks import ClassTable, conv, halve, upsample
 from augmint.models.efficientnet import TAP_CHANNELS, Lite0, at_least, efficientnet_features, shown
 from augmint.models.verifier import Heads, Judge, Verdict
 
@@ -94,7 +94,7 @@ class Scale(nn.Module):
         self.halvings = halvings
         self.convs = nn.ModuleList(Bounded(a, b, 3) for a, b in pairwise(widths))
         self.realness = Bounded(_WIDTH, 1, 1)
-        self.project = nn.Embedding(max(num_classes, 1), _WIDTH)
+        self.project = ClassTable(max(num_classes, 1), _WIDTH)
         nn.init.normal_(self.project.weight, std=1 / math.sqrt(_WIDTH))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from augmint.models.blocks import (
+    ClassTable,
     Plan,
     Residual,
     conv,
@@ -83,7 +84,7 @@ class Heads(nn.Module):
         code_dim = min(64, max(4, channels * math.prod(shape) // 4))
         self.fc1, self.fc2 = linear(d_in, hidden, gain=1.4), linear(hidden, FEATURES, gain=1.4)
         self.realness = linear(FEATURES, 1)
-        self.project = nn.Embedding(max(num_classes, 1), FEATURES)
+        self.project = ClassTable(max(num_classes, 1), FEATURES)
         nn.init.normal_(self.project.weight, std=1 / math.sqrt(FEATURES))
         self.classes = linear(FEATURES, max(num_classes, 1))
         self.code = linear(FEATURES, code_dim)
