@@ -34,7 +34,7 @@ from augmint.evaluation.distances import frechet, prdc
 from augmint.evaluation.features import TrainedCnn, trained_cnn_features
 from augmint.modalities import get
 from augmint.modalities.speech import SpeechCodec
-from augmint.transforms.run_audio import resampled
+from augmint.transforms.waves import resampled
 
 sys.path.insert(0, str(ROOT / "examples"))
 import speech_digits as example
