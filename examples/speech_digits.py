@@ -26,7 +26,7 @@ from speech_prompts import LANGUAGES, fetch
 from augmint.core import rng
 from augmint.data import audio
 from augmint.data.audio import Sound
-from augmint.transforms.run_audio import resampled
+from augmint.transforms.waves import resampled
 
 RATE = 16_000
 LEVEL_DB = -23.0
