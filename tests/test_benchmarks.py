@@ -24,5 +24,5 @@ def test_every_script_finds_what_it_imports(folder: str) -> None:
     paths = sorted((HOME / folder).glob("*.py"))
     assert paths
     words = [sys.executable, "-c", IMPORT_ALL, str(HOME / folder), *map(str, paths)]
-    run = subprocess.run(words, capture_output=True, text=True)
+    run = subprocess.run(words, check=False, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr

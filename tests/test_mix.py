@@ -618,19 +618,45 @@ def test_replay_makes_the_same_bytes_and_names_what_differs(tmp_path, capsys):
     root = write_classes(tmp_path / "in")
     (tmp_path / "mix.yaml").write_text("ops:\n  - Rotate\n  - Mosaic\n  - GaussianNoise\n")
     am.augment(root, out=tmp_path / "out", recipe=str(tmp_path / "mix.yaml"), variants=2, workers=1)
-    manifest = tmp_path / "out" / "manifest.jsonl"
-    made = {p.name: d for p, d in ((p, sha256(p.read_bytes()).hexdigest()) for p in (tmp_path / "out").rglob("*.aug*"))}
-    (tmp_path / "out" / "cat" / "0.aug1.png").unlink()
-    assert cli.main(["replay", str(manifest), "--out", str(tmp_path / "again")]) == 0
-    assert "20 of 20 augmented files" in capsys.readouterr().out
+    out, manifest = tmp_path / "out", tmp_path / "out" / "manifest.jsonl"
+    made = {p.name: d for p, d in ((p, sha256(p.read_bytes()).hexdigest()) for p in out.rglob("*.aug*.png"))}
+    assert cli.main(["replay", str(manifest)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "20 of 20 augmented files come out byte for byte"
+    (out / "cat" / "0.aug1.png").unlink()
+    images.write(out / "cat" / "0.aug0.png", noise_image(1, 24, 3))
+    assert cli.main(["replay", str(manifest), "--out", str(tmp_path / "again")]) == 1
+    told = capsys.readouterr().out
+    assert "20 of 20 augmented files" in told
+    assert (
+        "gone from beside the manifest: cat/0.aug1.png" in told
+        and "changed since they were written: cat/0.aug0.png" in told
+    )
+    assert "OpenCV" not in told
     assert hashes(tmp_path / "again") == made
-    images.write(tmp_path / "out" / "dog" / "0.png", noise_image(20, 24, 1, seed=99))
-    found = am.replay(manifest).to_dict()
-    assert found["same"] < 20 and {"dog/0.aug0.png", "dog/0.aug1.png"} <= set(found["other"])
-    (tmp_path / "out" / "dog" / "0.png").unlink()
+    images.write(out / "dog" / "0.png", noise_image(20, 24, 1, seed=99))
+    found = am.replay(manifest)
+    assert found.same < 20 and {"dog/0.aug0.png", "dog/0.aug1.png"} <= set(found.other)
+    assert "dog/0.png" in found.changed and "changed real samples" in found.summary[-2]
+    (out / "dog" / "0.png").unlink()
     assert cli.main(["replay", str(manifest)]) == 2
     assert "dog/0.png" in capsys.readouterr().err
     assert cli.main(["replay", str(tmp_path / "in")]) == 2 and "no such manifest" in capsys.readouterr().err
+
+
+def test_replay_names_other_versions_as_the_reason(tmp_path):
+    root = write_classes(tmp_path / "in")
+    am.augment(root, out=tmp_path / "out", recipe="light", variants=1, workers=1)
+    kept = tmp_path / "out" / ".augmint" / "run.json"
+    kept.write_text(kept.read_text().replace(f'"numpy": "{np.__version__}"', '"numpy": "1.0.0"'))
+    manifest = tmp_path / "out" / "manifest.jsonl"
+    rows = manifest.read_text().splitlines()
+    row = json.loads(rows[-1])
+    first, *rest = row["plan"]["steps"]
+    plan = {**row["plan"], "steps": [{**first, "degrees": first["degrees"] + 9}, *rest]}
+    manifest.write_text("\n".join([*rows[:-1], json.dumps({**row, "plan": plan})]) + "\n")
+    found = am.replay(manifest)
+    assert found.other == (row["file_name"],) and not found.changed and found.exit_code == 1
+    assert any(f"numpy 1.0.0 then, {np.__version__} now" in line for line in found.summary)
 
 
 def test_a_partner_that_cannot_be_read_is_left_out_of_the_plan(tmp_path):

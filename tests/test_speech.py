@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import augmint as am
-from augmint.core.errors import BadSample, UserError
+from augmint.core.errors import BadSample, Refused, UserError
 from augmint.core.run import Run, read_jsonl
 from augmint.core.types import Dataset, Modality, Sample, likeness
 from augmint.data import audio
@@ -188,6 +188,23 @@ def test_a_command_that_was_stopped_goes_on_where_it_was(tmp_path: Path, recipe:
     assert files(tmp_path / "out") == files(tmp_path / "whole")
     kept = [p for p in before if p.stat().st_mtime_ns == before[p]]
     assert len(before) == 10 and len(kept) == 8, "but for the sample of the file that is gone"
+
+
+def test_a_finished_command_is_done_and_one_with_other_settings_is_refused_by_name(tmp_path: Path) -> None:
+    write_voices(tmp_path / "in", per_class=2)
+    same: dict[str, Any] = {"out": tmp_path / "out", "variants": 2, "workers": 1, "recipe": "light"}
+    first = am.augment(tmp_path / "in", **same)
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*") if p.is_file()}
+    again = am.augment(tmp_path / "in", **same)
+    assert again.summary == ["all of this is done already; nothing was changed"] and again.facts == first.facts
+    assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*") if p.is_file()}
+    with pytest.raises(Refused, match="variants was 2, now 3"):
+        am.augment(tmp_path / "in", **{**same, "variants": 3})
+    gone = next(p for p in before if ".aug1" in p.name)
+    gone.unlink()
+    with pytest.raises(Refused, match=rf"1 of its files are gone, the first .*{gone.name}"):
+        am.augment(tmp_path / "in", **same)
+    assert len(am.read(tmp_path / "out")) == 11
 
 
 def test_variants_replay_from_the_manifest_and_do_not_depend_on_workers(tmp_path: Path) -> None:

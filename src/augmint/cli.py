@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ABOUT = "From a few real samples to a training set you can trust."
 EXIT_CODES = {
     0: "done",
-    1: "doctor found something broken, or augmint itself failed",
+    1: "doctor found something broken, replay a file that is not as its manifest tells, or augmint itself failed",
     2: "the command, a setting or the data set cannot be used as given",
     3: "a sample cannot be read, and --strict was given",
     4: "refused: going on would overwrite or mix something",
@@ -149,7 +149,7 @@ VERBS: dict[str, Verb] = {
     ),
     "replay": Verb(
         "MANIFEST [--out OUT]",
-        "make augmented files again from their manifest, and compare them byte for byte",
+        "hold a manifest against its files, and make the augmented ones again: byte for byte?",
         (
             Option("MANIFEST", Path, "manifest.jsonl of an augmented data set, with the real samples beside it."),
             Option("out", Path, "Folder to write the files to (default: they are only compared).", None),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time as clock
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,7 +11,7 @@ from typing import Any
 
 from augmint.core import config as c
 from augmint.core.doctor import Health, examine
-from augmint.core.errors import Interrupted, UserError
+from augmint.core.errors import Interrupted, Refused, UserError
 from augmint.core.run import (
     Run,
     check_apart,
@@ -21,6 +20,7 @@ from augmint.core.run import (
     read_jsonl,
     stop_on_signal,
     sweep,
+    versions,
     write_bytes,
     write_json,
     write_text,
@@ -41,6 +41,7 @@ from augmint.steps.gan import train_gan
 from augmint.steps.handwriting import DEMO_DRAW, write_digits
 from augmint.steps.prepare import FOLDS, left_out, nothing_usable, sealed_name
 from augmint.steps.previewing import contact_sheet
+from augmint.steps.replaying import Replayed
 from augmint.steps.replaying import replay as remade
 from augmint.steps.results import Progress, Result, quiet
 from augmint.steps.searching import search
@@ -50,6 +51,8 @@ from augmint.transforms.explain import Explanation, explain
 from augmint.transforms.recipe import Recipe, is_recipe, recipe_for
 
 Data = str | Path | Dataset
+_DECIDE_BYTES = ("augmint", "numpy", "opencv-python-headless", "scipy")
+_OURS = ".augmint"  # in a folder that `augment` writes: settings, versions, how far it is
 
 
 def read(path: str | Path, *, modality: str | Modality | None = None, strict: bool = False) -> Dataset:
@@ -143,7 +146,7 @@ def augment(
             counts,
         )
     target, started = Path(out), clock.perf_counter()
-    check_output(target, ours=".augmint")
+    check_output(target, ours=_OURS)
     samples = samples.usable(strict=True) if chosen.strict else samples
     if not any(len(samples.subset([i]).usable()) for i in range(len(samples))):  # stops at the first good one
         raise nothing_usable(samples.usable())
@@ -154,13 +157,15 @@ def augment(
                 mine, seed=chosen.seed, seconds=chosen.time, workers=chosen.workers, stop=stop, progress=progress
             )
         recipe = searched.recipe
-    # While this folder is there OUT is unfinished; it holds what would make another command mix two sets.
-    unfinished = Run.open(
-        target / ".augmint",
+    # Shows that OUT is ours, and holds what would make another command mix two sets.
+    run = Run.open(
+        target / _OURS,
         verb="augment",
         config={"variants": chosen.variants, "seed": chosen.seed, "recipe": recipe.to_dict()},
         inputs=fingerprints(samples, None),
     )
+    if run.is_done:
+        return _made_already(target)
     sweep(target)
     if searched is not None:
         write_text(found_before, searched.yaml())
@@ -173,7 +178,7 @@ def augment(
             variants=chosen.variants,
             seed=chosen.seed,
             workers=chosen.workers,
-            journal=Journal(unfinished.path / "made.jsonl", target),
+            journal=Journal(run / "made.jsonl", target),
             stop=stop,
             progress=progress,
         )
@@ -193,14 +198,34 @@ def augment(
     counts = {"real": len(rows), "augmented": len(new)}
     sink.close()
     output.write_manifest(target, [*rows, *new])
-    (unfinished / "config.yaml").unlink(missing_ok=True)
-    shutil.rmtree(unfinished.path)  # run.json last: a kill in between leaves what the same command takes up
+    run.update(status="done", counts=counts)
+    (run / "made.jsonl").unlink()  # all of it stands in the manifest
     lines = [
         *(searched.lines if searched is not None else ()),
         f"wrote {counts['real']} real and {counts['augmented']} augmented samples ({recipe.name}) to {target} "
         f"in {clock.perf_counter() - started:.1f} s",
     ]
     return Result([*lines, *left_out(skipped)], counts, target)
+
+
+def _made_already(target: Path) -> Result:
+    """What the same command finds where all is done.
+
+    Raises:
+        Refused: if files are gone since.
+    """
+    names = [row["file_name"] for row in read_jsonl(target / "manifest.jsonl")]
+    gone = [name for name in names if not (target / name).is_file()]
+    if gone or not names:
+        raise Refused(
+            f"it was finished, and {len(gone)} of its files are gone, the first {gone[0]}"
+            if gone
+            else "it was finished, and its manifest is gone",
+            where=target,
+            mend="give another --out, or move this folder away",
+        )
+    found = Run(target / _OURS).state["counts"]
+    return Result(["all of this is done already; nothing was changed"], found, target)
 
 
 def train(
@@ -434,8 +459,8 @@ def preview(
     return Result([f"wrote {path}"], {"recipe": chosen.name}, path)
 
 
-def replay(manifest: str | Path, *, out: str | Path | None = None, progress: Progress = quiet) -> Result:
-    """Make the augmented files of a manifest again, from the reals that lie beside it, and compare their bytes with its SHA-256 sums.
+def replay(manifest: str | Path, *, out: str | Path | None = None, progress: Progress = quiet) -> Replayed:
+    """Hold a manifest against the files beside it, and make the augmented ones again from the reals: are they those bytes?
 
     Args:
         manifest: ``manifest.jsonl`` as `augment` or `boost` has written it.
@@ -446,18 +471,22 @@ def replay(manifest: str | Path, *, out: str | Path | None = None, progress: Pro
         raise UserError(
             "there is no such manifest", where=path, mend="give the manifest.jsonl of an augmented data set"
         )
-    rows = [row for row in read_jsonl(path) if "plan" in row]
-    if not rows:
+    rows = read_jsonl(path)
+    if not any("plan" in row for row in rows):
         raise UserError("no line of it has a plan", where=path, mend="give the manifest.jsonl of an augmented data set")
     if out is not None:
         check_output(Path(out))
     with TemporaryDirectory() as scratch:
         found = remade(read(path.parent), rows, Path(out) if out is not None else Path(scratch), progress)
-    lines = [f"{found.same} of {len(rows)} augmented files come out byte for byte"]
-    if found.other:
-        lines.append(f"other bytes: {', '.join(found.other[:5])}{' ...' if len(found.other) > 5 else ''}")
-        lines.append("bytes hold on one stack only: the same versions of OpenCV and numpy, and the same kind of CPU")
-    return Result(lines, {"same": found.same, "other": list(found.other)}, Path(out) if out is not None else None)
+    return replace(found, versions=_other_versions(path.parent), out=Path(out) if out is not None else None)
+
+
+def _other_versions(made: Path) -> tuple[tuple[str, str, str], ...]:
+    """What decides bytes and has another version than when a folder was made; nothing where that was not kept."""
+    runs = [made / _OURS, made.with_name(made.name + ".run")]
+    then: dict[str, str] = next((Run(r).state["versions"] for r in runs if (r / "run.json").is_file()), {})
+    now = versions()
+    return tuple((k, then[k], now.get(k, "none")) for k in _DECIDE_BYTES if k in then and then[k] != now.get(k))
 
 
 def doctor() -> Health:

@@ -1,8 +1,8 @@
-"""Make augmented files again from their manifest, and see whether they are the same."""
+"""Make augmented files again from their manifest: is what lies there what was made, and does it come out again?"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -11,40 +11,101 @@ from typing import Any
 from augmint.core.errors import UserError
 from augmint.core.types import Dataset, Sample
 from augmint.steps.augmenting import partner
+from augmint.steps.results import Progress
 from augmint.transforms.plan import Plan
 
-Progress = Callable[[dict[str, Any]], None]
+_NAMED = 5  # files of one kind in a line for people
 
 
 @dataclass(frozen=True)
 class Replayed:
-    """How many files came out with the bytes that the manifest tells of, and which did not."""
+    """What became of the files of a manifest's lines; ``exit_code`` is 1 where something is not as the manifest tells.
+
+    Attributes:
+        same: made again with the bytes that the manifest tells of.
+        other: made again with other bytes.
+        missing, changed: of the files that lie beside the manifest, reals among them: gone, and no longer what was written.
+        versions: of what decides bytes, where they are others now than when the files were made: (name, then, now).
+        out: where the files were written to, if they were.
+    """
 
     same: int
-    other: tuple[str, ...]
+    other: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    versions: tuple[tuple[str, str, str], ...] = ()
+    out: Path | None = None
+
+    @property
+    def exit_code(self) -> int:
+        return int(bool(self.other or self.missing or self.changed))
+
+    @property
+    def summary(self) -> list[str]:
+        """Lines for people."""
+        return list(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        yield f"{self.same} of {self.same + len(self.other)} augmented files come out byte for byte"
+        for what, names in (
+            ("gone from beside the manifest", self.missing),
+            ("changed since they were written", self.changed),
+            ("come out with other bytes", self.other),
+        ):
+            if names:
+                more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+                yield f"{what}: {', '.join(names[:_NAMED])}{more}"
+        if self.other:
+            yield f"other bytes follow from {self._reason()}"
+        if self.missing or self.changed:
+            yield "to have them as they were: augmint replay MANIFEST --out NEW, if the real samples are unchanged"
+
+    def _reason(self) -> str:
+        if self.versions:
+            return "other versions: " + ", ".join(f"{name} {then} then, {now} now" for name, then, now in self.versions)
+        if self.changed:
+            return "changed real samples, or another kind of CPU"
+        return "another kind of CPU or other versions of OpenCV and numpy; bytes hold on one stack"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as ``--json`` prints them."""
+        named = {k: list(getattr(self, k)) for k in ("other", "missing", "changed", "versions")}
+        return {"same": self.same, **named, **({"out": str(self.out)} if self.out else {})}
 
 
 def replay(data: Dataset, rows: Sequence[dict[str, Any]], out: Path, progress: Progress) -> Replayed:
     """Write the augmented samples of a manifest's lines to ``out``, each made of its parents in ``data`` by its plan.
 
+    Args:
+        data: the data set that the manifest lies in.
+        rows: all of its lines.
+
     Raises:
         UserError: if this kind of data has no plans of its own, or a parent is gone.
     """
-    transform = getattr(data.modality, "transform", None)
+    transform: Callable[..., Sample] | None = getattr(data.modality, "transform", None)
     if transform is None:
         raise UserError(f"{data.modality.name} samples are not replayed", mend="run augmint augment again")
+    missing = tuple(row["file_name"] for row in rows if not (data.root / row["file_name"]).is_file())
+    changed = tuple(
+        row["file_name"] for row in rows if row["file_name"] not in missing and _sum(data.root, row) != row["sha256"]
+    )
     refs = {ref.id: ref for ref in data.refs}
 
     def load(name: str) -> Sample:
         return data.modality.load(partner(name, refs))
 
     sink = data.modality.sink(out, layout=data.layout)
-    other = []
-    for done, row in enumerate(rows, 1):
-        made: Sample = transform(Plan.from_dict(row["plan"]), load(row["parents"][0]), load)
+    planned, other = [row for row in rows if "plan" in row], []
+    for done, row in enumerate(planned, 1):
+        made = transform(Plan.from_dict(row["plan"]), load(row["parents"][0]), load)
         sample = replace(made, id=row["file_name"], label=row["label"], origin="augmented")
         place = sink.save(sample)  # type: ignore[attr-defined]
-        if sha256((out / place).read_bytes()).hexdigest() != row["sha256"]:
+        if _sum(out, {"file_name": place}) != row["sha256"]:
             other.append(row["file_name"])
-        progress({"stage": "replay", "done": done, "total": len(rows)})
-    return Replayed(len(rows) - len(other), tuple(other))
+        progress({"stage": "replay", "done": done, "total": len(planned)})
+    return Replayed(len(planned) - len(other), tuple(other), missing, changed)
+
+
+def _sum(root: Path, row: dict[str, Any]) -> str:
+    return sha256((root / row["file_name"]).read_bytes()).hexdigest()
