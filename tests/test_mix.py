@@ -183,6 +183,15 @@ def test_mixup_is_the_weighted_mean_and_joins_the_targets(kind):
     assert (out.targets.masks[0] == 3).all()
 
 
+def test_objects_that_hardly_show_through_are_not_there():
+    own = Targets(boxes=np.array([[1.0, 1, 5, 5]]), box_labels=("own",))
+    other = Targets(boxes=np.array([[2.0, 2, 6, 6]]), box_labels=("other",), keypoints=np.array([[3.0, 3]]))
+    black = np.zeros((8, 8, 3), np.uint8)
+    for lam, seen in ((0.95, ("own",)), (0.6, ("own", "other"))):
+        out = mixed("MixUp", {"lam": lam}, Scene(black, own), Scene(black, other)).targets
+        assert out.box_labels == seen and len(out.keypoints) == len(seen) - 1
+
+
 def test_a_partner_of_another_size_is_stretched_after_its_own_steps():
     own, other = Scene(noise_image(10, 14, 3)), Scene(noise_image(21, 30, 3, seed=1))
     turn = Step("Rotate", "Rotate", {"degrees": 10.0})
@@ -596,7 +605,7 @@ def test_a_folder_is_mixed_alike_by_any_number_of_workers_and_replays_from_its_m
     load = {s.id: s for s in data}
     rows = [r for r in read_jsonl(tmp_path / "1" / "manifest.jsonl") if r["origin"] == "augmented"]
     assert len(rows) == 20
-    soft = 0
+    soft = outvoted = 0
     for row in rows:
         plan = Plan.from_dict(row["plan"])
         assert tuple(row["parents"]) == (row["parents"][0], *plan.others)
@@ -608,8 +617,12 @@ def test_a_folder_is_mixed_alike_by_any_number_of_workers_and_replays_from_its_m
             soft += 1
             assert sum(shares.values()) == pytest.approx(1, abs=1e-5) and set(shares) == {"cat", "dog"}
             assert shares == again.meta["soft_label"]
-        assert row["label"] == sample.label and row["file_name"].startswith(str(row["label"]))
-    assert soft >= 5
+            assert shares[row["label"]] == max(shares.values())
+            outvoted += row["label"] != sample.label
+        else:
+            assert row["label"] == sample.label
+        assert row["file_name"].startswith(str(row["label"]))
+    assert soft >= 5 and outvoted, "three of the other class in a mosaic"
     told = {r["file_name"]: r.get("soft_label") for r in read_jsonl(tmp_path / "1" / "metadata.jsonl")}
     assert {r["file_name"]: r.get("soft_label") for r in rows}.items() <= told.items()
 
@@ -622,20 +635,20 @@ def test_replay_makes_the_same_bytes_and_names_what_differs(tmp_path, capsys):
     made = {p.name: d for p, d in ((p, sha256(p.read_bytes()).hexdigest()) for p in out.rglob("*.aug*.png"))}
     assert cli.main(["replay", str(manifest)]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "20 of 20 augmented files come out byte for byte"
-    (out / "cat" / "0.aug1.png").unlink()
-    images.write(out / "cat" / "0.aug0.png", noise_image(1, 24, 3))
+    gone, changed = (
+        r["file_name"] for r in read_jsonl(manifest) if r["file_name"].endswith(("dog/1.aug0.png", "dog/1.aug1.png"))
+    )
+    (out / gone).unlink()
+    images.write(out / changed, noise_image(1, 24, 3))
     assert cli.main(["replay", str(manifest), "--out", str(tmp_path / "again")]) == 1
     told = capsys.readouterr().out
     assert "20 of 20 augmented files" in told
-    assert (
-        "gone from beside the manifest: cat/0.aug1.png" in told
-        and "changed since they were written: cat/0.aug0.png" in told
-    )
+    assert f"gone from beside the manifest: {gone}" in told and f"changed since they were written: {changed}" in told
     assert "OpenCV" not in told
     assert hashes(tmp_path / "again") == made
     images.write(out / "dog" / "0.png", noise_image(20, 24, 1, seed=99))
     found = am.replay(manifest)
-    assert found.same < 20 and {"dog/0.aug0.png", "dog/0.aug1.png"} <= set(found.other)
+    assert found.same < 20 and any("dog/0.aug0.png" in name for name in found.other)
     assert "dog/0.png" in found.changed and "changed real samples" in found.summary[-2]
     (out / "dog" / "0.png").unlink()
     assert cli.main(["replay", str(manifest)]) == 2

@@ -68,7 +68,7 @@ def augment_sample(job: _Job, item: _Item) -> list[tuple[Sample, Plan, Path | No
         plan = item.plans[variant] if item.plans else job.recipe.plan_of(key, own=ref.id)
         plan = plan.without([i for i in plan.others if not partners.is_usable(i)])
         new = _transformed(job, sample, plan, key, partners)
-        new = replace(new, id=variant_id(ref.id, variant), meta=_own_meta(new), origin="augmented")
+        new = replace(new, id=variant_id(ref.id, variant), label=_largest(new), meta=_own_meta(new), origin="augmented")
         place = job.sink.save(new, part=item.part) if job.sink is not None else None  # type: ignore[attr-defined]
         made.append((replace(new, data=None, targets={}) if place is not None else new, plan, place))
     return made
@@ -93,6 +93,12 @@ class _Partners:
         found = self._loaded[name] if self.is_usable(name) else None
         assert found is not None
         return found
+
+
+def _largest(sample: Sample) -> str | None:
+    """The class with the largest share, the sample's own among equals: three partners of a mosaic can be one class together."""
+    soft: Mapping[str, float] = sample.meta.get("soft_label") or {}
+    return max(soft, key=lambda label: (soft[label], label == sample.label)) if soft else sample.label
 
 
 def _own_meta(sample: Sample) -> dict[str, Any]:
@@ -190,7 +196,7 @@ def _told(
     row = {
         "file_name": path.as_posix(),
         "origin": "augmented",
-        "label": ref.label,
+        "label": sample.label,
         "parents": [ref.id, *plan.others],
         "seed": job.seed,
         "plan": plan.to_dict(),

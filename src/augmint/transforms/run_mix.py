@@ -90,7 +90,8 @@ class _Mixer:
         own = self._alone(before, scene)
         other = self._partner(step, 0, own.picture, _stretch(own.picture))
         lam = step.params["lam"]
-        targets = other.targets
+        # Objects that show through less than one that is hidden would are not there for anybody.
+        targets = other.targets if 1 - lam >= self.min_visibility else Targets()
         if own.targets.instances is not None and targets.instances is not None:  # this picture's are in front
             targets = replace(targets, instances=np.where(own.targets.instances > 0, 0, targets.instances))
         picture = _blend([own.picture, other.picture], [lam, 1 - lam])
