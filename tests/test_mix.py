@@ -659,7 +659,7 @@ def test_replay_makes_the_same_bytes_and_names_what_differs(tmp_path, capsys):
 def test_replay_names_other_versions_as_the_reason(tmp_path):
     root = write_classes(tmp_path / "in")
     am.augment(root, out=tmp_path / "out", recipe="light", variants=1, workers=1)
-    kept = tmp_path / "out" / ".augmint" / "run.json"
+    kept = tmp_path / "out" / ".augmint.json"
     kept.write_text(kept.read_text().replace(f'"numpy": "{np.__version__}"', '"numpy": "1.0.0"'))
     manifest = tmp_path / "out" / "manifest.jsonl"
     rows = manifest.read_text().splitlines()

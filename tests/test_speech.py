@@ -52,7 +52,9 @@ def test_a_folder_is_known_by_what_most_of_its_files_are(tmp_path: Path) -> None
     (tmp_path / "in" / "cover.png").write_bytes(b"not read")
     assert am.read(tmp_path / "in").modality.name == find(tmp_path / "in") == "speech"
     (tmp_path / "none").mkdir()
-    assert find(tmp_path / "none") == "image"
+    (tmp_path / "none" / "scan.dcm").write_bytes(b"not read")
+    with pytest.raises(UserError, match=r"its files end in \.dcm(.|\n)*image: \.png(.|\n)*speech: \.wav"):
+        am.read(tmp_path / "none")
 
 
 def test_class_folders_of_four_formats(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time as clock
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,6 +17,7 @@ from augmint.core.run import (
     Run,
     check_apart,
     check_output,
+    check_unchanged,
     read_json,
     read_jsonl,
     stop_on_signal,
@@ -52,7 +54,10 @@ from augmint.transforms.recipe import Recipe, is_recipe, recipe_for
 
 Data = str | Path | Dataset
 _DECIDE_BYTES = ("augmint", "numpy", "opencv-python-headless", "scipy")
-_OURS = ".augmint"  # in a folder that `augment` writes: settings, versions, how far it is
+_UNFINISHED = ".augmint"
+"""In a folder that `augment` writes, until all is done: what would make another command mix two sets, and how far it is."""
+_FINISHED = ".augmint.json"
+"""And afterwards: the same, in a file, for other tools take every folder for a class."""
 
 
 def read(path: str | Path, *, modality: str | Modality | None = None, strict: bool = False) -> Dataset:
@@ -146,7 +151,14 @@ def augment(
             counts,
         )
     target, started = Path(out), clock.perf_counter()
-    check_output(target, ours=_OURS)
+    about: dict[str, Any] = {
+        "verb": "augment",
+        "config": {"variants": chosen.variants, "seed": chosen.seed, "recipe": recipe.to_dict()},
+        "inputs": fingerprints(samples, None),
+    }
+    if (target / _FINISHED).is_file():
+        return _made_already(target, about)
+    check_output(target, ours=_UNFINISHED)
     samples = samples.usable(strict=True) if chosen.strict else samples
     if not any(len(samples.subset([i]).usable()) for i in range(len(samples))):  # stops at the first good one
         raise nothing_usable(samples.usable())
@@ -157,15 +169,8 @@ def augment(
                 mine, seed=chosen.seed, seconds=chosen.time, workers=chosen.workers, stop=stop, progress=progress
             )
         recipe = searched.recipe
-    # Shows that OUT is ours, and holds what would make another command mix two sets.
-    run = Run.open(
-        target / _OURS,
-        verb="augment",
-        config={"variants": chosen.variants, "seed": chosen.seed, "recipe": recipe.to_dict()},
-        inputs=fingerprints(samples, None),
-    )
-    if run.is_done:
-        return _made_already(target)
+    about["config"]["recipe"] = recipe.to_dict()
+    run = Run.open(target / _UNFINISHED, **about)
     sweep(target)
     if searched is not None:
         write_text(found_before, searched.yaml())
@@ -199,7 +204,9 @@ def augment(
     sink.close()
     output.write_manifest(target, [*rows, *new])
     run.update(status="done", counts=counts)
-    (run / "made.jsonl").unlink()  # all of it stands in the manifest
+    # A kill before or behind this leaves what the same command takes up.
+    write_json(target / _FINISHED, {k: run.state[k] for k in (*about, "versions", "counts")})
+    shutil.rmtree(run.path)
     lines = [
         *(searched.lines if searched is not None else ()),
         f"wrote {counts['real']} real and {counts['augmented']} augmented samples ({recipe.name}) to {target} "
@@ -208,12 +215,14 @@ def augment(
     return Result([*lines, *left_out(skipped)], counts, target)
 
 
-def _made_already(target: Path) -> Result:
-    """What the same command finds where all is done.
+def _made_already(target: Path, about: dict[str, Any]) -> Result:
+    """What a command finds where all is done.
 
     Raises:
-        Refused: if files are gone since.
+        Refused: if it was done with other settings or data, or files are gone since.
     """
+    run = read_json(target / _FINISHED)
+    check_unchanged(run, about, where=target)
     names = [row["file_name"] for row in read_jsonl(target / "manifest.jsonl")]
     gone = [name for name in names if not (target / name).is_file()]
     if gone or not names:
@@ -224,8 +233,7 @@ def _made_already(target: Path) -> Result:
             where=target,
             mend="give another --out, or move this folder away",
         )
-    found = Run(target / _OURS).state["counts"]
-    return Result(["all of this is done already; nothing was changed"], found, target)
+    return Result(["all of this is done already; nothing was changed"], run["counts"], target)
 
 
 def train(
@@ -483,8 +491,8 @@ def replay(manifest: str | Path, *, out: str | Path | None = None, progress: Pro
 
 def _other_versions(made: Path) -> tuple[tuple[str, str, str], ...]:
     """What decides bytes and has another version than when a folder was made; nothing where that was not kept."""
-    runs = [made / _OURS, made.with_name(made.name + ".run")]
-    then: dict[str, str] = next((Run(r).state["versions"] for r in runs if (r / "run.json").is_file()), {})
+    runs = [made / _FINISHED, made.with_name(made.name + ".run") / "run.json"]
+    then: dict[str, str] = next((read_json(path)["versions"] for path in runs if path.is_file()), {})
     now = versions()
     return tuple((k, then[k], now.get(k, "none")) for k in _DECIDE_BYTES if k in then and then[k] != now.get(k))
 

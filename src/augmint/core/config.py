@@ -242,10 +242,11 @@ def build(model: type[T], *layers: Mapping[str, Any], where: object = None) -> T
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(p) for p in first["loc"])
+        about = str(model.model_fields[name].description) if name in model.model_fields else ""
         raise UserError(
             f"setting '{name}': {first['msg'].removeprefix('Value error, ')} (it was {first['input']!r})",
             where=where,
-            mend=str(model.model_fields[name].description) if name in model.model_fields else "",
+            mend=f"give another value; {name} is: {about}" if about else "",
         ) from None
 
 

@@ -199,7 +199,7 @@ class Run:
             budgets: settings that may have grown since: the run, finished or not, then goes on to the larger one.
         """
         run = cls(path)
-        wanted = json.loads(json.dumps({"verb": verb, "config": config, "inputs": inputs}, default=_plain))
+        wanted = _as_json({"verb": verb, "config": config, "inputs": inputs})
         if (run / "run.json").exists():
             run._take_up(wanted, budgets)
             return run
@@ -218,16 +218,13 @@ class Run:
         found = {k: self.state.get(k) for k in wanted}
         settings: dict[str, Any] = found["config"] or {}
         grown = {k: wanted["config"].get(k) for k in budgets if _is_more(wanted["config"].get(k), settings.get(k))}
-        changes = _changes({**found, "config": settings | grown}, wanted)
-        if changes:
-            larger = " or ".join(f"--{k}" for k in budgets)
-            raise Refused(
-                "this run was made with other settings or data: " + "; ".join(changes),
-                where=self.path,
-                mend="repeat the first command to go on with it"
-                + (f" (a larger {larger} trains it further)" if larger else "")
-                + ", or give another --out",
-            )
+        larger = " or ".join(f"--{k}" for k in budgets)
+        check_unchanged(
+            {**found, "config": settings | grown},
+            wanted,
+            where=self.path,
+            more=f" (a larger {larger} trains it further)" if larger else "",
+        )
         sweep(self.path)
         if grown:
             self.log("a longer budget: " + ", ".join(f"{k} was {settings[k]}, now {v}" for k, v in grown.items()))
@@ -265,6 +262,28 @@ class Run:
             return
         with (self / "log.txt").open("a", encoding="utf-8") as f:
             f.write(f"{datetime.now(UTC).isoformat(timespec='seconds')}  {text}\n")
+
+
+def check_unchanged(found: Mapping[str, Any], wanted: Mapping[str, Any], *, where: Path, more: str = "") -> None:
+    """Refuse to go on with what was made otherwise, and name what differs.
+
+    Args:
+        found, wanted: verb, config and inputs.
+        more: what else repeating the first command can do.
+    """
+    wanted = _as_json(wanted)
+    changes = _changes({k: found.get(k) for k in wanted}, wanted)
+    if changes:
+        raise Refused(
+            "this run was made with other settings or data: " + "; ".join(changes),
+            where=where,
+            mend=f"repeat the first command to go on with it{more}, or give another --out",
+        )
+
+
+def _as_json(value: Mapping[str, Any]) -> dict[str, Any]:
+    """As it comes back from a JSON file."""
+    return dict(json.loads(json.dumps(value, default=_plain)))
 
 
 def _yaml(value: Any) -> str:

@@ -362,8 +362,13 @@ def _layout(refs: list[Ref], folders: dict[str, Part], has_tables: bool) -> str:
 def _remark(found: _Walk, refs: list[Ref], folders: dict[str, Part], has_tables: bool) -> None:
     """Remarks on what a person may have meant otherwise."""
     labels = {r.label for r in refs if r.label is not None}
-    for path in (path for alone in found.companions.values() for path in alone):
-        found.others[path.suffix.lower()] += 1
+    alone = [path for paths in found.companions.values() for path in paths]
+    if alone:
+        first = min(alone).relative_to(found.base).as_posix()
+        found.notes.append(
+            f"no sample has the name of {len(alone)} label file(s), the first {first}: they are passed over; "
+            "names must be the same but for the ending"
+        )
     if found.others:
         listing = ", ".join(f"{n} {suffix}" for suffix, n in found.others.most_common(5))
         found.notes.append(f"other files are passed over ({listing}); read are {', '.join(found.suffixes)}")

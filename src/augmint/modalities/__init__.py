@@ -29,7 +29,19 @@ def get(name: str) -> Modality:
 
 
 def find(root: Path) -> str:
-    """The name of the kind of data that most files below a folder are of, by their endings; of none or a tie, the first kind's."""
+    """The name of the kind of data that most files below a folder are of, by their endings; of a tie, the first kind's.
+
+    Raises:
+        UserError: if no file there is of any kind.
+    """
     known = {name: getattr(get(name), "suffixes", ()) for name in MODALITIES}
     endings = Counter(PurePath(name).suffix.lower() for _, _, names in os.walk(root) for name in names)
+    if not any(endings[suffix] for suffixes in known.values() for suffix in suffixes):
+        others = ", ".join(suffix or "nothing" for suffix, _ in endings.most_common(5))
+        kinds = "; ".join(f"{name}: {' '.join(suffixes)}" for name, suffixes in known.items() if suffixes)
+        raise UserError(
+            "the folder holds no samples" + (f"; its files end in {others}" if others else ""),
+            where=root,
+            mend=f"check the path, or put files of one kind into it ({kinds})",
+        )
     return max(known, key=lambda name: sum(endings[suffix] for suffix in known[name]))

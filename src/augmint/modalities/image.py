@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from html import escape
 from pathlib import Path, PurePosixPath
@@ -52,7 +52,8 @@ class ImageModality:
         whose header is broken or too large is skipped and named.
         """
         found = objects.find(root, SUFFIXES, strict=strict) or layout.scan(root, SUFFIXES, strict=strict)
-        return layout.examined(found, _with_header, root=root, strict=strict)
+        found = layout.examined(found, _with_header, root=root, strict=strict)
+        return replace(found, notes=(*found.notes, *_mixed(found.refs)))
 
     def load(self, ref: Ref) -> Sample:
         """Decode one picture; see `images.read` for what may be in the file and what comes out. With its targets, if there are any."""
@@ -188,6 +189,16 @@ def _with_header(ref: Ref) -> Ref:
     origin = origin_of(ref.meta.get("origin"), head.mark)
     seen = {"height": head.height, "width": head.width, "channels": head.channels, "format": head.format}
     return replace(ref, meta={**ref.meta, **seen, "bytes": ref.path.stat().st_size, "origin": origin})
+
+
+def _mixed(refs: Sequence[Ref]) -> Iterator[str]:
+    """A note where few pictures decide how many channels the grid has: one with transparency makes it four for all."""
+    clear = [ref for ref in refs if ref.meta["channels"] == 4]
+    if 0 < len(clear) < len(refs) / 2:
+        yield (
+            f"{len(clear)} of {len(refs)} pictures have transparency ({clear[0].id}), so a GAN learns four channels for all; "
+            "save them without it if it means nothing"
+        )
 
 
 def _shape(dataset: Dataset, index: int) -> tuple[int, int, int]:

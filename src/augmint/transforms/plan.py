@@ -152,9 +152,7 @@ def kind_for(names: Iterable[object]) -> str:
     first = every.get(str(names[0]), "")
     for name in names:
         if name not in every:
-            raise UserError(
-                f"unknown op '{name}'{did_you_mean(str(name), every)}", mend="known ops: " + ", ".join(every)
-            )
+            raise _unknown(name, every)
         if name not in VOCABULARIES[first]:
             raise UserError(
                 f"{names[0]} is an op for {first}, and {name} one for {every[name]}", mend="keep to one kind of data"
@@ -177,7 +175,14 @@ def op_named(name: object, kind: str) -> type[Op]:
             f"{name} does not apply to this kind of data: it is an op for {' and '.join(elsewhere)}",
             mend="take it out; what applies: " + ", ".join(known),
         )
-    raise UserError(f"unknown op '{name}'{did_you_mean(str(name), known)}", mend="known ops: " + ", ".join(known))
+    raise _unknown(name, known)
+
+
+def _unknown(name: object, known: Iterable[str]) -> UserError:
+    """With the nearest name, or else all of them."""
+    near = did_you_mean(str(name), known)
+    mend = "write it so; docs/transforms.md lists all" if near else "known ops: " + ", ".join(known)
+    return UserError(f"unknown op '{name}'{near}", mend=mend)
 
 
 def op_alone(name: str, kind: str = PICTURES) -> type[Op]:
