@@ -5,20 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from augmint.core import rng
 from augmint.models.blocks import ClassTable, Plan, Residual, conv, crop_to, linear, shuffle, to_cells, upsample
 
 Z_DIM = 64
 
 
 class Mapping(nn.Module):
-    """``z`` and a class become ``w``: normalise, join the class embedding, two fully connected layers."""
+    """``z`` and a class become ``w``: normalise, join the class embedding, two fully connected layers.
+
+    ``w`` may be set to lie ``spread`` times as far from the middle of its class as it was learned (`widen`); training leaves that at 1.
+    """
+
+    middle: Tensor
+    spread: Tensor
 
     def __init__(self, num_classes: int, w_dim: int) -> None:
         super().__init__()
+        self.register_buffer("middle", torch.zeros(max(num_classes, 1), w_dim))
+        self.register_buffer("spread", torch.ones(()))
         self.embed = ClassTable(max(num_classes, 1), Z_DIM)
         nn.init.normal_(self.embed.weight)
         self.fc1 = linear(2 * Z_DIM, w_dim, gain=1.4)
@@ -27,13 +37,23 @@ class Mapping(nn.Module):
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
         z = z * torch.rsqrt(z.square().mean(1, keepdim=True) + 1e-8)
         h = F.leaky_relu(self.fc1(torch.cat([z, self.embed(y)], 1)), 0.2)
-        return F.leaky_relu(self.fc2(h), 0.2)
+        w, middle = F.leaky_relu(self.fc2(h), 0.2), self.middle[y]
+        return middle + self.spread * (w - middle)
+
+    @torch.no_grad()
+    def widen(self, spread: float, *, n: int = 1000) -> None:
+        """Set ``spread``, around each class's mean ``w`` of ``n`` latents: truncation (Karras et al. 2019) the other way."""
+        self.spread.fill_(1.0)
+        z = torch.from_numpy(rng.normal(rng.key("middle"), np.arange(n * Z_DIM)).astype(np.float32)).reshape(n, Z_DIM)
+        for label, middle in enumerate(self.middle):
+            middle.copy_(self(z.to(middle), torch.full((n,), label, device=middle.device)).mean(0))
+        self.spread.fill_(spread)
 
 
 class Maker(nn.Module):
     """What every generator can do; subclasses bring ``mapping`` and say how a sample follows from ``w`` (``synthesise``)."""
 
-    mapping: nn.Module
+    mapping: Mapping
 
     @property
     def num_stages(self) -> int:

@@ -21,6 +21,7 @@ from augmint.evaluation.features import TrainedCnn, trained_cnn_features
 from augmint.generation.dials import Dials
 from augmint.generation.draw import Gan, Known
 from augmint.scale import ranks
+from augmint.steps import widening
 from augmint.training.fit import Fitted, Material, fit
 from augmint.training.loop import Figures, State
 from augmint.training.watch import diversity_by_class, remarks
@@ -55,6 +56,9 @@ def train_gan(
         data.modality, codec, data.classes, fitted.generator, fitted.verifier,
         known=known, name=run.path.name, sealed=sealed,
     )  # fmt: skip
+    spread, why = ranks.told(watcher.widest(gan) if ranks.is_first() else (1.0, ""))
+    gan.generator.mapping.widen(spread)
+    run.choose("spread", spread, why, anew=True)
     if ranks.is_first():
         gan.save(run.path, size=run.chosen("size"))
         _show_dials(gan, run)
@@ -91,11 +95,30 @@ class _Watcher:
             self._snapshot(gan, state.step, known)
         return found
 
+    def widest(self, gan: Gan) -> tuple[float, str]:
+        """How far from the middle of its class this generator, which is trained, should draw; see `widening`."""
+        assert gan.known is not None
+        known = gan.known
+
+        def draw(spread: float, y: I64) -> F32:
+            gan.generator.mapping.widen(spread)
+            return gan.draw(y, seed=rng.key("widest", self.seed) % 2**31)
+
+        def features(x: F32) -> F32:
+            return self._features(known.x, known.y)(x)
+
+        return widening.widest(draw, features, known.x, known.y, seed=self.seed)
+
+    def _features(self, x: F32, y: I64) -> TrainedCnn:
+        if self.features is None:
+            self.features = trained_cnn_features(x, y, seed=self.seed, steps=200)
+        return self.features
+
     def _held_out(self, fake: F32, known: Material, n: int) -> Figures:
-        if self.features is None or self.copies is None:
-            self.features = trained_cnn_features(known.x, known.y, seed=self.seed, steps=200)
+        features = self._features(known.x, known.y)
+        if self.copies is None:
             self.copies = CopyCheck(known.x[:2000], known.held_out_x[:n], like=likeness(self.codec))
-        real_f, fake_f = self.features(known.held_out_x[:n]), self.features(fake)
+        real_f, fake_f = features(known.held_out_x[:n]), features(fake)
         found = prdc(real_f, fake_f, k=min(5, n // 4))
         figures = {"fid": frechet(real_f, fake_f), **{k: found[k] for k in ("precision", "recall", "coverage")}}
         return {**figures, "copy_rate": self.copies(fake[:64]).rate}

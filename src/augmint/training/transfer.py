@@ -12,6 +12,8 @@ from augmint.core.errors import UserError
 
 PER_CLASS = ("mapping.embed.weight", "heads.project.weight", "heads.classes.weight", "heads.classes.bias")
 """What has one row a class, in the generator and in the verifier."""
+SET = ("mapping.middle", "mapping.spread")
+"""What is set once training is over, and so not taken over by one that begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,8 @@ def adopt(module: nn.Module, weights: Mapping[str, Tensor], known: Sequence[str]
     Raises:
         UserError: if the weights are of another network.
     """
-    own = module.state_dict()
+    own = {k: v for k, v in module.state_dict().items() if k not in SET}
+    weights = {k: v for k, v in weights.items() if k not in SET}
     odd = [k for k in {*own, *weights} if k not in own or k not in weights or _differ(k, own[k], weights[k])]
     if odd:
         raise UserError(
