@@ -38,6 +38,7 @@ from augmint.models.blocks import count_weights
 from augmint.models.generator import Maker
 from augmint.models.sizes import networks
 from augmint.models.verifier import Judge
+from augmint.steps import widening
 from augmint.training.choose import best_precision
 from augmint.training.loop import Data, Schedule, State, latents, one_step, train
 from augmint.training.losses import gamma_for
@@ -186,7 +187,7 @@ def train_ours(
     recipe: Recipe | None = None,
     changes: Callable[[Schedule], Schedule] = lambda s: s,
 ) -> Ours:
-    """The product's loop for a CPU time; the averaged generator of the last step.
+    """The product's loop for a CPU time, and how wide it then draws; the averaged generator of the last step.
 
     Args:
         data: its held-out part, where there is one, steers ``aug_p``.
@@ -200,10 +201,13 @@ def train_ours(
     precision = best_precision(state, data, schedule)[0]
     schedule = replace(schedule, precision=precision)
     state.lay_out(schedule)
-    steps = max(1, int(0.98 * (seconds - budget.used) / _step_seconds(state, data, schedule, recipe)))
+    widened = _Widened(data, seed)
+    budget.seconds -= widened.seconds(state)
+    steps = max(1, int(0.98 * (budget.seconds - budget.used) / _step_seconds(state, data, schedule, recipe)))
     probed = steps
     with suppress(Interrupted):  # where the machine became slower than the probe, the budget holds
         train(state, data, replace(schedule, steps=steps), recipe, stop=budget)
+    spread = widened(state.ema)
     used = budget.used
 
     def draw(y: I64, draw_seed: int) -> F32:
@@ -211,8 +215,39 @@ def train_ours(
 
     weights = count_weights(state.generator) + count_weights(state.verifier)
     facts = {"weights": weights, "cpu_s": used, "steps": state.step, "samples_seen": state.samples_seen}
-    facts |= {"in": precision, "planned": probed, "aug_p": state.aug_p}
+    facts |= {"in": precision, "planned": probed, "aug_p": state.aug_p, "spread": spread}
     return Ours("augmint", draw, facts, state.ema, state.verifier)
+
+
+class _Widened:
+    """What the product does once training is over: how far from the middle of its class the generator draws."""
+
+    def __init__(self, data: Data, seed: int) -> None:
+        self.x, self.y, self.seed = data.x.numpy(), data.y, seed
+        enough = len(self.x) >= widening.FEWEST
+        self.features = trained_cnn_features(self.x, self.y, seed=seed, steps=200) if enough else None
+
+    def __call__(self, generator: Maker) -> float:
+        def draw(spread: float, y: I64, number: int) -> F32:
+            generator.mapping.widen(spread)
+            return in_parts(generator, latents(rng.key("widest", self.seed, number), len(y)), y)
+
+        def features(x: F32) -> F32:
+            assert self.features is not None
+            return self.features(x)
+
+        spread = widening.widest(draw, features, self.x, self.y, seed=self.seed)[0]
+        generator.mapping.widen(spread)
+        return spread
+
+    def seconds(self, state: State, num: int = 100) -> float:
+        """CPU seconds that it will take, from a hundred samples."""
+        if self.features is None:
+            return 0.0
+        begun = time.process_time()
+        self.features(in_parts(state.ema, latents(1, num), np.resize(self.y, num)))
+        parts = widening.DRAWS * len(widening.SPREADS) * min(len(self.x), widening.MOST) + len(self.x)
+        return (time.process_time() - begun) * parts / num
 
 
 def _step_seconds(state: State, data: Data, schedule: Schedule, recipe: Recipe, num: int = 12) -> float:

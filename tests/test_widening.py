@@ -52,8 +52,8 @@ def test_what_is_narrower_than_the_reals_is_widened_until_it_is_farther_from_the
     reals = np.random.default_rng(0).normal(size=(1000, 8)).astype(np.float32)
     y = np.zeros(1000, np.int64)
 
-    def draw(spread: float, some: I64) -> F32:
-        return (narrow * spread * np.random.default_rng(1).normal(size=(len(some), 8))).astype(np.float32)
+    def draw(spread: float, some: I64, number: int) -> F32:
+        return (narrow * spread * np.random.default_rng(1 + number).normal(size=(len(some), 8))).astype(np.float32)
 
     best, why = widest(draw, lambda x: x, reals, y, seed=0)
     assert best in wanted and "recall" in why
@@ -61,7 +61,7 @@ def test_what_is_narrower_than_the_reals_is_widened_until_it_is_farther_from_the
 
 
 def test_few_samples_tell_nothing() -> None:
-    def draw(spread: float, some: I64) -> F32:
+    def draw(spread: float, some: I64, number: int) -> F32:
         raise AssertionError
 
     few = np.zeros((299, 4), np.float32)

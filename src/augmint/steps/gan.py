@@ -100,9 +100,9 @@ class _Watcher:
         assert gan.known is not None
         known = gan.known
 
-        def draw(spread: float, y: I64) -> F32:
+        def draw(spread: float, y: I64, number: int) -> F32:
             gan.generator.mapping.widen(spread)
-            return gan.draw(y, seed=rng.key("widest", self.seed) % 2**31)
+            return gan.draw(y, seed=rng.key("widest", self.seed, number) % 2**31)
 
         def features(x: F32) -> F32:
             return self._features(known.x, known.y)(x)
