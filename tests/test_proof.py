@@ -84,6 +84,15 @@ def test_variance_is_that_of_the_crossed_model():
     assert variance == pytest.approx(max(ms_seed + max(ms_item - ms_pair, 0), ms_item) / (s * n))
 
 
+def test_no_interval_goes_beyond_what_a_difference_of_shares_can_be():
+    y = np.array([0, 1, 0, 1])
+    right = np.random.default_rng(0).random((3, 4)) < 0.5
+    for a, b in ((right, None), (right, ~right), (np.ones_like(right), np.zeros_like(right))):
+        found = paired.Resamples(y, 3).effect(a, b)
+        low, high = found.ci95
+        assert (0 if b is None else -100) <= low <= found.effect <= high <= 100
+
+
 def test_interval_equals_student_where_items_do_not_vary():
     """All items alike within a seed: only the seeds are random, and the interval is about that of the t test."""
     from scipy.stats import t

@@ -38,6 +38,12 @@ class Sample:
     meta: Mapping[str, Any] = field(default_factory=dict)
     origin: Origin = "real"
 
+    def __repr__(self) -> str:
+        """Without what is in it: a list of a hundred pictures is to be readable."""
+        shape = getattr(self.data, "shape", None)
+        data = f"{type(self.data).__name__}{list(shape) if shape is not None else ''}"
+        return f"Sample({self.id!r}, {data}, label={self.label!r}, origin={self.origin!r})"
+
 
 @dataclass(frozen=True, slots=True)
 class Ref:

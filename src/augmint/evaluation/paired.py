@@ -88,8 +88,7 @@ class Resamples:
         parts, variance, df = self._variance(diff, by_seed)
         drawn = np.einsum("bn,bn->b", (self.seeds / self.num_seeds) @ weighted, self.items)
         low, high = _interval(mean, drawn, variance, df)
-        if b is None:
-            low, high = max(low, 0.0), min(high, 1.0)
+        low, high = max(low, 0.0 if b is None else -1.0), min(high, 1.0)  # what a share, or a difference of two, can be
         return Effect(100 * mean, (100 * low, 100 * high), _p(mean, variance, df), parts, *diff.shape)
 
     def drawn(self, table: F64) -> F64:
