@@ -230,13 +230,13 @@ class _Widened:
     def __call__(self, generator: Maker) -> float:
         def draw(spread: float, y: I64, number: int) -> F32:
             generator.mapping.widen(spread)
-            return in_parts(generator, latents(rng.key("widest", self.seed, number), len(y)), y)
+            return in_parts(generator, latents(rng.key("spread", self.seed, number), len(y)), y)
 
         def features(x: F32) -> F32:
             assert self.features is not None
             return self.features(x)
 
-        spread = widening.widest(draw, features, self.x, self.y, seed=self.seed)[0]
+        spread = widening.best_spread(draw, features, self.x, self.y, seed=self.seed)[0]
         generator.mapping.widen(spread)
         return spread
 

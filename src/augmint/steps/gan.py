@@ -21,7 +21,7 @@ from augmint.evaluation.features import TrainedCnn, trained_cnn_features
 from augmint.generation.dials import Dials
 from augmint.generation.draw import Gan, Known
 from augmint.scale import ranks
-from augmint.steps import widening
+from augmint.steps.widening import best_spread
 from augmint.training.fit import Fitted, Material, fit
 from augmint.training.loop import Figures, State
 from augmint.training.watch import diversity_by_class, remarks
@@ -56,7 +56,7 @@ def train_gan(
         data.modality, codec, data.classes, fitted.generator, fitted.verifier,
         known=known, name=run.path.name, sealed=sealed,
     )  # fmt: skip
-    spread, why = ranks.told(watcher.widest(gan) if ranks.is_first() else (1.0, ""))
+    spread, why = ranks.told(watcher.spread(gan) if ranks.is_first() else (1.0, ""))
     gan.generator.mapping.widen(spread)
     run.choose("spread", spread, why, anew=True)
     if ranks.is_first():
@@ -95,19 +95,19 @@ class _Watcher:
             self._snapshot(gan, state.step, known)
         return found
 
-    def widest(self, gan: Gan) -> tuple[float, str]:
+    def spread(self, gan: Gan) -> tuple[float, str]:
         """How far from the middle of its class this generator, which is trained, should draw; see `widening`."""
         assert gan.known is not None
         known = gan.known
 
         def draw(spread: float, y: I64, number: int) -> F32:
             gan.generator.mapping.widen(spread)
-            return gan.draw(y, seed=rng.key("widest", self.seed, number) % 2**31)
+            return gan.draw(y, seed=rng.key("spread", self.seed, number) % 2**31)
 
         def features(x: F32) -> F32:
             return self._features(known.x, known.y)(x)
 
-        return widening.widest(draw, features, known.x, known.y, seed=self.seed)
+        return best_spread(draw, features, known.x, known.y, seed=self.seed)
 
     def _features(self, x: F32, y: I64) -> TrainedCnn:
         if self.features is None:
