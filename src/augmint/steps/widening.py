@@ -18,6 +18,8 @@ from augmint.evaluation.distances import frechet, prdc
 SPREADS = (1.0, 1.1, 1.2, 1.3)
 FEWEST, MOST, DRAWS = 300, 1000, 3
 """Real samples that it is measured with, with fewer nothing is widened; and how often: one draw of them errs by a spread."""
+_MOST_CELLS = 4_000_000
+"""Of all samples of a draw: of large grids fewer samples are drawn, for on one core a draw takes seconds."""
 
 
 def best_spread(
@@ -29,13 +31,14 @@ def best_spread(
 
     Args:
         draw: samples of these classes at a spread; another number gives others.
-        x, y: real samples and their classes; up to `MOST` are taken, `DRAWS` times.
+        x, y: real samples ``[N, ...]`` and their classes; up to `MOST` are taken, `DRAWS` times.
     """
     if len(x) < FEWEST:
         return 1.0, f"as learned: {len(x)} real samples to measure it with, {FEWEST} are the fewest"
+    num = int(np.clip(_MOST_CELLS // max(1, x[0].size), FEWEST, MOST))
     seen, distances, recalls = features(x), np.zeros(len(SPREADS)), np.zeros(len(SPREADS))
     for number in range(DRAWS):
-        some = np.sort(rng.permutation(rng.key("spread", seed, number), len(x))[:MOST])
+        some = np.sort(rng.permutation(rng.key("spread", seed, number), len(x))[:num])
         for i, spread in enumerate(SPREADS):
             made = features(draw(spread, y[some], number))
             distances[i] += frechet(seen[some], made) / DRAWS
