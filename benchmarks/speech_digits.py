@@ -8,7 +8,7 @@ The GAN never hears the 14 voices of the test part. The classifier (a small CNN)
 voices that the GAN learned from, and the GAN's. What is real here is mostly espeak-ng: synthetic voices, and said to be. DNSMOS (Microsoft's, in the
 package speechmos) is meant for speech of some seconds, so ten digits are put in a row.
 
-Run: python benchmarks/speech_digits.py [--steps 1200] [--side 80] [--run FOLDER]; a run that was stopped goes on. Exit code 1: a bar is missed.
+Run: python benchmarks/speech_digits.py [--steps 12000] [--side 80] [--run FOLDER]; a run that was stopped goes on. Exit code 1: a bar is missed.
 """
 
 from __future__ import annotations
@@ -177,12 +177,12 @@ def measured(args: argparse.Namespace, data: Path, run: Path) -> int:
 def main() -> int:
     paragraphs = (__doc__ or "").split("\n\n")
     parser = argparse.ArgumentParser(description=paragraphs[0])
-    parser.add_argument("--steps", type=int, default=1200)
+    parser.add_argument("--steps", type=int, default=12_000)
     parser.add_argument("--side", type=int, default=80)
     parser.add_argument("--run", type=Path, help="folder of the run; the digits are beside it")
     args = parser.parse_args()
     one_thread()
-    args.whole = (args.steps, args.side) == (1200, 80)
+    args.whole = (args.steps, args.side) == (12_000, 80)
     args.claim = paragraphs[1].replace("\n", " ")
     if any(shutil.which(program) is None for program in ("apt-get", "dpkg-deb", "espeak-ng")):
         print("speech_digits: skipped, nothing was measured: it takes Debian's packages and espeak-ng")
