@@ -18,7 +18,7 @@ from augmint.transforms.plan import Plan
 from augmint.transforms.recipe import Recipe
 from augmint.transforms.run_mix_audio import Heard
 from augmint.transforms.signal import Gain
-from augmint.transforms.temporal import Temporal, TimeShift, TimeStretch, along
+from augmint.transforms.temporal import SpeedPerturb, Temporal, TimeShift, along
 from test_speech import files
 from test_transforms_audio import RATE, db, tone
 from voices import voice, write, write_voices
@@ -55,7 +55,7 @@ def test_concat_puts_one_behind_the_other() -> None:
 
 
 def test_times_of_both_go_along() -> None:
-    ops = (TimeStretch(rate=(0.8, 0.8)), Concat(gap_s=(0.1, 0.1)), TimeShift(shift_s=(0.05, 0.05)))
+    ops = (SpeedPerturb(factor=(0.8, 0.8)), Concat(gap_s=(0.1, 0.1)), TimeShift(shift_s=(0.05, 0.05)))
     _, made = mixed(*ops)
     times = {name: along(lines, np.array([0.0, 0.3])) for name, lines in made.parts}
     np.testing.assert_allclose(times[""], [0.05, 0.425], atol=1e-4)
