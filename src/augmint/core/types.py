@@ -126,7 +126,7 @@ class Codec(Protocol):
     """Between samples and tensors on a grid; fitted on a data set and saved with the run as plain JSON.
 
     Optional: ``on_grid(x, drawn, clip)`` runs drawn transforms on a batch of tensors, where the grid is no picture (without it,
-    `run_torch` does); ``likeness`` says which movements leave a sample the same, where they are not a picture's (without it,
+    `run_torch` does), and ``mix_on_grid(op, params, parts, clip)`` what mixes them (without it, MixUp alone happens there); ``likeness`` says which movements leave a sample the same, where they are not a picture's (without it,
     `PICTURES`); ``sketch(x)`` gives a modality's ``sheet`` something to show of a tensor, where decoding takes long.
     """
 

@@ -29,7 +29,8 @@ from augmint.transforms import run_mix_audio
 from augmint.transforms.channel import VTLP
 from augmint.transforms.choice import OneOf, SomeOf
 from augmint.transforms.cleaning import Denoise, SpeakerBoost
-from augmint.transforms.op import Op
+from augmint.transforms.mix import Mix
+from augmint.transforms.op import Op, Params
 from augmint.transforms.plan import SOUND_OPS, SOUNDS, Drawn, Plan
 from augmint.transforms.recipe import Recipe
 from augmint.transforms.run_mix_audio import Heard
@@ -39,6 +40,9 @@ from augmint.transforms.waves import resampled
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from augmint.core.rng import F64
+    from augmint.transforms.run_mel import MelGrid
 
 FASTEST = 16_000
 """Hz. What is heard above 8 kHz costs half of the grid and tells words apart hardly ever."""
@@ -315,12 +319,23 @@ class SpeechCodec:
 
     def on_grid(self, x: Tensor, drawn: Sequence[Drawn], clip: bool) -> Tensor:
         """Transforms of sound, on spectrograms; see `run_mel`."""
-        from augmint.transforms.run_mel import MelGrid, run
+        from augmint.transforms.run_mel import run
+
+        return run(x, drawn, self._mel_grid(), clip=clip)
+
+    def mix_on_grid(self, op: Mix, params: Params, parts: list[Tensor], clip: bool) -> tuple[Tensor, F64]:
+        """Several sounds in one, on spectrograms; see `run_mel.mix`."""
+        from augmint.transforms.run_mel import mix
+
+        return mix(op, params, parts, self._mel_grid(), clip=clip)
+
+    def _mel_grid(self) -> MelGrid:
+        from augmint.transforms.run_mel import MelGrid
 
         mel = self.mel
         middles, white, degrees = (tuple(v.tolist()) for v in (mel.middles, mel.white(), mel.degrees()))
         times, levels = (self.column_s, mel.length / self.rate), (self.ceiling_db - RANGE_DB, self.ceiling_db)
-        return run(x, drawn, MelGrid(middles, *times, *levels, white, degrees), clip=clip)
+        return MelGrid(middles, *times, *levels, white, degrees)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -252,9 +252,9 @@ def _follow(mono: F32, ideal: I64, half: int, reach: int, least: int, step: int)
     weight = (1 / np.sqrt(energy[size:] - energy[:-size] + 1e-9)).astype(np.float32)
     firsts = np.maximum((ideal - reach) // step, 0).tolist()
     found = [int(ideal[0])]
-    for first in firsts[1:]:
-        at, last = (found[-1] + half) // step, first + num
-        first = min(max(first, (found[-1] + least) // step), last - 1)
+    for ideal_first in firsts[1:]:
+        at, last = (found[-1] + half) // step, ideal_first + num
+        first = min(max(ideal_first, (found[-1] + least) // step), last - 1)
         likeness = np.correlate(few[first : last + size - 1], few[at : at + size])
         likeness *= weight[first:last]
         best = int(likeness.argmax())
