@@ -181,6 +181,7 @@ class Modality(Protocol):
     ``transform(plan, sample, load)`` runs a plan on a sample as it is, its targets too (without it, transforms run on the grid);
     ``load(id)`` gives it the samples that a mixing op mixes in;
     ``sheet(rows, titles)`` draws samples in a grid of pictures and returns ``(bytes, suffix)``;
+    ``previews(line, width=)`` is ``preview`` of samples side by side, to one scale;
     ``marked(sample, side)`` is the sample with its targets drawn onto it, for such a sheet, where they can be;
     ``film(frames)`` joins samples into a moving picture, likewise;
     ``judge(grid)`` gives a feature extractor with weights from elsewhere (``name``, ``sha256``, and a call from

@@ -233,8 +233,17 @@ class SpeechModality:
         sound = Sound(np.concatenate(parts), rate)
         return audio.encode(sound, ".wav", mark=SOURCE_TYPES.get(frames[0].origin)), ".wav"
 
+    def previews(self, line: Sequence[Sample], *, width: int = 96) -> list[str]:
+        """`preview` of sounds side by side: spectrograms are as wide as the sounds are long, the longest ``width``."""
+        shown = [min(sample.data.seconds, _SHOWN_S) for sample in line]
+        return [self._preview(s, width, seconds / max(shown)) for s, seconds in zip(line, shown, strict=True)]
+
     def preview(self, sample: Sample, *, width: int = 96) -> str:
         """A spectrogram (low at the bottom) and a player, of at most 4 s of one channel at up to 16 kHz."""
+        return self._preview(sample, width, 1.0)
+
+    def _preview(self, sample: Sample, width: int, share: float) -> str:
+        """The spectrogram takes a share of the width, and as much height whatever that is."""
         sound: Sound = sample.data
         rate = min(FASTEST, sound.rate)
         heard = _mono(sound, rate)[: round(_SHOWN_S * rate)]
@@ -247,8 +256,8 @@ class SpeechModality:
         drawn = _webp(_drawn(shown, _levels_of_line([shown.data])[0], 64, widest=192))
         coded = audio.encode(Sound(heard[:, None], rate), ".mp3")
         return (
-            f'<img src="data:image/webp;base64,{_base64(drawn)}" width="{width}" height="{round(width * 2 / 3)}" '
-            f'style="object-fit:fill;aspect-ratio:3/2" alt="{title}" title="{title}" loading="lazy">'
+            f'<img src="data:image/webp;base64,{_base64(drawn)}" width="{round(share * width)}" height="{round(width * 2 / 3)}" '
+            f'style="object-fit:fill;width:{share:.1%};aspect-ratio:{1.5 * share:.3f}" alt="{title}" title="{title}" loading="lazy">'
             f'<audio controls controlslist="nodownload noplaybackrate noremoteplayback" preload="none" '
             f'style="display:block;width:100%;height:1.7rem" title="{title}" '
             f'src="data:audio/mpeg;base64,{_base64(coded)}"></audio>'
