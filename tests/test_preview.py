@@ -128,6 +128,7 @@ def test_on_a_page_spectrograms_are_as_wide_as_sounds_are_long_and_what_draws_no
     am.preview(sounds, out=tmp_path / "clean.html", recipe="enhance")
     page = (tmp_path / "clean.html").read_text()
     assert "as it is, then what it becomes" in page and "variant 0<" in page and "variant 1<" not in page
+    assert page.count("strength 1<") == page.count("gain_db 6<") == 1
 
 
 def test_pictures_have_a_page_too(pictures: Path, tmp_path: Path) -> None:

@@ -132,6 +132,7 @@ class _Sheet:
             return []
         levels = [0.5] if op.num_uniforms == 0 else np.linspace(0, 1 - 2**-53, LEVELS)
         numbers = [{k: float(v) for k, v in op.draw(np.full(op.num_uniforms, t)).items()} for t in levels]
+        numbers = [n for i, n in enumerate(numbers) if n not in numbers[:i]]  # one, where a range has no width
         told = [", ".join(f"{k} {n[k]:.3g}" for k in _ranges(op) if k in n) for n in numbers]
         made = (self._made(replace(plan, steps=(plan.steps[0]._replace(params=n),)), sample) for n in numbers)
         return list(zip(made, told, strict=True))
