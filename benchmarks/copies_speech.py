@@ -53,7 +53,7 @@ def later(sound: Sound, seconds: float) -> Sound:
 
 
 def slower(sound: Sound, factor: float) -> Sound:
-    return Sound(run_audio.stretched(sound.wave, factor, sound.rate), sound.rate)
+    return Sound(run_audio.stretched(sound.wave, factor, sound.rate)[0], sound.rate)
 
 
 def louder(sound: Sound, decibels: float) -> Sound:

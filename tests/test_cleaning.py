@@ -315,7 +315,7 @@ def test_a_denoiser_is_trained_by_a_command_and_used_by_a_recipe(tmp_path: Path)
         )
     rows = [read_jsonl(tmp_path / f"out{w}" / "manifest.jsonl") for w in (1, 2)]
     assert [r["sha256"] for r in rows[0]] == [r["sha256"] for r in rows[1]]
-    assert augmint.replay(tmp_path / "out1" / "manifest.jsonl").facts["other"] == []
+    assert augmint.replay(tmp_path / "out1" / "manifest.jsonl").other == ()
     step = next(r["plan"] for r in rows[0] if r["origin"] == "augmented")["steps"][0]
     assert step["weights"] == str(weights) and Plan.from_dict({"kind": "sounds", "steps": [step]}).to_dict()[
         "steps"
@@ -371,5 +371,5 @@ def test_enhance_is_a_command_and_replays(tmp_path: Path) -> None:
     assert [step.op for step in plan.steps] == ["Denoise", "SpeakerBoost"] and json.loads(plan.to_json())[
         "kind"
     ] == "sounds"
-    assert augmint.replay(tmp_path / "out1" / "manifest.jsonl").facts["other"] == []
+    assert augmint.replay(tmp_path / "out1" / "manifest.jsonl").other == ()
     assert [type(op) for op in PRESETS["enhance"].flat] == [Denoise, SpeakerBoost]

@@ -6,19 +6,28 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import augmint as am
+from augmint import cli
+from augmint.core import rng
 from augmint.core.errors import UserError
 from augmint.core.run import read_jsonl
+from augmint.core.types import Sample
+from augmint.data.audio import Sound
+from augmint.evaluation import lift
+from augmint.evaluation.arms import Arm, Task
+from augmint.modalities.speech import SpeechCodec
 from augmint.steps.augmenting import files_of
-from augmint.transforms import run_audio, run_mix_audio
-from augmint.transforms.mix import Mix, Pool
+from augmint.transforms import run_audio, run_mix_audio, run_mix_torch
+from augmint.transforms.mix import Mix, Pool, others
 from augmint.transforms.mix_audio import SOUND_MIXES, AddBabble, AddBackground, Concat, ImpulseResponse, MixUp
-from augmint.transforms.plan import Plan
+from augmint.transforms.plan import SOUNDS as KIND
+from augmint.transforms.plan import Partner, Plan, Step
 from augmint.transforms.recipe import Recipe
 from augmint.transforms.run_mix_audio import Heard
 from augmint.transforms.signal import Gain
-from augmint.transforms.temporal import Temporal, TimeShift, TimeStretch, along
+from augmint.transforms.temporal import SpeedPerturb, Temporal, TimeShift, along
 from test_speech import files
 from test_transforms_audio import RATE, db, tone
 from voices import voice, write, write_voices
@@ -55,7 +64,7 @@ def test_concat_puts_one_behind_the_other() -> None:
 
 
 def test_times_of_both_go_along() -> None:
-    ops = (TimeStretch(rate=(0.8, 0.8)), Concat(gap_s=(0.1, 0.1)), TimeShift(shift_s=(0.05, 0.05)))
+    ops = (SpeedPerturb(factor=(0.8, 0.8)), Concat(gap_s=(0.1, 0.1)), TimeShift(shift_s=(0.05, 0.05)))
     _, made = mixed(*ops)
     times = {name: along(lines, np.array([0.0, 0.3])) for name, lines in made.parts}
     np.testing.assert_allclose(times[""], [0.05, 0.425], atol=1e-4)
@@ -202,3 +211,112 @@ def test_words_are_joined_and_what_is_not_the_same_is_dropped(tmp_path: Path) ->
     assert rows["0.aug0.wav"]["transcript"] == "good morning" and rows["1.aug0.wav"]["transcript"] == "morning good"
     assert rows["0.aug0.wav"]["language"] == "en" and "speaker" not in rows["0.aug0.wav"]
     assert rows["0.wav"]["transcript"] == "good" and rows["0.wav"]["speaker"] == "ann"
+
+
+# --- batches of spectrograms -----------------------------------------------------------------------------------------
+
+CODEC = SpeechCodec(RATE, 64, 64, 0.016, -10.0)
+VOICES = [
+    Heard(voice(v, f0=f, seconds=s, rate=RATE, seed=i).wave, RATE, {str(i): 1.0})
+    for i, (v, f, s) in enumerate(
+        (("ah", 120, 0.3), ("ee", 200, 0.4), ("oo", 160, 0.35), ("ee", 110, 0.5), ("oo", 220, 0.3), ("ah", 180, 0.45))
+    )
+]
+KEYS = rng.bits(11, np.arange(len(VOICES)))
+
+
+def on_the_grid(sound: Heard) -> np.ndarray:
+    return CODEC.encode(Sample("a", Sound(sound.wave, sound.rate)))
+
+
+BATCH = torch.from_numpy(np.stack([on_the_grid(v) for v in VOICES]))
+
+
+@pytest.mark.parametrize(
+    ("op", "most_db"),
+    [
+        (MixUp(alpha=1.0, p=0.8), 2.0),
+        (Concat(p=0.8, gap_s=(0.02, 0.1)), 1.5),
+        (AddBabble(p=0.8, talkers=3, snr_db=(0, 10)), 3.5),
+    ],
+)
+def test_a_batch_of_spectrograms_is_mixed_as_sounds_are(op: Mix, most_db: float) -> None:
+    """The other executor on the same plan, with the batch's own partners."""
+    recipe = Recipe("r", (Gain(gain_db=(-6, 0)), op, TimeShift(shift_s=(0, 0.03))))
+    out, soft = run_mix_torch.augment(BATCH, torch.eye(len(VOICES)), recipe.on(CODEC), KEYS)
+    partners = others(recipe.mixing_keys(KEYS, 1), op.wanted)
+    drawn, off, happened = recipe.draw_batch(KEYS), list[float](), 0
+    for i in range(len(VOICES)):
+
+        def step(number: int, own: int, who: tuple[Partner, ...] = ()) -> tuple[Step, ...]:
+            d = drawn[number]
+            return (Step(d.op, d.id, {k: float(v[own]) for k, v in d.params.items()}, who),) if d.active[own] else ()
+
+        plan = Plan(
+            (*step(0, i), *step(1, i, tuple(Partner(str(j), step(0, j)) for j in partners[i])), *step(2, i)), kind=KIND
+        )
+        happened += any(s.op == op.name for s in plan.steps)
+        want = run_mix_audio.apply(plan, VOICES[i], lambda name: VOICES[int(name)])
+        shares = [want.labels.get(str(j), 0.0) for j in range(len(VOICES))]
+        np.testing.assert_allclose(soft[i].numpy(), shares, atol=0.02)  # lengths are whole columns here
+        both = out[i].numpy(), on_the_grid(want)
+        heard = np.maximum(*both) > -0.5
+        off.append(40 * float(np.abs(both[0] - both[1])[heard].mean()))
+    assert 3 <= happened < len(VOICES) and np.mean(off) < most_db, off
+
+
+def test_of_a_sound_that_the_grid_ends_before_the_rest_does_not_count() -> None:
+    ones = torch.full((2, 1, 64, 64), 0.5)
+    ones[0, ..., 40:], ones[1, ..., 50:] = -1, -1
+    recipe = Recipe("r", (Concat(gap_s=(0.16, 0.16)),)).on(CODEC)
+    out, soft = run_mix_torch.augment(ones, torch.eye(2), recipe, KEYS[:2])
+    torch.testing.assert_close(soft, torch.tensor([[40 / 54, 14 / 54], [4 / 54, 50 / 54]]))
+    assert (out[0, ..., :40] == 0.5).all() and (out[0, ..., 40:50] == -1).all() and (out[0, ..., 50:] == 0.5).all()
+
+
+def test_mixed_spectrograms_have_gradients_and_silence_stays() -> None:
+    recipe = Recipe("r", (MixUp(alpha=1.0), Concat(), AddBabble())).on(CODEC)
+    x = BATCH.clone().requires_grad_()
+    run_mix_torch.augment(x, torch.eye(len(x)), recipe, KEYS, clip=False)[0].sum().backward()
+    assert x.grad is not None and x.grad.isfinite().all() and (x.grad.abs().sum((1, 2, 3)) > 0).all()
+    silent = torch.full((4, 1, 64, 64), -1.0)
+    out, soft = run_mix_torch.augment(silent, torch.eye(4), recipe, KEYS[:4])
+    assert torch.equal(out, silent) and torch.allclose(soft.sum(1), torch.ones(4))
+
+
+def test_probes_learn_from_mixed_sounds() -> None:
+    """The product's arm, with partners of its own batch and the shares as labels."""
+    y = np.arange(len(VOICES)) % 3
+    task = Task(
+        BATCH.numpy(),
+        y,
+        BATCH.numpy(),
+        y,
+        3,
+        Recipe("r", (MixUp(alpha=1.0), Concat(p=0.5), AddBabble(p=0.5))).on(CODEC),
+    )
+    for probe in ("cnn", "sklearn.neighbors:KNeighborsClassifier"):
+        (found,) = lift.run(task, [Arm("classic", "", "classic")], seeds=2, steps=120, probe=probe).values()
+        assert (found == y).mean() > 0.9
+    mixer = task.mixer()
+    assert mixer is not None
+    soft = mixer(torch.from_numpy(task.fit_x), torch.from_numpy(y), KEYS, 1)[1]
+    assert (soft.max(1).values < 1).any() and torch.allclose(soft.sum(1), torch.ones(len(y)))
+
+
+def test_prove_takes_recipes_that_mix_sounds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_voices(tmp_path / "real", per_class=12)
+    for i in range(24):
+        write(
+            tmp_path / "made" / ("ah", "ee")[i % 2] / f"{i}.wav",
+            voice(("ah", "ee")[i % 2], f0=91.3 + 5 * i, seed=50 + i),
+        )
+    path = tmp_path / "mix.yaml"
+    path.write_text("ops:\n  - Gain\n  - OneOf: {ops: [MixUp, Concat, AddBabble]}\n")
+    args = [str(tmp_path / "real"), str(tmp_path / "made"), "--recipe", str(path), "--out", str(tmp_path / "out")]
+    assert cli.main(["prove", *args, "--seeds", "3", "--probe-steps", "20", "--workers", "1", "--no-audit"]) == 0, (
+        capsys.readouterr().err
+    )
+    path.write_text("ops:\n  - AddBackground: {folder: noises}\n")
+    assert cli.main(["prove", *args[:-1], str(tmp_path / "o2")]) == 2
+    assert "AddBackground needs more than" in capsys.readouterr().err

@@ -115,6 +115,22 @@ def test_a_page_has_players_for_what_each_op_and_the_recipe_make(sounds: Path, t
     np.testing.assert_allclose(np.array(heard[1:]) - heard[0], np.linspace(-20, 0, 6), atol=0.3)
 
 
+def test_on_a_page_spectrograms_are_as_wide_as_sounds_are_long_and_what_draws_nothing_is_shown_once(
+    sounds: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "r.yaml").write_text("ops:\n  - TimeStretch: {rate: [0.5, 2]}\n")
+    am.preview(sounds, out=tmp_path / "page.html", recipe=str(tmp_path / "r.yaml"))
+    page = (tmp_path / "page.html").read_text()
+    shares = [float(w) for w in re.findall(r"width:([\d.]+)%;aspect-ratio", page)][1:7]
+    told = [float(s) for s in re.findall(r'<img[^>]*title="[^"]*, ([\d.]+) s"', page)][1:7]
+    assert shares[0] == 100 and shares[-1] < 30
+    np.testing.assert_allclose(shares, 100 * np.array(told) / told[0], atol=2.5)  # times are told in hundredths
+    am.preview(sounds, out=tmp_path / "clean.html", recipe="enhance")
+    page = (tmp_path / "clean.html").read_text()
+    assert "as it is, then what it becomes" in page and "variant 0<" in page and "variant 1<" not in page
+    assert page.count("strength 1<") == page.count("gain_db 6<") == 1
+
+
 def test_pictures_have_a_page_too(pictures: Path, tmp_path: Path) -> None:
     am.preview(pictures, out=tmp_path / "page.html", recipe="light")
     assert (tmp_path / "page.html").read_text(encoding="utf-8").count("<img") >= 6 * (1 + 5)

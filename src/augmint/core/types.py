@@ -126,7 +126,7 @@ class Codec(Protocol):
     """Between samples and tensors on a grid; fitted on a data set and saved with the run as plain JSON.
 
     Optional: ``on_grid(x, drawn, clip)`` runs drawn transforms on a batch of tensors, where the grid is no picture (without it,
-    `run_torch` does); ``likeness`` says which movements leave a sample the same, where they are not a picture's (without it,
+    `run_torch` does), and ``mix_on_grid(op, params, parts, clip)`` what mixes them (without it, MixUp alone happens there); ``likeness`` says which movements leave a sample the same, where they are not a picture's (without it,
     `PICTURES`); ``sketch(x)`` gives a modality's ``sheet`` something to show of a tensor, where decoding takes long.
     """
 
@@ -181,6 +181,7 @@ class Modality(Protocol):
     ``transform(plan, sample, load)`` runs a plan on a sample as it is, its targets too (without it, transforms run on the grid);
     ``load(id)`` gives it the samples that a mixing op mixes in;
     ``sheet(rows, titles)`` draws samples in a grid of pictures and returns ``(bytes, suffix)``;
+    ``previews(line, width=)`` is ``preview`` of samples side by side, to one scale;
     ``marked(sample, side)`` is the sample with its targets drawn onto it, for such a sheet, where they can be;
     ``film(frames)`` joins samples into a moving picture, likewise;
     ``judge(grid)`` gives a feature extractor with weights from elsewhere (``name``, ``sha256``, and a call from

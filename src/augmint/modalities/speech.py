@@ -29,7 +29,8 @@ from augmint.transforms import run_mix_audio
 from augmint.transforms.channel import VTLP
 from augmint.transforms.choice import OneOf, SomeOf
 from augmint.transforms.cleaning import Denoise, SpeakerBoost
-from augmint.transforms.op import Op
+from augmint.transforms.mix import Mix
+from augmint.transforms.op import Op, Params
 from augmint.transforms.plan import SOUND_OPS, SOUNDS, Drawn, Plan
 from augmint.transforms.recipe import Recipe
 from augmint.transforms.run_mix_audio import Heard
@@ -39,6 +40,9 @@ from augmint.transforms.waves import resampled
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from augmint.core.rng import F64
+    from augmint.transforms.run_mel import MelGrid
 
 FASTEST = 16_000
 """Hz. What is heard above 8 kHz costs half of the grid and tells words apart hardly ever."""
@@ -229,8 +233,17 @@ class SpeechModality:
         sound = Sound(np.concatenate(parts), rate)
         return audio.encode(sound, ".wav", mark=SOURCE_TYPES.get(frames[0].origin)), ".wav"
 
+    def previews(self, line: Sequence[Sample], *, width: int = 96) -> list[str]:
+        """`preview` of sounds side by side: spectrograms are as wide as the sounds are long, the longest ``width``."""
+        shown = [min(sample.data.seconds, _SHOWN_S) for sample in line]
+        return [self._preview(s, width, seconds / max(shown)) for s, seconds in zip(line, shown, strict=True)]
+
     def preview(self, sample: Sample, *, width: int = 96) -> str:
         """A spectrogram (low at the bottom) and a player, of at most 4 s of one channel at up to 16 kHz."""
+        return self._preview(sample, width, 1.0)
+
+    def _preview(self, sample: Sample, width: int, share: float) -> str:
+        """The spectrogram takes a share of the width, and as much height whatever that is."""
         sound: Sound = sample.data
         rate = min(FASTEST, sound.rate)
         heard = _mono(sound, rate)[: round(_SHOWN_S * rate)]
@@ -243,8 +256,8 @@ class SpeechModality:
         drawn = _webp(_drawn(shown, _levels_of_line([shown.data])[0], 64, widest=192))
         coded = audio.encode(Sound(heard[:, None], rate), ".mp3")
         return (
-            f'<img src="data:image/webp;base64,{_base64(drawn)}" width="{width}" height="{round(width * 2 / 3)}" '
-            f'style="object-fit:fill;aspect-ratio:3/2" alt="{title}" title="{title}" loading="lazy">'
+            f'<img src="data:image/webp;base64,{_base64(drawn)}" width="{round(share * width)}" height="{round(width * 2 / 3)}" '
+            f'style="object-fit:fill;width:{share:.1%};aspect-ratio:{1.5 * share:.3f}" alt="{title}" title="{title}" loading="lazy">'
             f'<audio controls controlslist="nodownload noplaybackrate noremoteplayback" preload="none" '
             f'style="display:block;width:100%;height:1.7rem" title="{title}" '
             f'src="data:audio/mpeg;base64,{_base64(coded)}"></audio>'
@@ -315,12 +328,23 @@ class SpeechCodec:
 
     def on_grid(self, x: Tensor, drawn: Sequence[Drawn], clip: bool) -> Tensor:
         """Transforms of sound, on spectrograms; see `run_mel`."""
-        from augmint.transforms.run_mel import MelGrid, run
+        from augmint.transforms.run_mel import run
+
+        return run(x, drawn, self._mel_grid(), clip=clip)
+
+    def mix_on_grid(self, op: Mix, params: Params, parts: list[Tensor], clip: bool) -> tuple[Tensor, F64]:
+        """Several sounds in one, on spectrograms; see `run_mel.mix`."""
+        from augmint.transforms.run_mel import mix
+
+        return mix(op, params, parts, self._mel_grid(), clip=clip)
+
+    def _mel_grid(self) -> MelGrid:
+        from augmint.transforms.run_mel import MelGrid
 
         mel = self.mel
         middles, white, degrees = (tuple(v.tolist()) for v in (mel.middles, mel.white(), mel.degrees()))
         times, levels = (self.column_s, mel.length / self.rate), (self.ceiling_db - RANGE_DB, self.ceiling_db)
-        return run(x, drawn, MelGrid(middles, *times, *levels, white, degrees), clip=clip)
+        return MelGrid(middles, *times, *levels, white, degrees)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

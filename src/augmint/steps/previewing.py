@@ -67,14 +67,21 @@ def _rows(data: Dataset, recipe: Recipe, *, seed: int, every_op: bool) -> list[R
         raise UserError("no sample can be read", where=data.root, mend="augmint inspect names what is wrong")
     ops = [op_named(name, kind_of(kind))() for name in kind.ops] if every_op else recipe.flat
     alone = [Row(_range(op), usable[0], tuple(job.levels(op, usable[0])), False) for op in ops]
-    title = f"recipe {recipe.name} on {{}}: as it is, then {VARIANTS} variants"
-    return [*alone, *(Row(title.format(s.id), s, tuple(job.variants(recipe, s)), True) for s in usable)]
+    made = [(s, tuple(job.variants(recipe, s))) for s in usable]
+    return [*alone, *(Row(_title(recipe, s, len(after)), s, after, True) for s, after in made)]
+
+
+def _title(recipe: Recipe, sample: Sample, num: int) -> str:
+    then = "what it becomes" if num == 1 else f"{num} variants"
+    return f"recipe {recipe.name} on {sample.id}: as it is, then {then}"
 
 
 def _page(data: Dataset, recipe: Recipe, rows: Sequence[Row]) -> str:
     def cells(row: Row) -> list[tuple[str, str]]:
-        shown = ((row.before, "as it is"), *row.after)
-        return [(data.modality.preview(sample, width=CELL), words) for sample, words in shown]
+        samples, words = zip((row.before, "as it is"), *row.after, strict=True)
+        line = getattr(data.modality, "previews", None)
+        drawn = line(samples, width=CELL) if line else [data.modality.preview(s, width=CELL) for s in samples]
+        return list(zip(drawn, words, strict=True))
 
     parts = (("Each op", False), (f"The recipe {recipe.name}", True))
     lines = [(title, [(r.title, cells(r)) for r in rows if r.is_recipe == of_recipe]) for title, of_recipe in parts]
@@ -125,12 +132,15 @@ class _Sheet:
             return []
         levels = [0.5] if op.num_uniforms == 0 else np.linspace(0, 1 - 2**-53, LEVELS)
         numbers = [{k: float(v) for k, v in op.draw(np.full(op.num_uniforms, t)).items()} for t in levels]
+        numbers = [n for i, n in enumerate(numbers) if n not in numbers[:i]]  # one, where a range has no width
         told = [", ".join(f"{k} {n[k]:.3g}" for k in _ranges(op) if k in n) for n in numbers]
         made = (self._made(replace(plan, steps=(plan.steps[0]._replace(params=n),)), sample) for n in numbers)
         return list(zip(made, told, strict=True))
 
     def variants(self, recipe: Recipe, sample: Sample) -> list[tuple[Sample, str]]:
-        return [(self._made(self._plan(recipe, sample, v), sample), f"variant {v}") for v in range(VARIANTS)]
+        """Five of them, or as many different ones as there are: what cleans has nothing to draw."""
+        plans = {self._plan(recipe, sample, v).to_json(): f"variant {v}" for v in reversed(range(VARIANTS))}
+        return [(self._made(Plan.from_json(text), sample), name) for text, name in reversed(plans.items())]
 
     def _plan(self, recipe: Recipe, sample: Sample, variant: int) -> Plan:
         key = sample_key(self.seed, sample.id, variant)

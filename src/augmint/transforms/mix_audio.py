@@ -35,6 +35,7 @@ class Concat(Mix):
     """Another sound behind this one. ``gap_s``: silence between them in seconds, within [0, 5]. Transcripts are joined too; of two
     classes each has its share of the time."""
 
+    on_batches: ClassVar[bool] = True
     num_uniforms: ClassVar[int] = 1
     laws: ClassVar[tuple[Law, ...]] = (Law("gap_s", "gap_s"),)
     gap_s: Range = field(default=(0.05, 0.3), metadata=within(0, 5))
@@ -47,6 +48,7 @@ class AddBabble(Mix):
     ``snr_db``: mean power of the sound over that of the babble, in dB, within [-20, 100]; ``talkers``: how many, from 1 to 20.
     """
 
+    on_batches: ClassVar[bool] = True
     num_uniforms: ClassVar[int] = 2
     has_more: ClassVar[bool] = True
     is_raw: ClassVar[bool] = True

@@ -29,7 +29,7 @@ from augmint.transforms.geometry import Crop, HorizontalFlip, Rotate, Scale, She
 from augmint.transforms.local import Cutout, GaussianBlur, GaussianNoise
 from augmint.transforms.mix import AugMix, Mix, Pool
 from augmint.transforms.normalize import Normalize
-from augmint.transforms.op import Op
+from augmint.transforms.op import Op, Params
 from augmint.transforms.pixels import JPEG, AutoContrast, Binarize, Denoise, Embolden, Equalize, Sharpen
 from augmint.transforms.plan import (
     PICTURES,
@@ -63,6 +63,7 @@ class Recipe:
         quality: of changes of a sound's pitch and tempo: ``best``, or ``fast``.
         normalize: what a network gets; files cannot hold it. In a recipe file it is the last entry of ``ops``.
         on_grid: what runs drawn ops on a batch of tensors, from ``(x, drawn, clip)``, where the grid is no picture; see `on`.
+        mix_on_grid: what runs a mixing op there, from ``(op, params, parts, clip)``; see `run_mix_torch`.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Recipe:
     quality: Quality = "best"
     normalize: Normalize | None = None
     on_grid: Callable[[Any, Sequence[Drawn], bool], Any] | None = field(default=None, compare=False, repr=False)
+    mix_on_grid: Callable[[Mix, Params, list[Any], bool], Any] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         check_ways(self.border, self.interp, self.quality)
@@ -211,8 +213,9 @@ class Recipe:
         return self.only([op.name for op in self.flat if not isinstance(op, Mix)]) if self.mixes else self
 
     def on(self, codec: Codec | None) -> Recipe:
-        """The same for tensors that this codec has put on their grid: where it says itself what ops do there (``on_grid``), it is asked."""
-        return replace(self, on_grid=getattr(codec, "on_grid", None))
+        """The same for tensors that this codec has put on their grid: where it says itself what ops do there (``on_grid``, ``mix_on_grid``), it
+        is asked."""
+        return replace(self, on_grid=getattr(codec, "on_grid", None), mix_on_grid=getattr(codec, "mix_on_grid", None))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, in the form of a recipe file."""

@@ -14,10 +14,11 @@ from augmint.transforms.fuse_audio import Response, Stage
 from augmint.transforms.local import normal_field
 from augmint.transforms.plan import Plan, Quality
 from augmint.transforms.signal import Alone, Gap, Noise, Point, Room, tilt
-from augmint.transforms.temporal import Line, TimeMap
+from augmint.transforms.temporal import Line, Pieces, TimeMap
 from augmint.transforms.waves import FADE_S, RINGING_S, fade, mixed_in, places_hz
 
 _FRAME_S, _REACH_S = 0.040, 0.008
+_LEAST_S = 0.004  # on from a piece to the next one, so that what is heard twice is 16 ms apart at most
 _MARGIN_S = 2 * (_FRAME_S + _REACH_S)
 _SEARCH_HZ: dict[Quality, int] = {"fast": 4_000, "best": 16_000}
 _TAPER = 0.05  # of the band
@@ -35,19 +36,20 @@ def apply(plan: Plan, wave: F32, rate: int, *, exact: bool = False) -> F32:
     return apply_with(plan, wave, rate, exact=exact)[0]
 
 
-def apply_with(plan: Plan, wave: F32, rate: int, *, exact: bool = False) -> tuple[F32, tuple[Line, ...]]:
+def apply_with(plan: Plan, wave: F32, rate: int, *, exact: bool = False) -> tuple[F32, tuple[Line | Pieces, ...]]:
     """The same, and the lines that its times have gone along, one after another; see `temporal.along`."""
-    lines: list[Line] = []
+    lines: list[Line | Pieces] = []
     for each in [replace(plan, steps=(step,)) for step in plan.steps] if exact else [plan]:
         for time, stage in _paired(fuse_audio.compile(each)):
             line = Line.still(np.asarray(len(wave) / rate)) if time is None else time.line(np.asarray(len(wave) / rate))
             if isinstance(stage, Alone):
                 line = stage.op.line(stage.params, wave, rate)
             if stage is None or isinstance(stage, Response):
-                wave = _passed(line, stage, wave, rate, each.quality)
+                wave, gone = _passed(line, stage, wave, rate, each.quality)
+                lines.append(gone)
             else:
                 wave = _pointwise(stage, wave, rate)
-            lines.append(line)
+                lines.append(line)
     return wave, tuple(lines)
 
 
@@ -80,21 +82,21 @@ def _pointwise(stage: Point, wave: F32, rate: int) -> F32:
 # --- time and spectrum -----------------------------------------------------------------------------------------------
 
 
-def _passed(line: Line, response: Response | None, wave: F32, rate: int, quality: Quality) -> F32:
-    """The sound along its new times, then through the response; at most one stretch and one Fourier transform there and back."""
+def _passed(line: Line, response: Response | None, wave: F32, rate: int, quality: Quality) -> tuple[F32, Line | Pieces]:
+    """The sound along its new times, then through the response; at most one stretch and one Fourier transform there and back. And the line."""
     length = max(1, round(float(line.seconds) * rate))
     rooms = [] if response is None else [_echoes(room, rate, length) for room in response.rooms()]
     ringing = max([round(RINGING_S * rate), *(len(room) for room in rooms)])
     size, inner = _sizes(length + ringing, float(line.pitch))
     # What is stretched is at another rate than what comes out, if the pitch changes: so many samples a second of new time.
-    out = wave if line.is_still else _placed(line, wave, rate, rate * inner / size, quality)
+    out, gone = (wave, line) if line.is_still else _placed(line, wave, rate, rate * inner / size, quality)
     if inner == size:
         if response is None:
-            return out
+            return out, gone
         factors = response.at(places_hz(size, rate))
         if factors.min() == factors.max() and not rooms:
-            return out * np.float32(factors[0])
-    return _transformed(out, response, rooms, (inner, size), rate)[:length]
+            return out * np.float32(factors[0]), gone
+    return _transformed(out, response, rooms, (inner, size), rate)[:length], gone
 
 
 def _transformed(wave: F32, response: Response | None, rooms: list[F32], sizes: tuple[int, int], rate: int) -> F32:
@@ -166,19 +168,19 @@ def _smooth_up_to(bits: int) -> I64:
     return np.sort(found[(found % 16 == 0) | (found < _LARGE)])
 
 
-def _placed(line: Line, wave: F32, rate: int, inner: float, quality: Quality) -> F32:
-    """The sound on its new times, at ``inner`` samples a second; where it was cut it fades, so that nothing clicks."""
+def _placed(line: Line, wave: F32, rate: int, inner: float, quality: Quality) -> tuple[F32, Line | Pieces]:
+    """The sound on its new times, at ``inner`` samples a second; where it was cut it fades, so that nothing clicks. And how it went there."""
     scale, shift = float(line.scale), float(line.shift_s)
     start, stop = float(line.start_s), float(line.stop_s)
     out = np.zeros((max(1, round(float(line.seconds) * inner)), wave.shape[1]), np.float32)
     to = round(start * inner)
     size = min(round(stop * inner), len(out)) - to
     if size <= 0:
-        return out
+        return out, line
     # Only what is kept is stretched, and a little more, so that its edges sound as they would.
     first = max(0, round(((start - shift) / scale - _MARGIN_S) * rate))
     last = min(len(wave), round(((stop - shift) / scale + _MARGIN_S) * rate))
-    made = stretched(wave[first:last], scale * inner / rate, rate, quality)
+    made, taken = stretched(wave[first:last], scale * inner / rate, rate, quality)
     begin = round((start - shift - scale * first / rate) * inner)
     part = made[begin : begin + size]
     out[to : to + len(part)] = part
@@ -187,19 +189,28 @@ def _placed(line: Line, wave: F32, rate: int, inner: float, quality: Quality) ->
         out[to : to + len(edge)] *= edge
     if begin + len(part) < len(made) or last < len(wave):
         out[to + len(part) - len(edge) : to + len(part)] *= edge[::-1]
-    return out
+    if len(taken) < 2:
+        return out, line
+    placed = to - begin + _half(rate) * np.arange(len(taken))
+    return out, Pieces(line, (first + taken) / rate, placed / inner)
 
 
-def stretched(wave: F32, factor: float, rate: int, quality: Quality = "best") -> F32:
-    """``factor`` times as long at the same pitch: ``[round(T · factor), C]``.
+def _half(rate: int) -> int:
+    """Samples of half a piece: the middles of pieces are so far apart where they have been put."""
+    return max(4, round(_FRAME_S * rate / 2))
+
+
+def stretched(wave: F32, factor: float, rate: int, quality: Quality = "best") -> tuple[F32, I64]:
+    """``factor`` times as long at the same pitch, ``[round(T · factor), C]``, and where the middle of each piece was before, in samples; those
+    of the pieces are `_half` apart now, the first one at 0. No pieces where the length stays.
 
     Overlap-add of pieces that are taken, within 8 ms of where they should be (half a period of 62 Hz), from where they go on best with what the last
     piece was followed by (WSOLA, Verhelst and Roelands 1993).
     """
     length = max(1, round(len(wave) * factor))
     if length == len(wave):
-        return wave
-    half = max(4, round(_FRAME_S * rate / 2))
+        return wave, np.zeros(0, np.int64)
+    half = _half(rate)
     reach = round(_REACH_S * rate)
     step = max(1, rate // _SEARCH_HZ[quality])
     edge = reach + 2 * half + step
@@ -210,6 +221,7 @@ def stretched(wave: F32, factor: float, rate: int, quality: Quality = "best") ->
         np.minimum(ideal, len(padded) - 4 * half - reach - step),
         half,
         reach,
+        round(min(_LEAST_S * rate, half / factor / 2)),
         step,
     )
     window = (0.5 - 0.5 * np.cos(np.pi * (np.arange(2 * half) + 0.5) / half)).astype(np.float32)[:, None]
@@ -218,7 +230,7 @@ def stretched(wave: F32, factor: float, rate: int, quality: Quality = "best") ->
     np.multiply(pieces[places].transpose(0, 2, 1), window[:half], out=out[:-1])
     out[-1] = 0
     out[1:] += pieces[places + half].transpose(0, 2, 1) * window[half:]
-    return out.reshape(-1, wave.shape[1])[half : half + length]
+    return out.reshape(-1, wave.shape[1])[half : half + length], places + half - edge
 
 
 def _means(x: F32, step: int) -> F32:
@@ -231,22 +243,23 @@ def _means(x: F32, step: int) -> F32:
     return out
 
 
-def _follow(mono: F32, ideal: I64, half: int, reach: int, step: int) -> I64:
-    """Where each piece of ``2 half`` samples is taken from: within ``reach`` of its ideal place, where it is most like what follows the
-    last one, by normalised correlation of means of ``step`` samples; between those places, by a parabola."""
+def _follow(mono: F32, ideal: I64, half: int, reach: int, least: int, step: int) -> I64:
+    """Where each piece of ``2 half`` samples is taken from: within ``reach`` of its ideal place and ``least`` behind the last one, where it is
+    most like what follows that, by normalised correlation of means of ``step`` samples; between those places, by a parabola."""
     few = _means(mono, step)
     size, num = 2 * half // step, 2 * reach // step + 1
     energy = np.concatenate([[0.0], np.cumsum(np.square(few, dtype=np.float64))])
     weight = (1 / np.sqrt(energy[size:] - energy[:-size] + 1e-9)).astype(np.float32)
     firsts = np.maximum((ideal - reach) // step, 0).tolist()
     found = [int(ideal[0])]
-    for first in firsts[1:]:
-        at = (found[-1] + half) // step
-        likeness = np.correlate(few[first : first + num + size - 1], few[at : at + size])
-        likeness *= weight[first : first + num]
+    for ideal_first in firsts[1:]:
+        at, last = (found[-1] + half) // step, ideal_first + num
+        first = min(max(ideal_first, (found[-1] + least) // step), last - 1)
+        likeness = np.correlate(few[first : last + size - 1], few[at : at + size])
+        likeness *= weight[first:last]
         best = int(likeness.argmax())
         place = step * (first + best) + (found[-1] + half) % step
-        if step > 1 and 0 < best < num - 1:
+        if step > 1 and 0 < best < last - first - 1:
             low, peak, high = likeness[best - 1 : best + 2].tolist()
             bend = low - 2 * peak + high
             place += round(step * 0.5 * (low - high) / bend) if bend < 0 else 0

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from augmint.core import rng
 from augmint.core.hearing import mel_of
 from augmint.transforms import fuse_audio, spectral
 from augmint.transforms.channel import MOST_DB, TELEPHONE_HZ, VTLP, Codec, PacketLoss
@@ -31,6 +32,8 @@ from augmint.transforms.levels import (
     Trim,
     k_weights,
 )
+from augmint.transforms.mix import Mix
+from augmint.transforms.mix_audio import AddBabble, Concat, MixUp
 from augmint.transforms.op import Params
 from augmint.transforms.plan import Drawn
 from augmint.transforms.run_torch import normal_field
@@ -330,3 +333,78 @@ _SHOWN: Mapping[type[Whole], Callable[[Params, Tensor, Tensor, MelGrid], tuple[T
     SpeakerBoost: _speech_raised,
 }
 """Peaks and rounding do not show on a spectrogram: nothing happens to one for the other ops."""
+
+
+# --- several sounds --------------------------------------------------------------------------------------------------
+
+
+def mix(
+    op: Mix, params: Params, parts: Sequence[Tensor], grid: MelGrid, *, clip: bool = True
+) -> tuple[Tensor, NDArray[np.float64]]:
+    """What a mixing op makes of sounds and their partners: batches of one size, each sound's own first.
+
+    Returns:
+        The mixed sounds, and the share of each part ``[N, parts]`` in the class of what is heard on the grid.
+    """
+    out, shares = _MIX[type(op)](params, parts, grid)
+    return out.clamp(-1, 1) if clip else out, shares
+
+
+def _added(params: Params, parts: Sequence[Tensor], grid: MelGrid) -> tuple[Tensor, NDArray[np.float64]]:
+    own, other = parts
+    lam = np.asarray(params["lam"])
+    shares = np.stack([lam, 1 - lam], 1)
+    # Different sounds' phases have nothing to do with each other: so powers add.
+    mine, theirs = (
+        _to(s**2, own)[:, None, None, None] * _power(x, grid) for s, x in zip(shares.T, (own, other), strict=True)
+    )
+    return torch.where(_within(_length(own), own), _level(mine + theirs, grid).clamp(min=-1), -1.0), shares
+
+
+def _one_after_another(params: Params, parts: Sequence[Tensor], grid: MelGrid) -> tuple[Tensor, NDArray[np.float64]]:
+    own, other = parts
+    before, columns = _length(own), own.shape[-1]
+    start = before + _to(np.rint(np.asarray(params["gap_s"]) / grid.column_s), own)
+    at = torch.arange(columns, device=own.device) - start[:, None]
+    behind = other.gather(3, at.clamp(0, columns - 1).long()[:, None, None].expand_as(other))
+    out = torch.where(_within(before, own), own, torch.where((at >= 0)[:, None, None], behind, -1.0))
+    # Of the other one, the grid may end before it does.
+    heard = np.stack(
+        [v.cpu().numpy() for v in (before, torch.minimum(_length(other), columns - start).clamp(min=0))], 1
+    )
+    return out, np.where(
+        heard.sum(1, keepdims=True) > 0, heard / np.maximum(heard.sum(1, keepdims=True), 1), [1.0, 0.0]
+    )
+
+
+def _among_talkers(params: Params, parts: Sequence[Tensor], grid: MelGrid) -> tuple[Tensor, NDArray[np.float64]]:
+    own, *others = parts
+    length = _length(own)
+    at = torch.arange(own.shape[-1], device=own.device)
+    places = _to(rng.uniform(np.asarray(params["key"]).astype(np.uint64)[:, None], np.arange(len(others))), own)
+    babble = torch.zeros_like(own)
+    for other, place in zip(others, places.T, strict=True):
+        theirs = _length(other)
+        # From anywhere in it; where it is not as long, it is gone through again and again.
+        first = (place * torch.where(theirs < length, theirs, theirs - length + 1)).floor()
+        column = ((first[:, None] + at) % theirs.clamp(min=1)[:, None]).long()
+        talk = torch.where(
+            _within(length, own) & (theirs > 0)[:, None, None, None],
+            _power(other.gather(3, column[:, None, None].expand_as(other)), grid),
+            0.0,
+        )
+        babble = babble + talk / talk.sum((1, 2, 3), keepdim=True).clamp(min=1e-30)
+    power = torch.where(_within(length, own), _power(own, grid), 0.0)
+    snr = _to(10 ** (-np.asarray(params["snr_db"]) / 10), own)[:, None, None, None]
+    ratio = power.sum((1, 2, 3), keepdim=True) / babble.sum((1, 2, 3), keepdim=True).clamp(min=1e-30)
+    mixed = _level(power + snr * ratio * babble, grid).clamp(min=-1)
+    one = np.zeros((len(own), len(parts)))
+    one[:, 0] = 1
+    return torch.where(_within(length, own), mixed, own), one
+
+
+_MIX: Mapping[type[Mix], Callable[[Params, Sequence[Tensor], MelGrid], tuple[Tensor, NDArray[np.float64]]]] = {
+    MixUp: _added,
+    Concat: _one_after_another,
+    AddBabble: _among_talkers,
+}

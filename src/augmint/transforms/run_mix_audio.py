@@ -14,7 +14,7 @@ from augmint.transforms import run_audio
 from augmint.transforms.mix import Labels, shares
 from augmint.transforms.mix_audio import SOUND_MIXES
 from augmint.transforms.plan import Plan, Step
-from augmint.transforms.temporal import Line
+from augmint.transforms.temporal import Line, Pieces
 from augmint.transforms.waves import mixed_in, of_length, power, resampled
 
 
@@ -30,13 +30,13 @@ class Heard:
     wave: F32
     rate: int
     labels: Labels = field(default_factory=dict)
-    parts: tuple[tuple[str, tuple[Line, ...]], ...] = (("", ()),)
+    parts: tuple[tuple[str, tuple[Line | Pieces, ...]], ...] = (("", ()),)
 
     @property
     def seconds(self) -> F64:
         return np.asarray(len(self.wave) / self.rate)
 
-    def moved(self, *lines: Line) -> Heard:
+    def moved(self, *lines: Line | Pieces) -> Heard:
         """All its times gone along further lines."""
         return replace(self, parts=tuple((name, (*before, *lines)) for name, before in self.parts))
 

@@ -35,8 +35,8 @@ def augment(
     is not mixed. A mixing op ends the fused run of the whole batch.
 
     Args:
-        x, recipe, keys, p, clip: as `run_torch.augment` has them. On 1 or 3 axes, and on grids that are no pictures, MixUp is the only
-            mixing op that happens.
+        x, recipe, keys, p, clip: as `run_torch.augment` has them. On 1 or 3 axes MixUp is the only mixing op that happens; on grids that
+            are no pictures, those of its codec (``mix_on_grid``).
         y: float ``[N, K]``: the share of each class, such as ``one_hot(labels, K).float()``.
         groups: the batch is so many batches of one size, one after the other, and none is mixed with another.
 
@@ -73,7 +73,7 @@ def _happens(op: Mix, drawn: Drawn, x: Tensor, recipe: Recipe) -> bool:
             mend="use it on samples as they are (run_mix.apply, say, which takes targets), or take it out",
         )
     is_picture = x.ndim == 4 and recipe.on_grid is None
-    return bool(drawn.active.any()) and (is_picture or op.any_axes)
+    return bool(drawn.active.any()) and (is_picture or op.any_axes or recipe.mix_on_grid is not None)
 
 
 def _mixed(
@@ -84,11 +84,15 @@ def _mixed(
     at = _index(rows, x)
     if isinstance(op, AugMix):
         return x.index_copy(0, at, _blended(op, params, x[at], recipe, keys[rows], clip)), y
-    partners = others(keys, op.num_partners, groups=groups)[rows]
+    partners = others(keys, op.wanted, groups=groups)[rows]
     if not partners.shape[1]:
         return x, y
     parts = [at, *(_index(column, x) for column in partners.T)]
-    made, shares = _MIX[type(op)](params, [x[part] for part in parts], recipe)
+    samples = [x[part] for part in parts]
+    if recipe.mix_on_grid is not None:
+        made, shares = recipe.mix_on_grid(op, params, samples, clip)
+    else:
+        made, shares = _MIX[type(op)](params, samples, recipe)
     weights = torch.from_numpy(shares).to(y)
     mixed_y = sum(
         (weights[:, i, None] * y[part.to(y.device)] for i, part in enumerate(parts)), start=torch.zeros(()).to(y)

@@ -14,6 +14,7 @@ from augmint.core.rng import F64
 from augmint.transforms.op import Bool, Family, Law, Op, Params, Range, between, within
 
 LONGEST_S = 600.0
+_TORN_S = 0.002  # so near to the middle between two pieces, they are within 5 dB of each other
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,32 @@ class Line:
         return np.asarray(np.clip(self.scale * times_s + self.shift_s, self.start_s, self.stop_s))
 
 
-def along(lines: Iterable[Line], times_s: F64) -> F64:
+@dataclass(frozen=True)
+class Pieces:
+    """A `Line` of one sound as it was gone along: piece by piece, each of them taken from near where the line has it.
+
+    Args:
+        taken_s: ``[K]`` the middle of each piece in old time; ``placed_s``: in new time, evenly apart.
+    """
+
+    line: Line
+    taken_s: F64
+    placed_s: F64
+
+    def at(self, times_s: F64) -> F64:
+        """As `Line.at`, where they are heard.
+
+        A piece is heard by itself until halfway to the next one, and time in it goes as fast as before (but for the pitch). What lies between
+        two pieces, or is as loud in one of them as in the other, is between its two places. So times keep their order.
+        """
+        apart = (self.placed_s[1] - self.placed_s[0]) * self.line.pitch
+        alone = np.clip(np.diff(self.taken_s) / 2 - _TORN_S, 0, apart / 2 - _TORN_S)
+        ends = np.stack([np.append(0, -alone), np.append(alone, 0)], 1)
+        old, new = (self.taken_s[:, None] + ends).ravel(), (self.placed_s[:, None] + ends / self.line.pitch).ravel()
+        return np.asarray(np.clip(np.interp(times_s, old, new), self.line.start_s, self.line.stop_s))
+
+
+def along(lines: Iterable[Line | Pieces], times_s: F64) -> F64:
     """Where times are after several lines, one after another."""
     for line in lines:
         times_s = line.at(times_s)
