@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from augmint.core.run import write_bytes, write_jsonl, write_text
 from augmint.core.types import Dataset, Modality, Ref, Sample, Sink
-from augmint.steps.synthesis import Synthetic
+
+if TYPE_CHECKING:
+    from augmint.steps.synthesis import Synthetic
 
 Rows = list[dict[str, Any]]
 
