@@ -7,7 +7,7 @@ applied twice. The same integers come out for one sample or for a vector of samp
 from __future__ import annotations
 
 from hashlib import blake2b
-from struct import Struct
+from struct import unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -87,7 +87,7 @@ class Lanes:
         self._ones = sum(1 << (_WIDTH * i) for i in range(self._count))
         self._mask = self._ones * _LOW
         self._side_by_side = [_side_by_side(v) for v in (self._streams[self._lanes], self._counters)]
-        self._apart = Struct("<" + "Q8x" * self._count)
+        self._apart = "<" + "Q8x" * self._count
 
     def uniform(self, key: int) -> list[float]:
         """``[L]``, in [0, 1)."""
@@ -98,7 +98,8 @@ class Lanes:
         keys, mask = key * self._ones, self._mask
         for strides in self._side_by_side:
             keys = _mixed(_mixed((keys + strides) & mask, mask) ^ keys, mask)
-        return [(bits >> 11) * 2.0**-53 for bits in self._apart.unpack(keys.to_bytes(self._apart.size, "little"))]
+        apart = unpack(self._apart, keys.to_bytes(self._count * _WIDTH // 8, "little"))
+        return [(bits >> 11) * 2.0**-53 for bits in apart]
 
 
 _WIDTH, _LOW = 128, 2**64 - 1  # bits of a lane: the product of two numbers of 64; and those that a result has
@@ -109,10 +110,10 @@ def _side_by_side(values: U64) -> int:
 
 
 def _mixed(x: int, mask: int) -> int:
-    """`mix` of every lane; what the shifts bring in from the next lane lies outside the mask."""
+    """`mix` of every lane. What the shifts bring in from the next lane lies outside the mask, and stays there until the next one."""
     x = ((x ^ (x >> 30)) & mask) * 0xBF58476D1CE4E5B9 & mask
     x = ((x ^ (x >> 27)) & mask) * 0x94D049BB133111EB & mask
-    return (x ^ (x >> 31)) & mask
+    return x ^ (x >> 31)
 
 
 def normal(keys: ArrayLike, counters: ArrayLike = 0) -> F64:

@@ -12,7 +12,7 @@ import numpy as np
 
 from augmint.core import rng
 from augmint.core.rng import U64
-from augmint.transforms.op import Op
+from augmint.transforms.op import Law, Op
 from augmint.transforms.plan import Step
 
 
@@ -32,6 +32,7 @@ class _Entry(NamedTuple):
     id: str
     gate: int | None  # the lane that decides whether it happens, where chance does
     numbers: tuple[_Number, ...]
+    constants: Mapping[str, float]
     rest: slice | None  # the lanes of uniforms, where the op itself makes numbers of them
     files: Mapping[str, str]
 
@@ -49,11 +50,13 @@ class Drawing:
         for number, (op, own) in enumerate(zip(ops, ids, strict=True)):
             gate = len(lanes) if op.p < 1 else None
             first = len(lanes) + (op.p < 1)
-            lanes += [(number, counter) for counter in range(op.p >= 1, 1 + op.num_uniforms)]
             by_law = type(op).draw is Op.draw
-            numbers = tuple(_number(op, i, first) for i in range(op.num_uniforms)) if by_law else ()
-            rest = None if by_law else slice(first, first + op.num_uniforms)
-            entries.append(_Entry(op, op.name, own, gate, numbers, rest, op.files))
+            count = len(op.laws) if by_law else op.num_uniforms
+            lanes += [(number, counter) for counter in range(op.p >= 1, 1 + count)]
+            numbers = tuple(_number(op, law, first + i) for i, law in enumerate(op.laws)) if by_law else ()
+            constants = {name: float(getattr(op, name)) for name in op.constants} if by_law else {}
+            rest = None if by_law else slice(first, first + count)
+            entries.append(_Entry(op, op.name, own, gate, numbers, constants, rest, op.files))
         self._entries = tuple(entries)
         self._lanes = rng.Lanes(streams, [number for number, _ in lanes], [counter for _, counter in lanes])
 
@@ -61,20 +64,21 @@ class Drawing:
         """What happens to the sample of this key, of the first ``end`` ops."""
         u = self._lanes.uniform(key)
         steps = []
-        for op, kind, own, gate, numbers, rest, files in self._entries[:end]:
+        for op, kind, own, gate, numbers, constants, rest, files in self._entries[:end]:
             if gate is not None and u[gate] >= op.p:
                 continue
             params = {}
             for name, lane, low, span, log in numbers:
                 number = low + span * u[lane]
                 params[name] = float(np.exp(number)) if log else number  # `math.exp` may differ in the last bit
+            if constants:
+                params |= constants
             if rest is not None:
                 params = {name: float(v) for name, v in op.draw(np.array(u[rest])).items()}
             steps.append(Step(kind, own, params, (), files))
         return steps
 
 
-def _number(op: Op, i: int, first: int) -> _Number:
-    law = op.laws[i]
-    low, high = map(float, law.limits(op))
-    return _Number(law.name, first + i, low, high - low, law.log)
+def _number(op: Op, law: Law, lane: int) -> _Number:
+    low, high = law.limits(op)
+    return _Number(law.name, lane, low, high - low, law.log)
