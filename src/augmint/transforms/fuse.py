@@ -310,9 +310,10 @@ def _as_move(stage: Stage) -> Stage | None:
     top, bottom = sorted((y, c * (new_w - 1) + d * (new_h - 1) + y))
     if left < 0 or top < 0 or right >= w or bottom >= h:
         return stage
+    if a == d == 1 and top == left == 0 and (new_h, new_w) == stage.size:
+        return None
     x_step, y_step = (c, b) if a == 0 else (a, d)
-    move = Move(top, left, bottom - top + 1, right - left + 1, a == 0, y_step < 0, x_step < 0)
-    return None if move == Move(0, 0, h, w, False, False, False) else move
+    return Move(top, left, bottom - top + 1, right - left + 1, a == 0, y_step < 0, x_step < 0)
 
 
 def _is_whole(v: float) -> bool:

@@ -5,6 +5,7 @@ Each gives a stage: plain arrays with free leading axes that the executors read.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
@@ -78,14 +79,14 @@ def normal_field(keys: F64, count: int) -> F32:
 
 def radius(sigma: F64) -> int:
     """Pixels that the widest of the kernels reaches."""
-    return int(np.ceil(3 * np.max(sigma, initial=0.0)))
+    return math.ceil(3 * float(np.max(sigma, initial=0.0)))
 
 
 def kernel(sigma: F64, reach: int) -> F64:
     """Gaussian weights ``[..., 2 reach + 1]`` for ``[...]`` sigmas in pixels, each cut at its own 3 sigma, summing to 1."""
     at = np.arange(-reach, reach + 1)
     s = np.maximum(sigma, 1e-6)[..., None]
-    w = np.where(np.abs(at) <= np.ceil(3 * s), np.exp(-0.5 * (at / s) ** 2), 0.0)
+    w = np.exp(-0.5 * (at / s) ** 2) * (np.abs(at) <= np.ceil(3 * s))
     out: F64 = w / w.sum(-1, keepdims=True)
     return out
 
