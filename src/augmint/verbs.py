@@ -1,6 +1,6 @@
 """The verbs. Each is a function and a command of the same name and arguments; this is the one place that picks a modality.
 
-What learns is imported by the verbs that need it: those that only transform start without torch, in a third of the time.
+What learns is imported by the verbs that need it: those that only transform start without torch, in a quarter of the time.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ from augmint.transforms.recipe import Recipe, is_recipe, recipe_for
 if TYPE_CHECKING:
     from augmint.evaluation.proof import Proof
     from augmint.generation.draw import Gan
+    from augmint.steps.searching import Search
 
 Data = str | Path | Dataset
 _DECIDE_BYTES = ("augmint", "numpy", "opencv-python-headless", "scipy")
@@ -159,15 +160,8 @@ def augment(
     samples = samples.usable(strict=True) if chosen.strict else samples
     if not any(len(samples.subset([i]).usable()) for i in range(len(samples))):  # stops at the first good one
         raise nothing_usable(samples.usable())
-    searched = None
-    if searches:
-        from augmint.steps.searching import search
-
-        with stop_on_signal() as stop:
-            searched = search(
-                mine, seed=chosen.seed, seconds=chosen.time, workers=chosen.workers, stop=stop, progress=progress
-            )
-        recipe = searched.recipe
+    searched = _searched(mine, chosen, progress) if searches else None
+    recipe = searched.recipe if searched is not None else recipe
     about["config"]["recipe"] = recipe.to_dict()
     run = Run.open(target / _UNFINISHED, **about)
     sweep(target)
@@ -212,6 +206,16 @@ def augment(
         f"in {clock.perf_counter() - started:.1f} s",
     ]
     return Result([*lines, *left_out(skipped)], counts, target)
+
+
+def _searched(training: Dataset, chosen: c.AugmentVerb, progress: Progress) -> Search:
+    """The recipe that does best in experiments on the training part."""
+    from augmint.steps.searching import search
+
+    with stop_on_signal() as stop:
+        return search(
+            training, seed=chosen.seed, seconds=chosen.time, workers=chosen.workers, stop=stop, progress=progress
+        )
 
 
 def _made_already(target: Path, about: dict[str, Any]) -> Result:
