@@ -6,8 +6,9 @@ Claim: photographs of 512 x 512 pixels, read, flipped, turned, shifted, scaled, 
 Both decode a file once for all of its variants and write the same kind of JPEG (full colour resolution). What a start costs is told
 apart: two runs of each with few and many variants, and the difference between them.
 
-With --scaling, the claim is another one: two workers write a further picture in at most 1 / 1.85 of the time that one takes. That is time
-on the clock, which says something where two cores are idle only.
+With --scaling, the claim is another one: two workers, of one thread each, take at most 1 / 1.85 of the time of one for a further picture.
+That is time on the clock, which says something where two cores are idle only; files lie in memory where the system has such a folder, for
+waiting for a disk is not the cores'.
 
 Run: python benchmarks/transforms_folder.py; five minutes on a quiet machine, with --scaling two. Exit code 1: a bar is missed.
 """
@@ -38,6 +39,7 @@ FILES = 80
 VARIANTS = (1, 9)
 ROUNDS = 3
 WORKERS = 1
+MEMORY = Path("/dev/shm")
 PEER = """
 import os, sys
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
@@ -176,12 +178,13 @@ def claim(paragraph: int) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description="A folder of JPEG files, augmented.")
     parser.add_argument("--scaling", action="store_true", help="two workers against one, on idle cores")
-    with TemporaryDirectory() as name:
+    wants_scaling = parser.parse_args().scaling
+    with TemporaryDirectory(dir=MEMORY if wants_scaling and MEMORY.is_dir() else None) as name:
         root = Path(name)
         make(root / "data")
         (root / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
         try:
-            return scaling(root) if parser.parse_args().scaling else against_peer(root)
+            return scaling(root) if wants_scaling else against_peer(root)
         except NoPeer as error:
             print(f"no albumentations to measure against: {error}")
             return 1
