@@ -20,9 +20,8 @@ import numpy as np
 
 ROOT = Path(__file__).parent.parent
 VENV = ROOT / ".venv-bench"
-ONE_THREAD = dict.fromkeys(
-    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
-)
+_COUNTS = "OMP_NUM_THREADS OPENBLAS_NUM_THREADS MKL_NUM_THREADS VECLIB_MAXIMUM_THREADS OPENCV_FOR_THREADS_NUM"
+ONE_THREAD = dict.fromkeys(_COUNTS.split(), "1")
 _SERVER = """
 import contextlib, json, sys, time
 import numpy as np

@@ -260,8 +260,8 @@ def main() -> int:
         bars.append(Bar(f"kornia / ours, {row['side']}²", ">= 10", f"{fastest:.1f}", fastest >= 10))
         most = row["ours / warp"]
         bars.append(Bar(f"ours / one warp, {row['side']}²", "<= 2.2", f"{most:.2f}", most <= 2.2))
-    planned = min(row["plan µs"] for row in rows)
-    bars.append(Bar("plan and program, a sample", "<= 40 µs", f"{planned:.0f} µs", planned <= 40))
+    planned = max(row["plan µs"] for row in rows)
+    bars.append(Bar("plan and program, a sample, the slower size", "<= 40 µs", f"{planned:.0f} µs", planned <= 40))
     for row in alone:
         ratio = row["whole / bare"]
         bars.append(Bar(f"{row['op']} / {row['OpenCV']}, 256²", "<= 1.15", f"{ratio:.2f}", ratio <= 1.15))

@@ -1,12 +1,21 @@
-"""Help, version and mistakes answer before anything heavy is imported."""
+"""Help, version and mistakes answer before anything heavy is imported; pictures are transformed without what learns."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+from functools import partial
+from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+
+import augmint as am
+from augmint.scale.pool import ordered_map
+from augmint.steps.augmenting import _Item, _Job, augment_sample
+from augmint.transforms.recipe import PRESETS
 
 HEAVY = ("torch", "pandas", "matplotlib", "scipy", "sklearn", "cv2")
 _CHILD = """
@@ -65,3 +74,55 @@ def test_importing_the_package_loads_no_library() -> None:
 def test_doctor_leaves_torch_to_a_child() -> None:
     _, _, modules = _child("__import__('augmint.core.doctor', fromlist=['examine']).examine().exit_code")
     assert not modules & set(HEAVY)
+
+
+@pytest.fixture(scope="module")
+def augmented(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[str]]:
+    """A folder with ``pictures`` and ``more``, which the command made of them, and the modules that it took."""
+    place = tmp_path_factory.mktemp("light")
+    (place / "pictures" / "a").mkdir(parents=True)
+    x = np.random.default_rng(0).integers(0, 256, (4, 24, 32, 3), np.uint8)
+    for i, picture in enumerate(x):
+        cv2.imwrite(str(place / "pictures" / "a" / f"{i}.png"), picture)
+    arguments = ("augment", place / "pictures", "--out", place / "more", "--recipe", "strong", "--variants", "1")
+    status, _, modules = _child(_main(*map(str, (*arguments, "--workers", "1"))))
+    assert status == 0 and len(list((place / "more").rglob("*.aug0.png"))) == len(x)
+    return place, modules
+
+
+def test_augment_takes_no_library_that_its_recipe_does_not_need(augmented: tuple[Path, set[str]]) -> None:
+    _, modules = augmented
+    assert modules & set(HEAVY) == {"cv2"}
+
+
+@pytest.mark.parametrize(
+    ("args", "shown"),
+    [
+        (("replay", "more/manifest.jsonl"), set()),
+        (("preview", "pictures", "--out", "sheet.png"), set()),
+        (("preview", "pictures", "--out", "sheet.html"), set()),
+        (("inspect", "pictures"), {"pandas"}),  # whose answer is tables
+        (("inspect", "medium"), set()),
+    ],
+)
+def test_pictures_are_shown_and_made_again_without_torch(
+    args: tuple[str, ...], shown: set[str], augmented: tuple[Path, set[str]]
+) -> None:
+    place, _ = augmented
+    given = [str(place / a) if "/" in a or "." in a or a == "pictures" else a for a in args]
+    status, _, modules = _child(_main(*given))
+    assert status == 0
+    assert modules & set(HEAVY) == {"cv2", *shown}
+
+
+def _made(job: _Job, item: _Item) -> set[str]:
+    """The modules of the process that makes one sample's variants."""
+    assert len(augment_sample(job, item)) == job.variants  # type: ignore[arg-type]
+    return {name for name in sys.modules if "." not in name}
+
+
+def test_a_worker_starts_as_light(augmented: tuple[Path, set[str]]) -> None:
+    data = am.read(augmented[0] / "pictures")
+    job = _Job(data.modality, None, PRESETS["strong"], 0, 1, None)
+    for modules in ordered_map(partial(_made, job), [_Item(data.refs[0], None)] * 2, workers=2):
+        assert modules & set(HEAVY) == {"cv2"}

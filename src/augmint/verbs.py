@@ -1,4 +1,7 @@
-"""The verbs. Each is a function and a command of the same name and arguments; this is the one place that picks a modality."""
+"""The verbs. Each is a function and a command of the same name and arguments; this is the one place that picks a modality.
+
+What learns is imported by the verbs that need it: those that only transform start without torch, in a quarter of the time.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from augmint.core import config as c
 from augmint.core.doctor import Health, examine
@@ -28,29 +31,22 @@ from augmint.core.run import (
     write_text,
 )
 from augmint.core.types import Dataset, Modality, Sample, Skipped
-from augmint.evaluation.proof import Proof
-from augmint.generation.draw import Gan
 from augmint.modalities import find, get
 from augmint.report import html, inspection
-from augmint.scale import ranks
-from augmint.steps import export as exporting
 from augmint.steps import output
 from augmint.steps.augmenting import Journal, augment_all, check_needs
-from augmint.steps.boosting import Boost
-from augmint.steps.comparing import compare
-from augmint.steps.denoising import recordings, train_denoiser
-from augmint.steps.gan import train_gan
-from augmint.steps.handwriting import DEMO_DRAW, write_digits
-from augmint.steps.prepare import FOLDS, left_out, nothing_usable, sealed_name
+from augmint.steps.inputs import fingerprints, left_out, nothing_usable
 from augmint.steps.previewing import contact_sheet
 from augmint.steps.replaying import Replayed
 from augmint.steps.replaying import replay as remade
 from augmint.steps.results import Progress, Result, quiet
-from augmint.steps.searching import search
-from augmint.steps.synthesis import synthesise, told
-from augmint.steps.training import fingerprints, get_ready
 from augmint.transforms.explain import Explanation, explain
 from augmint.transforms.recipe import Recipe, is_recipe, recipe_for
+
+if TYPE_CHECKING:
+    from augmint.evaluation.proof import Proof
+    from augmint.generation.draw import Gan
+    from augmint.steps.searching import Search
 
 Data = str | Path | Dataset
 _DECIDE_BYTES = ("augmint", "numpy", "opencv-python-headless", "scipy")
@@ -99,6 +95,8 @@ def boost(
         unlabelled: further real samples without labels.
         settings: see `augmint.core.config.BoostConfig`, and docs/reference.md.
     """
+    from augmint.steps.boosting import Boost
+
     chosen = c.settings(c.BoostConfig, config=config, flags=settings)
     labelled, pool = _dataset(data, chosen.strict), _pool(data, unlabelled, chosen.strict)
     check_apart(Path(out), labelled.root, *([pool.root] if pool else []))
@@ -162,13 +160,8 @@ def augment(
     samples = samples.usable(strict=True) if chosen.strict else samples
     if not any(len(samples.subset([i]).usable()) for i in range(len(samples))):  # stops at the first good one
         raise nothing_usable(samples.usable())
-    searched = None
-    if searches:
-        with stop_on_signal() as stop:
-            searched = search(
-                mine, seed=chosen.seed, seconds=chosen.time, workers=chosen.workers, stop=stop, progress=progress
-            )
-        recipe = searched.recipe
+    searched = _searched(mine, chosen, progress) if searches else None
+    recipe = searched.recipe if searched is not None else recipe
     about["config"]["recipe"] = recipe.to_dict()
     run = Run.open(target / _UNFINISHED, **about)
     sweep(target)
@@ -213,6 +206,16 @@ def augment(
         f"in {clock.perf_counter() - started:.1f} s",
     ]
     return Result([*lines, *left_out(skipped)], counts, target)
+
+
+def _searched(training: Dataset, chosen: c.AugmentVerb, progress: Progress) -> Search:
+    """The recipe that does best in experiments on the training part."""
+    from augmint.steps.searching import search
+
+    with stop_on_signal() as stop:
+        return search(
+            training, seed=chosen.seed, seconds=chosen.time, workers=chosen.workers, stop=stop, progress=progress
+        )
 
 
 def _made_already(target: Path, about: dict[str, Any]) -> Result:
@@ -260,6 +263,12 @@ def train(
     chosen = c.settings(c.TrainVerb, config=config, flags=settings)
     if chosen.denoiser or chosen.noises is not None:
         return _train_denoiser(data, out, chosen, dry_run, progress)
+    from augmint.generation.draw import Gan
+    from augmint.scale import ranks
+    from augmint.steps.gan import train_gan
+    from augmint.steps.prepare import FOLDS, sealed_name
+    from augmint.steps.training import get_ready
+
     samples, pool = _dataset(data, chosen.strict), _pool(data, unlabelled, chosen.strict)
     source = _gan_folder(Path(init)) if init is not None else None
     with TemporaryDirectory() as scratch, stop_on_signal() as stop, ranks.joined():
@@ -288,6 +297,8 @@ def _train_denoiser(
     data: Data, out: str | Path | None, chosen: c.TrainVerb, dry_run: bool, progress: Progress
 ) -> Result:
     """The other thing to train: what `Denoise` takes as its method gan."""
+    from augmint.steps.denoising import recordings, train_denoiser
+
     if out is None or not chosen.denoiser:
         raise UserError(
             "a denoiser is written to a folder" if chosen.denoiser else "noises are for a denoiser",
@@ -316,6 +327,8 @@ def _train_denoiser(
 
 def _meeting_place(out: str | Path | None, scratch: Path) -> Path:
     """The folder of a run, which all processes must be able to find."""
+    from augmint.scale import ranks
+
     if out is None and ranks.num_ranks() > 1:
         raise UserError("several processes need one folder to meet in", mend="give --out RUN")
     return Path(out) if out is not None else scratch / "run"
@@ -333,6 +346,9 @@ def generate(
     **settings: Any,
 ) -> Result:
     """Make ``num`` new samples with a trained run, curated: class counts are exact, every rejected one has its reason."""
+    from augmint.generation.draw import Gan
+    from augmint.steps.synthesis import synthesise, told
+
     chosen = c.settings(c.GenerateVerb, config=config, flags=settings)
     folder, target = _gan_folder(Path(run)), Path(out)
     gan = Gan.load(folder, _modality_of(folder))
@@ -383,6 +399,9 @@ def prove(
             made, the test part is the one that the GAN was kept from; of another maker nobody can know what it has seen.
         out: folder for the proof and its report.
     """
+    from augmint.generation.draw import Gan
+    from augmint.steps.comparing import compare
+
     chosen = c.settings(c.ProveVerb, config=config, flags=settings)
     samples = real if isinstance(real, Dataset) else read(real, strict=chosen.strict)
     if samples.layout != "table" and isinstance(synthetic, str | Path) and (Path(synthetic) / "run.json").exists():
@@ -392,7 +411,7 @@ def prove(
     with TemporaryDirectory() as scratch, stop_on_signal() as stop:
         place = Path(out) if out is not None else Path(scratch) / "proof"
         found = compare(samples, synthetic, place, chosen, dry_run=dry_run, stop=stop, progress=progress)
-        if isinstance(found, Proof) and out is not None:
+        if not isinstance(found, Result) and out is not None:
             html.write(place, place / "report.html", samples.modality)
             progress({"stage": "write", "note": f"report: {place / 'report.html'}"})
     return found
@@ -413,6 +432,9 @@ def export(run: str | Path, *, out: str | Path, onnx: bool = False) -> Result:
         out: a folder that does not exist yet.
         onnx: ``generator.onnx`` and ``verifier.onnx`` too; needs the extra ``onnx``.
     """
+    from augmint.generation.draw import Gan
+    from augmint.steps import export as exporting
+
     if onnx:
         exporting.check_onnx()
     folder, target = _gan_folder(Path(run)), Path(out)
@@ -504,6 +526,8 @@ def doctor() -> Health:
 
 def demo(*, out: str | Path = "demo", closed: bool = False, progress: Progress = quiet) -> Result:
     """The main job on real handwriting: 5 labelled images a class and a pool of 800, or 10 a class and no pool (``closed``)."""
+    from augmint.steps.handwriting import DEMO_DRAW, write_digits
+
     place, kind = Path(out), get("image")
     data, pool = place / "data", None if closed else place / "pool"
     if not (place / "digits.json").exists():

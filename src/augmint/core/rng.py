@@ -7,6 +7,7 @@ applied twice. The same integers come out for one sample or for a vector of samp
 from __future__ import annotations
 
 from hashlib import blake2b
+from struct import unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,7 +23,7 @@ _GOLDEN, _M1, _M2, _S30, _S27, _S31, _S11 = (
 
 def key(*parts: str | int) -> int:
     """A 64-bit key for a tuple of words and whole numbers; ``key("a", 1)`` and ``key("a1")`` differ."""
-    text = "\x1f".join(type(p).__name__[0] + str(p).replace("\x1f", "\x1f\x1f") for p in parts)
+    text = "\x1f".join([type(p).__name__[0] + str(p).replace("\x1f", "\x1f\x1f") for p in parts])
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
@@ -61,11 +62,15 @@ def combine(keys: ArrayLike, other: ArrayLike) -> U64:
 
 def uniform(keys: ArrayLike, counters: ArrayLike = 0) -> F64:
     """Uniform numbers in [0, 1) for each (key, counter) pair, 53 bits each."""
-    return (bits(keys, counters) >> _S11).astype(np.float64) * 2.0**-53
+    return _fractions(bits(keys, counters))
+
+
+def _fractions(bits: U64) -> F64:
+    return (bits >> _S11).astype(np.float64) * 2.0**-53
 
 
 class Lanes:
-    """Many uniform numbers of one key in one pass: those of ``uniform(combine(key, streams), counters)``.
+    """Many uniform numbers of one key in one pass: those of ``uniform(combine(key, streams), counters)``, as numbers of Python.
 
     Up to `FEW` of them are computed side by side in one long whole number of Python, 128 bits a lane: half the time of arrays.
 
@@ -82,18 +87,19 @@ class Lanes:
         self._ones = sum(1 << (_WIDTH * i) for i in range(self._count))
         self._mask = self._ones * _LOW
         self._side_by_side = [_side_by_side(v) for v in (self._streams[self._lanes], self._counters)]
+        self._apart = "<" + "Q8x" * self._count
 
-    def uniform(self, key: int) -> F64:
+    def uniform(self, key: int) -> list[float]:
         """``[L]``, in [0, 1)."""
         if self._count > self.FEW:
             own = _hashed(np.array(key, np.uint64), self._streams)[self._lanes]
-            bits = _hashed(own, self._counters)
-        else:
-            keys, mask = key * self._ones, self._mask
-            for strides in self._side_by_side:
-                keys = _mixed(_mixed((keys + strides) & mask, mask) ^ keys, mask)
-            bits = np.frombuffer(keys.to_bytes(self._count * _WIDTH // 8, "little"), "<u8")[::2]
-        return (bits >> _S11).astype(np.float64) * 2.0**-53
+            numbers: list[float] = _fractions(_hashed(own, self._counters)).tolist()
+            return numbers
+        keys, mask = key * self._ones, self._mask
+        for strides in self._side_by_side:
+            keys = _mixed(_mixed((keys + strides) & mask, mask) ^ keys, mask)
+        apart = unpack(self._apart, keys.to_bytes(self._count * _WIDTH // 8, "little"))
+        return [(bits >> 11) * 2.0**-53 for bits in apart]
 
 
 _WIDTH, _LOW = 128, 2**64 - 1  # bits of a lane: the product of two numbers of 64; and those that a result has
@@ -104,10 +110,10 @@ def _side_by_side(values: U64) -> int:
 
 
 def _mixed(x: int, mask: int) -> int:
-    """`mix` of every lane; what the shifts bring in from the next lane lies outside the mask."""
+    """`mix` of every lane. What the shifts bring in from the next lane lies outside the mask, and stays there until the next one."""
     x = ((x ^ (x >> 30)) & mask) * 0xBF58476D1CE4E5B9 & mask
     x = ((x ^ (x >> 27)) & mask) * 0x94D049BB133111EB & mask
-    return (x ^ (x >> 31)) & mask
+    return x ^ (x >> 31)
 
 
 def normal(keys: ArrayLike, counters: ArrayLike = 0) -> F64:

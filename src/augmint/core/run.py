@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
 from tempfile import mkstemp
@@ -114,6 +115,11 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
                     "not readable as JSON", where=f"{path}, line {number}", mend="restore the file"
                 ) from None
     return rows
+
+
+def file_sum(path: Path) -> str:
+    """SHA-256 of a file, as manifests have it."""
+    return sha256(path.read_bytes()).hexdigest()
 
 
 def check_output(out: Path, *, ours: str | None = None) -> None:

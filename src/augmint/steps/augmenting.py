@@ -8,12 +8,12 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from augmint.core.errors import BadSample, UserError
-from augmint.core.run import read_jsonl, write_jsonl
+from augmint.core.run import file_sum, read_jsonl, write_jsonl
 from augmint.core.types import Codec, Dataset, Modality, Ref, Sample, Sink, Skipped
 from augmint.scale.pool import ordered_map
 from augmint.transforms.mix import FILE, Mix, Pool
@@ -51,7 +51,16 @@ class _Item:
     partners: Mapping[str, Ref] = field(default_factory=dict)
 
 
-def augment_sample(job: _Job, item: _Item) -> list[tuple[Sample, Plan, Path | None]] | Skipped:
+class _Variant(NamedTuple):
+    """A sample that was made. Where it is written already, its data is left away, and ``place`` and ``sha256`` tell of its file."""
+
+    sample: Sample
+    plan: Plan
+    place: Path | None = None
+    sha256: str = ""
+
+
+def augment_sample(job: _Job, item: _Item) -> list[_Variant] | Skipped:
     """All variants of one sample, written already if the sink can do that in a worker.
 
     A mixing step whose partner cannot be read does not happen; the plan that comes back says so.
@@ -69,9 +78,14 @@ def augment_sample(job: _Job, item: _Item) -> list[tuple[Sample, Plan, Path | No
         plan = plan.without([i for i in plan.others if not partners.is_usable(i)])
         new = _transformed(job, sample, plan, key, partners)
         new = replace(new, id=variant_id(ref.id, variant), label=_largest(new), meta=_own_meta(new), origin="augmented")
-        place = job.sink.save(new, part=item.part) if job.sink is not None else None  # type: ignore[attr-defined]
-        made.append((replace(new, data=None, targets={}) if place is not None else new, plan, place))
+        made.append(_Variant(new, plan) if job.sink is None else _saved(job.sink, new, plan, item.part))
     return made
+
+
+def _saved(sink: Sink, sample: Sample, plan: Plan, part: str | None) -> _Variant:
+    place: Path = sink.save(sample, part=part)  # type: ignore[attr-defined]
+    sha256 = file_sum(sink.out / place)  # type: ignore[attr-defined]
+    return _Variant(replace(sample, data=None, targets={}), plan, place, sha256)
 
 
 class _Partners:
@@ -173,7 +187,7 @@ def augment_all(
                 if isinstance(result, Skipped):
                     yield result
                     continue
-                made = [_told(job, sink, ref, *one, part(ref)) for one in result]
+                made = [_told(job, sink, ref, one, part(ref)) for one in result]
                 if journal is not None and in_worker is not None:
                     journal.add(ref.id, made)
             for one in made:
@@ -187,10 +201,9 @@ def augment_all(
         next(results, None)  # so that workers end by themselves
 
 
-def _told(
-    job: _Job, sink: Sink, ref: Ref, sample: Sample, plan: Plan, place: Path | None, part: str | None
-) -> dict[str, Any]:
+def _told(job: _Job, sink: Sink, ref: Ref, made: _Variant, part: str | None) -> dict[str, Any]:
     """The manifest's row of a variant, and what its line in the metadata has besides; it is written, if a worker has not done that."""
+    sample, plan, place, sha256 = made
     path = place if place is not None else sink.write(sample, part=part)
     lasting = getattr(job.modality, "lasting", ())
     row = {
@@ -201,6 +214,7 @@ def _told(
         "seed": job.seed,
         "plan": plan.to_dict(),
         **{k: v for k, v in sample.meta.items() if k == "soft_label"},
+        **({"sha256": sha256} if sha256 else {}),
     }
     extra = {k: v for k, v in sample.meta.items() if k not in ref.meta or k in lasting}
     return {"row": row, "label": sample.label, "extra": extra}

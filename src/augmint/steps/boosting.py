@@ -21,13 +21,13 @@ from augmint.steps import output
 from augmint.steps.augmenting import augment_all
 from augmint.steps.experiment import Labelled, Offered, experiment, probe_input, probe_steps, undertrained
 from augmint.steps.gan import train_gan
+from augmint.steps.inputs import fingerprints
 from augmint.steps.mapping import look_closer
 from augmint.steps.prepare import Prepared, enough_to_train, prepare, sealed_name
 from augmint.steps.results import Progress, Result
 from augmint.steps.shares import share
 from augmint.steps.sizing import fitting
 from augmint.steps.synthesis import Synthetic, synthesise
-from augmint.steps.training import fingerprints
 from augmint.training.choose import FEWEST_STEPS
 from augmint.transforms.recipe import recipe_for
 

@@ -23,7 +23,8 @@ from augmint.evaluation.paired import smallest_provable
 from augmint.evaluation.proof import Proof
 from augmint.generation.draw import Gan
 from augmint.steps.experiment import Offered, experiment, probe_input, probe_steps, undertrained
-from augmint.steps.prepare import FOLDS, Prepared, left_out, prepare, read_sealed
+from augmint.steps.inputs import left_out
+from augmint.steps.prepare import FOLDS, Prepared, prepare, read_sealed
 from augmint.steps.results import Progress, Result
 from augmint.steps.shares import share
 from augmint.steps.synthesis import wanted

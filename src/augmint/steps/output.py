@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from augmint.core.run import write_bytes, write_jsonl, write_text
+from augmint.core.run import file_sum, write_bytes, write_jsonl, write_text
 from augmint.core.types import Dataset, Modality, Ref, Sample, Sink
-from augmint.steps.synthesis import Synthetic
+
+if TYPE_CHECKING:
+    from augmint.steps.synthesis import Synthetic
 
 Rows = list[dict[str, Any]]
 
@@ -86,9 +87,10 @@ def write_walk(frames: list[Sample], modality: Modality, out: Path) -> Rows:
 
 
 def write_manifest(out: Path, rows: Rows) -> None:
-    """``manifest.jsonl``: one line a sample, with the SHA-256 of its file."""
-    sums = {name: sha256((out / name).read_bytes()).hexdigest() for name in {r["file_name"] for r in rows}}
-    write_jsonl(out / "manifest.jsonl", [{**r, "sha256": sums[r["file_name"]]} for r in rows])
+    """``manifest.jsonl``: one line a sample, with the SHA-256 of its file: that of the row, where it was taken when the file was written."""
+    write_jsonl(
+        out / "manifest.jsonl", [r if "sha256" in r else {**r, "sha256": file_sum(out / r["file_name"])} for r in rows]
+    )
 
 
 def write_rejected(path: Path, made: Iterable[Synthetic]) -> None:

@@ -8,12 +8,13 @@ import numpy as np
 
 from augmint.core import rng
 from augmint.core.errors import Refused, UserError
-from augmint.core.types import F32, I64, Codec, Dataset, Skipped
+from augmint.core.types import F32, I64, Codec, Dataset
 from augmint.data.leaks import copies, groups
 from augmint.data.split import Fold, Split, assign
 from augmint.evaluation.arms import regime_of
 from augmint.evaluation.distances import c2st_auc
 from augmint.evaluation.features import pixel_features
+from augmint.steps.inputs import left_out, nothing_usable
 from augmint.training.fit import Material
 
 HELD_OUT_FRAC = 0.15
@@ -162,23 +163,6 @@ def _unlike(x: F32, pool_x: F32, seed: int) -> list[str]:
 
 def _joined(data: Dataset, pool: Dataset) -> Dataset:
     return data.with_refs([*data.refs, *(replace(r, label=None, part=None) for r in pool.refs)])
-
-
-def nothing_usable(data: Dataset) -> UserError:
-    """What to tell of a data set that is empty, or that `Dataset.usable` has emptied."""
-    if not data.skipped:
-        return UserError("there are no samples", where=data.root, mend="put samples into it, or check the path")
-    first = data.skipped[0]
-    return UserError(
-        f"no sample can be read; the first, {first.where}: {first.reason}", where=data.root, mend=first.mend
-    )
-
-
-def left_out(skipped: tuple[Skipped, ...]) -> tuple[str, ...]:
-    """A line for each of the first samples that could not be used."""
-    return tuple(f"left out {s}" for s in skipped[:5]) + (
-        (f"... and {len(skipped) - 5} more",) if len(skipped) > 5 else ()
-    )
 
 
 def _regime(data: Dataset, y: I64, split: Split, num_pool: int) -> tuple[str, str]:

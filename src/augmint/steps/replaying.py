@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from augmint.core.errors import UserError
+from augmint.core.run import file_sum
 from augmint.core.types import Dataset, Sample
 from augmint.steps.augmenting import partner
 from augmint.steps.results import Progress
@@ -88,7 +88,9 @@ def replay(data: Dataset, rows: Sequence[dict[str, Any]], out: Path, progress: P
         raise UserError(f"{data.modality.name} samples are not replayed", mend="run augmint augment again")
     missing = tuple(row["file_name"] for row in rows if not (data.root / row["file_name"]).is_file())
     changed = tuple(
-        row["file_name"] for row in rows if row["file_name"] not in missing and _sum(data.root, row) != row["sha256"]
+        row["file_name"]
+        for row in rows
+        if row["file_name"] not in missing and file_sum(data.root / row["file_name"]) != row["sha256"]
     )
     refs = {ref.id: ref for ref in data.refs}
 
@@ -101,11 +103,7 @@ def replay(data: Dataset, rows: Sequence[dict[str, Any]], out: Path, progress: P
         made = transform(Plan.from_dict(row["plan"]), load(row["parents"][0]), load)
         sample = replace(made, id=row["file_name"], label=row["label"], origin="augmented")
         place = sink.save(sample)  # type: ignore[attr-defined]
-        if _sum(out, {"file_name": place}) != row["sha256"]:
+        if file_sum(out / place) != row["sha256"]:
             other.append(row["file_name"])
         progress({"stage": "replay", "done": done, "total": len(planned)})
     return Replayed(len(planned) - len(other), tuple(other), missing, changed)
-
-
-def _sum(root: Path, row: dict[str, Any]) -> str:
-    return sha256((root / row["file_name"]).read_bytes()).hexdigest()

@@ -12,6 +12,7 @@ from augmint.core.run import Run, write_text
 from augmint.core.types import Dataset
 from augmint.scale import ranks
 from augmint.steps import starting
+from augmint.steps.inputs import fingerprints
 from augmint.steps.prepare import FOLDS, Prepared, prepare
 from augmint.steps.sizing import fitting
 from augmint.training.fit import Material
@@ -79,8 +80,3 @@ def get_ready(samples: Dataset, pool: Dataset | None, config: TrainVerb, *, befo
         return Ready(prepared, prepared.material(prepared.folds[0]), inputs, {}, prepared.notes)
     prepared, side, why = fitting(on, config, lambda p: config.time, chosen=ranks.told(before.chosen("grid_side")))
     return Ready(prepared, prepared.material(prepared.folds[0]), inputs, {"grid_side": (side, why)}, prepared.notes)
-
-
-def fingerprints(data: Dataset, pool: Dataset | None) -> dict[str, str]:
-    """Fingerprint of each input, by name."""
-    return {"data": data.fingerprint, **({"unlabelled": pool.fingerprint} if pool is not None else {})}

@@ -16,8 +16,7 @@ import numpy as np
 from augmint.core import rng
 from augmint.core.rng import F64
 from augmint.transforms.geometry import Geometry, affine
-from augmint.transforms.local import KEY_BITS
-from augmint.transforms.op import Bool, Law, Params, Range, between, number, within
+from augmint.transforms.op import KEY, Bool, Law, Params, Range, between, number, within
 
 Basis = Literal["spline", "powers"]
 
@@ -150,15 +149,10 @@ class ElasticTransform(Bending):
     """
 
     num_uniforms: ClassVar[int] = 2
+    laws: ClassVar[tuple[Law, ...]] = (Law("bend_frac", "bend_frac"), KEY)
+    constants: ClassVar[tuple[str, ...]] = ("cells",)
     bend_frac: Range = field(default=(0.1, 0.3), metadata=within(0, 0.4))
     cells: int = field(default=4, metadata=number(1, 32, whole=True))
-
-    def draw(self, u: F64) -> dict[str, F64]:
-        return {
-            "bend_frac": between(self.bend_frac, u[..., 0]),
-            "key": np.floor(u[..., 1] * 2.0**KEY_BITS),
-            "cells": np.full(u.shape[:-1], float(self.cells)),
-        }
 
     @staticmethod
     def bend(params: Params, height: int, width: int) -> Field:
@@ -178,9 +172,10 @@ class GridDistortion(Bending):
     """
 
     num_uniforms: ClassVar[int] = 2
+    laws: ClassVar[tuple[Law, ...]] = (Law("bend_frac", "bend_frac"), KEY)
+    constants: ClassVar[tuple[str, ...]] = ("cells",)
     bend_frac: Range = field(default=(0.1, 0.3), metadata=within(0, 0.4))
     cells: int = field(default=5, metadata=number(1, 32, whole=True))
-    draw = ElasticTransform.draw
 
     @staticmethod
     def bend(params: Params, height: int, width: int) -> Field:

@@ -12,8 +12,7 @@ from augmint.core import rng
 from augmint.core.errors import UserError
 from augmint.core.rng import F64
 from augmint.core.types import F32
-from augmint.transforms.local import KEY_BITS
-from augmint.transforms.op import Law, Params, Range, between, within
+from augmint.transforms.op import KEY, Law, Params, Range, between, within
 from augmint.transforms.signal import BandPass, Whole
 from augmint.transforms.waves import filtered, of_length, overlap, resampled
 
@@ -82,15 +81,9 @@ class PacketLoss(Whole):
     """
 
     num_uniforms: ClassVar[int] = 3
+    laws: ClassVar[tuple[Law, ...]] = (Law("loss_frac", "loss_frac"), Law("packet_ms", "packet_ms"), KEY)
     loss_frac: Range = field(default=(0.01, 0.1), metadata=within(0, 0.9))
     packet_ms: Range = field(default=(10.0, 40.0), metadata=within(2.5, 120))
-
-    def draw(self, u: F64) -> dict[str, F64]:
-        return {
-            "loss_frac": between(self.loss_frac, u[..., 0]),
-            "packet_ms": between(self.packet_ms, u[..., 1]),
-            "key": np.floor(u[..., 2] * 2.0**KEY_BITS),
-        }
 
     @staticmethod
     def apply(params: Params, wave: F32, rate: int) -> F32:

@@ -13,7 +13,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import cast
 
 import numpy as np
 
@@ -192,12 +191,12 @@ class _Run:
     bends: list[Bend] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
 
-    def add(self, op: type[Op], params: Params, k: int, active: Bool | None = None) -> None:
+    def add(self, op: type[Geometry | Colour], params: Params, k: int, active: Bool | None = None) -> None:
         """``active`` ``[N]``: to which samples of a batch it happens."""
-        if op.family == "geometry":
-            self._move(cast(type[Geometry], op), params, active)
+        if issubclass(op, Geometry):
+            self._move(op, params, active)
             return
-        part = cast(type[Colour], op).part(params, k)
+        part = op.part(params, k)
         if active is not None:
             part = part.masked(active)
         last = self.parts[-1] if self.parts else None
@@ -247,18 +246,21 @@ def compile(plan: Plan, size: tuple[int, int, int]) -> Program:
     k, run = colours(channels), _Run((height, width), (height, width))
     stages: list[Stage] = []
     for op, step in plan.ops(PICTURES):
-        params = cast(Params, step.params)
-        if op.family in _JOIN:
+        params: Params = step.params  # type: ignore[assignment]
+        if issubclass(op, (Geometry, Colour)):
             run.add(op, params, k)
             continue
         here = run.out_size
-        stages += [*run.stages(), cast(type[local.Local | PixelOp], op).stage(params, *here)]
+        stages += [*run.stages(), _local(op).stage(params, *here)]
         run = _Run(here, here)
     stages += run.stages()
     return Program(tuple(s for stage in stages if (s := _as_move(stage)) is not None), size, plan)
 
 
-_JOIN = ("geometry", "colour")
+def _local(op: type[Op]) -> type[local.Local | PixelOp]:
+    """What ends a run: all that neither moves nor recolours."""
+    assert issubclass(op, (local.Local, PixelOp))
+    return op
 
 
 def compile_batch(drawn: Sequence[Drawn], size: Size, channels: int) -> tuple[Stage, ...]:
@@ -271,14 +273,14 @@ def compile_batch(drawn: Sequence[Drawn], size: Size, channels: int) -> tuple[St
     runs, between, k = [_Run(size, size)], [], colours(channels)
     for d in drawn:
         op = op_alone(d.op)
-        if op.family in _JOIN:
+        if issubclass(op, (Geometry, Colour)):
             for number, run in enumerate(runs):
                 mine = d.active & (reached == number)
                 if mine.any():
                     run.add(op, d.params, k, mine)
             continue
         here = runs[-1].out_size
-        between.append(cast(type[local.Local | PixelOp], op).stage(d.params, *here).masked(d.active))
+        between.append(_local(op).stage(d.params, *here).masked(d.active))
         runs.append(_Run(here, here))
         reached = np.where(d.active, len(between), reached)
     out = runs[0].stages()
@@ -308,9 +310,10 @@ def _as_move(stage: Stage) -> Stage | None:
     top, bottom = sorted((y, c * (new_w - 1) + d * (new_h - 1) + y))
     if left < 0 or top < 0 or right >= w or bottom >= h:
         return stage
+    if a == d == 1 and top == left == 0 and (new_h, new_w) == stage.size:
+        return None
     x_step, y_step = (c, b) if a == 0 else (a, d)
-    move = Move(top, left, bottom - top + 1, right - left + 1, a == 0, y_step < 0, x_step < 0)
-    return None if move == Move(0, 0, h, w, False, False, False) else move
+    return Move(top, left, bottom - top + 1, right - left + 1, a == 0, y_step < 0, x_step < 0)
 
 
 def _is_whole(v: float) -> bool:

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from augmint.core.errors import UserError
 from augmint.core.rng import F64
-from augmint.transforms.op import Family, Law, Op, Params, Range, between, within
+from augmint.transforms.op import EVEN, Family, Law, Op, Params, Range, within
 
 Six = tuple[float, float, float, float, float, float]
 Matrix = F64 | Six
@@ -264,12 +264,10 @@ class Crop(Geometry):
 
     resizes: ClassVar[bool] = True
     num_uniforms: ClassVar[int] = 3
+    laws: ClassVar[tuple[Law, ...]] = (Law("keep_frac", "keep_frac"), Law("x_frac", EVEN), Law("y_frac", EVEN))
+    constants: ClassVar[tuple[str, ...]] = ("resize",)
     keep_frac: Range = field(default=(0.8, 1.0), metadata=within(0.25, 1))
     resize: bool = True
-
-    def draw(self, u: F64) -> dict[str, F64]:
-        keep = between(self.keep_frac, u[..., 0])
-        return {"keep_frac": keep, "x_frac": u[..., 1], "y_frac": u[..., 2], "resize": np.full_like(keep, self.resize)}
 
     @staticmethod
     def matrix(params: Params, height: int, width: int) -> Matrix:

@@ -5,6 +5,7 @@ Each gives a stage: plain arrays with free leading axes that the executors read.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
@@ -16,9 +17,8 @@ from augmint.core import rng
 from augmint.core.errors import UserError
 from augmint.core.rng import F64
 from augmint.core.types import F32
-from augmint.transforms.op import Bool, Family, Law, Op, Params, Range, between, within
+from augmint.transforms.op import EVEN, KEY, Bool, Family, Law, Op, Params, Range, within
 
-KEY_BITS = 53  # a noise key is a whole number that JSON, a double and every language hold exactly
 _BLOCK = 16_384  # pairs at a time stay in the cache: twice as fast on large pictures
 
 
@@ -79,14 +79,14 @@ def normal_field(keys: F64, count: int) -> F32:
 
 def radius(sigma: F64) -> int:
     """Pixels that the widest of the kernels reaches."""
-    return int(np.ceil(3 * np.max(sigma, initial=0.0)))
+    return math.ceil(3 * float(np.max(sigma, initial=0.0)))
 
 
 def kernel(sigma: F64, reach: int) -> F64:
     """Gaussian weights ``[..., 2 reach + 1]`` for ``[...]`` sigmas in pixels, each cut at its own 3 sigma, summing to 1."""
     at = np.arange(-reach, reach + 1)
     s = np.maximum(sigma, 1e-6)[..., None]
-    w = np.where(np.abs(at) <= np.ceil(3 * s), np.exp(-0.5 * (at / s) ** 2), 0.0)
+    w = np.exp(-0.5 * (at / s) ** 2) * (np.abs(at) <= np.ceil(3 * s))
     out: F64 = w / w.sum(-1, keepdims=True)
     return out
 
@@ -115,10 +115,8 @@ class GaussianNoise(Local):
 
     any_axes: ClassVar[bool] = True
     num_uniforms: ClassVar[int] = 2
+    laws: ClassVar[tuple[Law, ...]] = (Law("sigma_frac", "sigma_frac"), KEY)
     sigma_frac: Range = field(default=(0.0, 0.04), metadata=within(0, 1))
-
-    def draw(self, u: F64) -> dict[str, F64]:
-        return {"sigma_frac": between(self.sigma_frac, u[..., 0]), "key": np.floor(u[..., 1] * 2.0**KEY_BITS)}
 
     @staticmethod
     def stage(params: Params, height: int, width: int) -> Stage:
@@ -148,6 +146,8 @@ class Cutout(Local):
 
     any_axes: ClassVar[bool] = True
     num_uniforms: ClassVar[int] = 3
+    laws: ClassVar[tuple[Law, ...]] = (Law("side_frac", "side_frac"), Law("x_frac", EVEN), Law("y_frac", EVEN))
+    constants: ClassVar[tuple[str, ...]] = ("fill",)
     side_frac: Range = field(default=(0.1, 0.35), metadata=within(0, 1))
     fill: float = 0.5
 
@@ -155,10 +155,6 @@ class Cutout(Local):
         super().__post_init__()
         if isinstance(self.fill, bool) or not isinstance(self.fill, int | float) or not 0 <= self.fill <= 1:
             raise UserError(f"Cutout: fill is {self.fill!r}", mend="fill is a grey value between 0 and 1")
-
-    def draw(self, u: F64) -> dict[str, F64]:
-        side = between(self.side_frac, u[..., 0])
-        return {"side_frac": side, "x_frac": u[..., 1], "y_frac": u[..., 2], "fill": np.full_like(side, self.fill)}
 
     @staticmethod
     def stage(params: Params, height: int, width: int) -> Stage:

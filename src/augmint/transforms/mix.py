@@ -20,8 +20,7 @@ from augmint.core.rng import F64, U64
 from augmint.core.types import I64
 from augmint.transforms.colour import Posterize, Solarize
 from augmint.transforms.geometry import Rotate, Shear, Translate
-from augmint.transforms.local import KEY_BITS
-from augmint.transforms.op import Bool, Family, Op, Params, Range, between, number, within
+from augmint.transforms.op import KEY, Bool, Family, Law, Op, Params, Range, number, within
 from augmint.transforms.pixels import AutoContrast, Equalize
 
 Labels = Mapping[str, float]
@@ -186,10 +185,8 @@ class Mosaic(Mix):
     on_batches: ClassVar[bool] = True
     num_uniforms: ClassVar[int] = 2
     num_partners: ClassVar[int] = 3
+    laws: ClassVar[tuple[Law, ...]] = (Law("x_frac", "centre_frac"), Law("y_frac", "centre_frac"))
     centre_frac: Range = field(default=(0.3, 0.7), metadata=within(0.1, 0.9))
-
-    def draw(self, u: F64) -> dict[str, F64]:
-        return {f"{axis}_frac": between(self.centre_frac, u[..., i]) for i, axis in enumerate("xy")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,10 +198,8 @@ class CopyPaste(Mix):
     """
 
     num_uniforms: ClassVar[int] = 2
+    laws: ClassVar[tuple[Law, ...]] = (Law("share_frac", "share_frac"), KEY)
     share_frac: Range = field(default=(0.3, 1.0), metadata=within(0, 1))
-
-    def draw(self, u: F64) -> dict[str, F64]:
-        return {"share_frac": between(self.share_frac, u[..., 0]), "key": np.floor(u[..., 1] * 2.0**KEY_BITS)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,14 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
-import numpy as np
-
 from augmint.core.errors import UserError
-from augmint.core.rng import F64
-from augmint.transforms.local import KEY_BITS
 from augmint.transforms.mix import Mix, Pool
 from augmint.transforms.mix import MixUp as PictureMixUp
-from augmint.transforms.op import Law, Range, between, number, within
+from augmint.transforms.op import EVEN, KEY, Law, Range, number, within
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,15 +48,13 @@ class AddBabble(Mix):
     num_uniforms: ClassVar[int] = 2
     has_more: ClassVar[bool] = True
     is_raw: ClassVar[bool] = True
+    laws: ClassVar[tuple[Law, ...]] = (Law("snr_db", "snr_db"), KEY)
     snr_db: Range = field(default=(5.0, 25.0), metadata=within(-20, 100))
     talkers: int = field(default=5, metadata=number(1, 20, whole=True))
 
     @property
     def wanted(self) -> int:
         return self.talkers
-
-    def draw(self, u: F64) -> dict[str, F64]:
-        return {"snr_db": between(self.snr_db, u[..., 0]), "key": np.floor(u[..., 1] * 2.0**KEY_BITS)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,10 +86,8 @@ class AddBackground(_OfFolder):
     """
 
     num_uniforms: ClassVar[int] = 2
+    laws: ClassVar[tuple[Law, ...]] = (Law("snr_db", "snr_db"), Law("from_frac", EVEN))
     snr_db: Range = field(default=(5.0, 30.0), metadata=within(-20, 100))
-
-    def draw(self, u: F64) -> dict[str, F64]:
-        return {"snr_db": between(self.snr_db, u[..., 0]), "from_frac": u[..., 1]}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,9 +96,6 @@ class ImpulseResponse(_OfFolder):
 
     ``folder``: of such recordings. The sound's length and power stay about the same: put `Pad` before it to hear the last echo out.
     """
-
-    def draw(self, u: F64) -> dict[str, F64]:
-        return {}
 
 
 SOUND_MIXES: dict[str, type[Mix]] = {

@@ -35,16 +35,21 @@ def between(limits: Range, u: F64) -> F64:
 
 @dataclass(frozen=True)
 class Law:
-    """How an op draws one number: evenly over the range in one of its fields, or evenly in the logarithm."""
+    """How an op draws one number: evenly over a range, that in one of its fields or the same always, or evenly in the logarithm."""
 
     name: str
-    field: str
+    over: str | Range
     log: bool = False
 
     def limits(self, op: Op) -> Range:
         """What uniform numbers are stretched over, before the exponential."""
-        low, high = getattr(op, self.field)
-        return tuple(np.log((low, high))) if self.log else (low, high)
+        low, high = getattr(op, self.over) if isinstance(self.over, str) else self.over
+        return tuple(np.log((low, high)).tolist()) if self.log else (low, high)
+
+
+KEY_BITS = 53  # a noise key is a whole number that JSON, a double and every language hold exactly
+KEY = Law("key", (0.0, 2.0**KEY_BITS))  # whole, for so many bits has a uniform number
+EVEN: Range = (0.0, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +65,7 @@ class Op:
     family: ClassVar[Family]
     num_uniforms: ClassVar[int] = 0
     laws: ClassVar[tuple[Law, ...]] = ()  # of the uniforms, one each
+    constants: ClassVar[tuple[str, ...]] = ()  # settings that go along as numbers
     any_axes: ClassVar[bool] = False  # whether it makes sense on grids of 1 and 3 axes too
     resizes: ClassVar[bool] = False  # whether the picture may come out at another size
     file_settings: ClassVar[tuple[str, ...]] = ()  # which settings are paths of files that a plan must name
@@ -93,7 +99,7 @@ class Op:
         for i, law in enumerate(self.laws):
             number = between(law.limits(self), u[..., i])
             out[law.name] = np.exp(number) if law.log else number
-        return out
+        return out | {name: np.full(u.shape[:-1], float(getattr(self, name))) for name in self.constants}
 
     @property
     def files(self) -> dict[str, str]:

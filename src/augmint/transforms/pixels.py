@@ -6,14 +6,12 @@ tensors the gradient passes straight through them (Bengio et al. 2013, arXiv 130
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import Field, dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
 
-from augmint.core.rng import F64
-from augmint.transforms.local import KEY_BITS
-from augmint.transforms.op import Bool, Family, Op, Params, Range, between, number, within
+from augmint.transforms.op import KEY, Bool, Family, Law, Op, Params, Range, number, within
 
 
 @dataclass(frozen=True)
@@ -37,21 +35,16 @@ class PixelOp(Op):
     """
 
     family: ClassVar[Family] = "local"
-    num_uniforms: ClassVar[int] = 1
     has_key: ClassVar[bool] = False  # whether it needs randomness of its own, from one key
     moves: ClassVar[bool] = False  # whether it moves pixels, by what it finds in the picture
 
-    def draw(self, u: F64) -> dict[str, F64]:
-        out: dict[str, F64] = {}
-        for name, entry in type(self).__dataclass_fields__.items():
-            if "least" in entry.metadata:
-                out[name] = between(getattr(self, name), u[..., len(out)])
-        if self.has_key:
-            out["key"] = np.floor(u[..., len(out)] * 2.0**KEY_BITS)
-        for name, entry in type(self).__dataclass_fields__.items():
-            if "floor" in entry.metadata:
-                out[name] = np.full(u.shape[:-1], float(getattr(self, name)))
-        return out
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        settings = {name: entry.metadata for name, entry in vars(cls).items() if isinstance(entry, Field)}
+        ranges = (Law(name, name) for name, about in settings.items() if "least" in about)
+        cls.laws = (*ranges, *([KEY] if cls.has_key else []))
+        cls.num_uniforms = len(cls.laws)
+        cls.constants = tuple(name for name, about in settings.items() if "floor" in about)
 
     @classmethod
     def stage(cls, params: Params, height: int, width: int) -> Picture:
@@ -62,8 +55,6 @@ class PixelOp(Op):
 @dataclass(frozen=True, kw_only=True)
 class Equalize(PixelOp):
     """Spread the levels evenly, in each channel."""
-
-    num_uniforms: ClassVar[int] = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +78,6 @@ class CLAHE(PixelOp):
 class MotionBlur(PixelOp):
     """Blur along a line. ``length_px``: of the line, within [1, 99]; ``degrees``: its direction, counter-clockwise, within [-180, 180]."""
 
-    num_uniforms: ClassVar[int] = 2
     length_px: Range = field(default=(3.0, 9.0), metadata=within(1, 99))
     degrees: Range = field(default=(-180.0, 180.0), metadata=within(-180, 180))
 
@@ -103,7 +93,6 @@ class MedianBlur(PixelOp):
 class Sharpen(PixelOp):
     """Unsharp mask: add ``amount`` times what a Gaussian blur of ``sigma_px`` takes away; within [0, 5] and [0.3, 10]."""
 
-    num_uniforms: ClassVar[int] = 2
     amount: Range = field(default=(0.2, 1.0), metadata=within(0, 5))
     sigma_px: Range = field(default=(0.8, 1.5), metadata=within(0.3, 10))
 
@@ -113,7 +102,6 @@ class ISONoise(PixelOp):
     """Camera noise: grain of the luma, and a coarser one of the colours. ``luma_frac`` and ``colour_frac``: standard deviations as
     fractions of the full range, within [0, 1]."""
 
-    num_uniforms: ClassVar[int] = 3
     has_key: ClassVar[bool] = True
     luma_frac: Range = field(default=(0.01, 0.04), metadata=within(0, 1))
     colour_frac: Range = field(default=(0.01, 0.04), metadata=within(0, 1))
@@ -124,7 +112,6 @@ class ShotNoise(PixelOp):
     """Noise of counted light: the variance grows with the level. ``photons``: of a white pixel, within [5, 1e6]. Counts are many, so
     their distribution is taken as Gaussian."""
 
-    num_uniforms: ClassVar[int] = 2
     has_key: ClassVar[bool] = True
     photons: Range = field(default=(100.0, 1000.0), metadata=within(5, 1e6))
 
@@ -133,7 +120,6 @@ class ShotNoise(PixelOp):
 class SaltAndPepper(PixelOp):
     """Some pixels become black or white. ``share_frac``: how many, within [0, 1]."""
 
-    num_uniforms: ClassVar[int] = 2
     has_key: ClassVar[bool] = True
     share_frac: Range = field(default=(0.005, 0.03), metadata=within(0, 1))
 
@@ -157,7 +143,6 @@ class CoarseDropout(PixelOp):
     """Several holes. ``side_frac``: sides of each, as a fraction of the picture's, within [0, 1]; ``holes``: how many, whole number within
     [1, 64]; ``fill``: grey value in [0, 1]. Holes in RGBA are transparent."""
 
-    num_uniforms: ClassVar[int] = 2
     has_key: ClassVar[bool] = True
     side_frac: Range = field(default=(0.05, 0.15), metadata=within(0, 1))
     holes: int = field(default=6, metadata=number(1, 64, whole=True))
@@ -169,7 +154,6 @@ class GridDropout(PixelOp):
     """Square holes in a grid at a random place (Chen et al. 2020, arXiv 2001.04086). ``unit_frac``: side of a grid cell, as a fraction of
     the picture's shorter side, within [0.02, 1]; ``hole_frac``: side of its hole, as a fraction of the cell, within [0, 1]."""
 
-    num_uniforms: ClassVar[int] = 3
     has_key: ClassVar[bool] = True
     unit_frac: Range = field(default=(0.15, 0.35), metadata=within(0.02, 1))
     hole_frac: Range = field(default=(0.3, 0.5), metadata=within(0, 1))
@@ -187,8 +171,6 @@ class Denoise(PixelOp):
 @dataclass(frozen=True, kw_only=True)
 class Binarize(PixelOp):
     """Black and white, by the threshold that separates the luma best (Otsu 1979)."""
-
-    num_uniforms: ClassVar[int] = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,6 +197,5 @@ class Deskew(PixelOp):
     4723297). ``most_degrees``: of the angle, within [0.1, 45]. Targets cannot follow: it is an error where there are any.
     """
 
-    num_uniforms: ClassVar[int] = 0
     moves: ClassVar[bool] = True
     most_degrees: float = field(default=10.0, metadata=number(0.1, 45))

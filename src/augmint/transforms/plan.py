@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any, Literal, NamedTuple, get_args
 
 from augmint.core import rng
@@ -185,6 +186,7 @@ def _unknown(name: object, known: Iterable[str]) -> UserError:
     return UserError(f"unknown op '{name}'{near}", mend=mend)
 
 
+@cache
 def op_alone(name: str, kind: str = PICTURES) -> type[Op]:
     """The op of this name, if one sample is all that it needs."""
     op = VOCABULARIES[kind].get(name) or op_named(name, kind)

@@ -296,7 +296,7 @@ def _deviation(parts: tuple[Part, ...], error: float) -> float:
             if len(parts) > 1:
                 return math.inf
             # OpenCV's matrices on uint8 are whole numbers of 1/1024.
-            return float(np.abs(part.matrix[:, :-1]).sum(1).max()) * error + 0.8
+            return max([sum(map(abs, row)) for *row, _ in part.rows(3)]) * error + 0.8
         if isinstance(part, Fold | Steps) and error:  # a small change of value can become a large one
             return math.inf
     if not error:
@@ -317,7 +317,7 @@ def _run(stage: Stage, x: Pixels, plan: Plan) -> Pixels:
         case Picture():
             whole = x if x.dtype == np.uint8 else np.rint(x).astype(np.uint8)
             out = run_pixels.run(stage.name, whole, {k: float(v) for k, v in stage.params.items()})
-            return out.astype(x.dtype)
+            return out.astype(x.dtype, copy=False)
         case Noise():
             return _noise(stage, x)
         case Blur():
@@ -432,7 +432,7 @@ def _recolour(parts: tuple[Part, ...], x: Pixels) -> Pixels:
 def _part(part: Part, x: Pixels) -> Pixels:
     channels = x.shape[2]
     if isinstance(part, Affine):
-        return _deep(cv2.transform(x, part.on(channels) * np.array([1.0] * channels + [255.0])))
+        return _deep(cv2.transform(x, np.array([[*row, 255 * at] for *row, at in part.rows(channels)])))
     if isinstance(part, Power) and part.exponent != 1:
         # OpenCV takes twice as long where there are zeros; this is nothing even to the power of 0.1.
         out = _deep(cv2.pow(np.clip(x, np.float32(1e-30), np.float32(np.inf), out=x), float(part.exponent)))

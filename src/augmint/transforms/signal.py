@@ -16,8 +16,7 @@ from augmint.core.errors import UserError
 from augmint.core.hearing import mel_of
 from augmint.core.rng import F64
 from augmint.core.types import F32
-from augmint.transforms.local import KEY_BITS
-from augmint.transforms.op import Bool, Family, Law, Op, Params, Range, between, within
+from augmint.transforms.op import KEY, KEY_BITS, Bool, Family, Law, Op, Params, Range, between, within
 from augmint.transforms.temporal import Line
 
 Colour = Literal["white", "pink", "brown", "blue"]
@@ -256,15 +255,9 @@ class Reverb(Filter):
     """
 
     num_uniforms: ClassVar[int] = 3
+    laws: ClassVar[tuple[Law, ...]] = (Law("rt60_s", "rt60_s"), Law("drr_db", "drr_db"), KEY)
     rt60_s: Range = field(default=(0.2, 0.8), metadata=within(0.05, 5))
     drr_db: Range = field(default=(0.0, 12.0), metadata=within(-20, 40))
-
-    def draw(self, u: F64) -> dict[str, F64]:
-        return {
-            "rt60_s": between(self.rt60_s, u[..., 0]),
-            "drr_db": between(self.drr_db, u[..., 1]),
-            "key": np.floor(u[..., 2] * 2.0**KEY_BITS),
-        }
 
     @staticmethod
     def response(params: Params, hz: F64) -> F64:

@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from augmint.core.rng import F64
-from augmint.transforms.op import Bool, Family, Law, Op, Params, Range, between, within
+from augmint.transforms.op import EVEN, Bool, Family, Law, Op, Params, Range, within
 
 LONGEST_S = 600.0
 _TORN_S = 0.002  # so near to the middle between two pieces, they are within 5 dB of each other
@@ -185,10 +185,8 @@ class Crop(Temporal):
     """Keep a part at a random place. ``seconds``: how much, within [0.02, 600]; what is shorter stays whole."""
 
     num_uniforms: ClassVar[int] = 2
+    laws: ClassVar[tuple[Law, ...]] = (Law("seconds", "seconds"), Law("from_frac", EVEN))
     seconds: Range = field(default=(1.0, 1.0), metadata=within(0.02, LONGEST_S))
-
-    def draw(self, u: F64) -> dict[str, F64]:
-        return {"seconds": between(self.seconds, u[..., 0]), "from_frac": u[..., 1]}
 
     @staticmethod
     def move(line: Line, params: Params) -> Line:
