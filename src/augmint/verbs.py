@@ -1,6 +1,6 @@
 """The verbs. Each is a function and a command of the same name and arguments; this is the one place that picks a modality.
 
-What learns is imported by the verbs that need it: those that only transform start without torch, in a quarter of the time.
+What learns is imported by the verbs that need it: those that only transform start without torch, whose import takes seconds.
 """
 
 from __future__ import annotations
