@@ -200,6 +200,9 @@ def test_a_finished_command_is_done_and_one_with_other_settings_is_refused_by_na
     again = am.augment(tmp_path / "in", **same)
     assert again.summary == ["all of this is done already; nothing was changed"] and again.facts == first.facts
     assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*") if p.is_file()}
+    (tmp_path / "out" / ".augmint").mkdir()  # as a kill just before the end leaves it
+    assert am.augment(tmp_path / "in", **same).summary == again.summary
+    assert not (tmp_path / "out" / ".augmint").exists(), "other tools would take it for a class"
     with pytest.raises(Refused, match="variants was 2, now 3"):
         am.augment(tmp_path / "in", **{**same, "variants": 3})
     gone = next(p for p in before if ".aug1" in p.name)

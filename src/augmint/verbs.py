@@ -15,17 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from augmint.core import config as c
 from augmint.core.doctor import Health, examine
-from augmint.core.errors import Interrupted, Refused, UserError
+from augmint.core.errors import Interrupted, UserError
 from augmint.core.run import (
     Run,
     check_apart,
     check_output,
-    check_unchanged,
     read_json,
     read_jsonl,
     stop_on_signal,
     sweep,
-    versions,
     write_bytes,
     write_json,
     write_text,
@@ -34,10 +32,10 @@ from augmint.core.types import Dataset, Modality, Sample, Skipped
 from augmint.modalities import find, get
 from augmint.report import html, inspection
 from augmint.steps import output
-from augmint.steps.augmenting import Journal, augment_all, check_needs
+from augmint.steps.augmenting import FINISHED, UNFINISHED, Journal, augment_all, check_needs, made_already
 from augmint.steps.inputs import fingerprints, left_out, nothing_usable
 from augmint.steps.previewing import contact_sheet
-from augmint.steps.replaying import Replayed
+from augmint.steps.replaying import Replayed, other_versions
 from augmint.steps.replaying import replay as remade
 from augmint.steps.results import Progress, Result, quiet
 from augmint.transforms.explain import Explanation, explain
@@ -49,11 +47,6 @@ if TYPE_CHECKING:
     from augmint.steps.searching import Search
 
 Data = str | Path | Dataset
-_DECIDE_BYTES = ("augmint", "numpy", "opencv-python-headless", "scipy")
-_UNFINISHED = ".augmint"
-"""In a folder that `augment` writes, until all is done: what would make another command mix two sets, and how far it is."""
-_FINISHED = ".augmint.json"
-"""And afterwards: the same, in a file, for other tools take every folder for a class."""
 
 
 def read(path: str | Path, *, modality: str | Modality | None = None, strict: bool = False) -> Dataset:
@@ -154,16 +147,16 @@ def augment(
         "config": {"variants": chosen.variants, "seed": chosen.seed, "recipe": recipe.to_dict()},
         "inputs": fingerprints(samples, None),
     }
-    if (target / _FINISHED).is_file():
-        return _made_already(target, about)
-    check_output(target, ours=_UNFINISHED)
+    if (target / FINISHED).is_file():
+        return made_already(target, about)
+    check_output(target, ours=UNFINISHED)
     samples = samples.usable(strict=True) if chosen.strict else samples
     if not any(len(samples.subset([i]).usable()) for i in range(len(samples))):  # stops at the first good one
         raise nothing_usable(samples.usable())
     searched = _searched(mine, chosen, progress) if searches else None
     recipe = searched.recipe if searched is not None else recipe
     about["config"]["recipe"] = recipe.to_dict()
-    run = Run.open(target / _UNFINISHED, **about)
+    run = Run.open(target / UNFINISHED, **about)
     sweep(target)
     if searched is not None:
         write_text(found_before, searched.yaml())
@@ -198,7 +191,7 @@ def augment(
     output.write_manifest(target, [*rows, *new])
     run.update(status="done", counts=counts)
     # A kill before or behind this leaves what the same command takes up.
-    write_json(target / _FINISHED, {k: run.state[k] for k in (*about, "versions", "counts")})
+    write_json(target / FINISHED, {k: run.state[k] for k in (*about, "versions", "counts")})
     shutil.rmtree(run.path)
     lines = [
         *(searched.lines if searched is not None else ()),
@@ -216,27 +209,6 @@ def _searched(training: Dataset, chosen: c.AugmentVerb, progress: Progress) -> S
         return search(
             training, seed=chosen.seed, seconds=chosen.time, workers=chosen.workers, stop=stop, progress=progress
         )
-
-
-def _made_already(target: Path, about: dict[str, Any]) -> Result:
-    """What a command finds where all is done.
-
-    Raises:
-        Refused: if it was done with other settings or data, or files are gone since.
-    """
-    run = read_json(target / _FINISHED)
-    check_unchanged(run, about, where=target)
-    names = [row["file_name"] for row in read_jsonl(target / "manifest.jsonl")]
-    gone = [name for name in names if not (target / name).is_file()]
-    if gone or not names:
-        raise Refused(
-            f"it was finished, and {len(gone)} of its files are gone, the first {gone[0]}"
-            if gone
-            else "it was finished, and its manifest is gone",
-            where=target,
-            mend="give another --out, or move this folder away",
-        )
-    return Result(["all of this is done already; nothing was changed"], run["counts"], target)
 
 
 def train(
@@ -508,15 +480,7 @@ def replay(manifest: str | Path, *, out: str | Path | None = None, progress: Pro
         check_output(Path(out))
     with TemporaryDirectory() as scratch:
         found = remade(read(path.parent), rows, Path(out) if out is not None else Path(scratch), progress)
-    return replace(found, versions=_other_versions(path.parent), out=Path(out) if out is not None else None)
-
-
-def _other_versions(made: Path) -> tuple[tuple[str, str, str], ...]:
-    """What decides bytes and has another version than when a folder was made; nothing where that was not kept."""
-    runs = [made / _FINISHED, made.with_name(made.name + ".run") / "run.json"]
-    then: dict[str, str] = next((read_json(path)["versions"] for path in runs if path.is_file()), {})
-    now = versions()
-    return tuple((k, then[k], now.get(k, "none")) for k in _DECIDE_BYTES if k in then and then[k] != now.get(k))
+    return replace(found, versions=other_versions(path.parent), out=Path(out) if out is not None else None)
 
 
 def doctor() -> Health:

@@ -139,8 +139,8 @@ class _Sheet:
 
     def variants(self, recipe: Recipe, sample: Sample) -> list[tuple[Sample, str]]:
         """Five of them, or as many different ones as there are: what cleans has nothing to draw."""
-        plans = {self._plan(recipe, sample, v).to_json(): f"variant {v}" for v in reversed(range(VARIANTS))}
-        return [(self._made(Plan.from_json(text), sample), name) for text, name in reversed(plans.items())]
+        plans = [self._plan(recipe, sample, v) for v in range(VARIANTS)]
+        return [(self._made(p, sample), f"variant {v}") for v, p in enumerate(plans) if p not in plans[:v]]
 
     def _plan(self, recipe: Recipe, sample: Sample, variant: int) -> Plan:
         key = sample_key(self.seed, sample.id, variant)

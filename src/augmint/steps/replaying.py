@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from augmint.core.errors import UserError
-from augmint.core.run import file_sum
+from augmint.core.run import file_sum, read_json, versions
 from augmint.core.types import Dataset, Sample
-from augmint.steps.augmenting import partner
+from augmint.steps.augmenting import FINISHED, partner
 from augmint.steps.results import Progress
 from augmint.transforms.plan import Plan
 
+_DECIDE_BYTES = ("augmint", "numpy", "opencv-python-headless", "scipy")
 _NAMED = 5  # files of one kind in a line for people
 
 
@@ -86,12 +87,9 @@ def replay(data: Dataset, rows: Sequence[dict[str, Any]], out: Path, progress: P
     transform: Callable[..., Sample] | None = getattr(data.modality, "transform", None)
     if transform is None:
         raise UserError(f"{data.modality.name} samples are not replayed", mend="run augmint augment again")
-    missing = tuple(row["file_name"] for row in rows if not (data.root / row["file_name"]).is_file())
-    changed = tuple(
-        row["file_name"]
-        for row in rows
-        if row["file_name"] not in missing and file_sum(data.root / row["file_name"]) != row["sha256"]
-    )
+    sums = {row["file_name"]: _sum_of(data.root / row["file_name"]) for row in rows}
+    missing = tuple(name for name, found in sums.items() if found is None)
+    changed = tuple(r["file_name"] for r in rows if sums[r["file_name"]] not in (None, r["sha256"]))
     refs = {ref.id: ref for ref in data.refs}
 
     def load(name: str) -> Sample:
@@ -107,3 +105,15 @@ def replay(data: Dataset, rows: Sequence[dict[str, Any]], out: Path, progress: P
             other.append(row["file_name"])
         progress({"stage": "replay", "done": done, "total": len(planned)})
     return Replayed(len(planned) - len(other), tuple(other), missing, changed)
+
+
+def _sum_of(path: Path) -> str | None:
+    return file_sum(path) if path.is_file() else None
+
+
+def other_versions(made: Path) -> tuple[tuple[str, str, str], ...]:
+    """What decides bytes and has another version than when a folder was made; nothing where that was not kept."""
+    runs = [made / FINISHED, made.with_name(made.name + ".run") / "run.json"]
+    then: dict[str, str] = next((read_json(path)["versions"] for path in runs if path.is_file()), {})
+    now = versions()
+    return tuple((k, then[k], now.get(k, "none")) for k in _DECIDE_BYTES if k in then and then[k] != now.get(k))
