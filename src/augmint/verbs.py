@@ -5,8 +5,6 @@ What learns is imported by the verbs that need it: those that only transform sta
 
 from __future__ import annotations
 
-import shutil
-import time as clock
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from augmint.core import config as c
 from augmint.core.doctor import Health, examine
-from augmint.core.errors import Interrupted, UserError
+from augmint.core.errors import UserError
 from augmint.core.run import (
     Run,
     check_apart,
@@ -23,17 +21,15 @@ from augmint.core.run import (
     read_json,
     read_jsonl,
     stop_on_signal,
-    sweep,
     write_bytes,
     write_json,
-    write_text,
 )
-from augmint.core.types import Dataset, Modality, Sample, Skipped
+from augmint.core.types import Dataset, Modality, Sample
 from augmint.modalities import find, get
 from augmint.report import html, inspection
 from augmint.steps import output
-from augmint.steps.augmenting import FINISHED, UNFINISHED, Journal, augment_all, check_needs, made_already
-from augmint.steps.inputs import fingerprints, left_out, nothing_usable
+from augmint.steps.folder import augment_folder
+from augmint.steps.inputs import fingerprints
 from augmint.steps.previewing import contact_sheet
 from augmint.steps.replaying import Replayed, other_versions
 from augmint.steps.replaying import replay as remade
@@ -44,7 +40,6 @@ from augmint.transforms.recipe import Recipe, is_recipe, recipe_for
 if TYPE_CHECKING:
     from augmint.evaluation.proof import Proof
     from augmint.generation.draw import Gan
-    from augmint.steps.searching import Search
 
 Data = str | Path | Dataset
 
@@ -124,91 +119,8 @@ def augment(
     """
     chosen = c.settings(c.AugmentVerb, config=config, flags=settings)
     samples = _dataset(data, chosen.strict)
-    found_before = Path(out) / "recipe.yaml"  # by a run of this command that was stopped later
-    searches = chosen.search and not found_before.is_file()
-    recipe = recipe_for(
-        samples.modality, found_before if chosen.search and not searches else chosen.recipe, levels=True
-    )
     check_apart(Path(out), samples.root)
-    check_needs(recipe, samples)
-    mine = samples.with_refs([r for r in samples.refs if r.part in (None, "train")])
-    counts = {"real": len(samples), "augmented": chosen.variants * len(mine)}
-    if dry_run:
-        return Result(
-            [
-                *(["would first try recipes on the training part"] if searches else []),
-                f"would write {counts['real']} real and {counts['augmented']} augmented samples to {out}",
-            ],
-            counts,
-        )
-    target, started = Path(out), clock.perf_counter()
-    about: dict[str, Any] = {
-        "verb": "augment",
-        "config": {"variants": chosen.variants, "seed": chosen.seed, "recipe": recipe.to_dict()},
-        "inputs": fingerprints(samples, None),
-    }
-    if (target / FINISHED).is_file():
-        return made_already(target, about)
-    check_output(target, ours=UNFINISHED)
-    samples = samples.usable(strict=True) if chosen.strict else samples
-    if not any(len(samples.subset([i]).usable()) for i in range(len(samples))):  # stops at the first good one
-        raise nothing_usable(samples.usable())
-    searched = _searched(mine, chosen, progress) if searches else None
-    recipe = searched.recipe if searched is not None else recipe
-    about["config"]["recipe"] = recipe.to_dict()
-    run = Run.open(target / UNFINISHED, **about)
-    sweep(target)
-    if searched is not None:
-        write_text(found_before, searched.yaml())
-    sink = samples.modality.sink(target, layout=samples.layout)
-    with stop_on_signal() as stop:
-        made = augment_all(
-            mine,
-            recipe,
-            sink,
-            variants=chosen.variants,
-            seed=chosen.seed,
-            workers=chosen.workers,
-            journal=Journal(run / "made.jsonl", target),
-            stop=stop,
-            progress=progress,
-        )
-        new: output.Rows = []
-        broken: list[Skipped] = []
-        for row in made:
-            if isinstance(row, Skipped):
-                broken.append(row)
-            else:
-                new.append(row)
-        if stop:
-            raise Interrupted("stopped while augmenting", where=target, mend="the same command goes on from here")
-        others = samples.with_refs([r for r in samples.refs if r.part not in (None, "train")]).usable()
-        skipped = (*others.skipped, *broken)
-        lost = {s.where for s in skipped}
-        rows = output.copy_reals(samples.with_refs([r for r in samples.refs if r.id not in lost]), sink, progress)
-    counts = {"real": len(rows), "augmented": len(new)}
-    sink.close()
-    output.write_manifest(target, [*rows, *new])
-    run.update(status="done", counts=counts)
-    # A kill before or behind this leaves what the same command takes up.
-    write_json(target / FINISHED, {k: run.state[k] for k in (*about, "versions", "counts")})
-    shutil.rmtree(run.path)
-    lines = [
-        *(searched.lines if searched is not None else ()),
-        f"wrote {counts['real']} real and {counts['augmented']} augmented samples ({recipe.name}) to {target} "
-        f"in {clock.perf_counter() - started:.1f} s",
-    ]
-    return Result([*lines, *left_out(skipped)], counts, target)
-
-
-def _searched(training: Dataset, chosen: c.AugmentVerb, progress: Progress) -> Search:
-    """The recipe that does best in experiments on the training part."""
-    from augmint.steps.searching import search
-
-    with stop_on_signal() as stop:
-        return search(
-            training, seed=chosen.seed, seconds=chosen.time, workers=chosen.workers, stop=stop, progress=progress
-        )
+    return augment_folder(samples, Path(out), chosen, dry_run=dry_run, progress=progress)
 
 
 def train(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -13,19 +12,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from augmint.core.errors import BadSample, Refused, UserError
-from augmint.core.run import check_unchanged, file_sum, read_json, read_jsonl, write_jsonl
+from augmint.core.errors import BadSample, UserError
+from augmint.core.run import file_sum, read_jsonl, write_jsonl
 from augmint.core.types import Codec, Dataset, Modality, Ref, Sample, Sink, Skipped
 from augmint.scale.pool import ordered_map
-from augmint.steps.results import Progress, Result, quiet
+from augmint.steps.results import Progress, quiet
 from augmint.transforms.mix import FILE, Mix, Pool
 from augmint.transforms.plan import Plan, sample_key
 from augmint.transforms.recipe import Recipe
-
-UNFINISHED = ".augmint"
-"""In a folder that `augment` writes, until all is done: what would make another command mix two sets, and how far it is."""
-FINISHED = ".augmint.json"
-"""And afterwards: the same, in a file, for other tools take every folder for a class."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,28 +151,6 @@ class Journal:
     def add(self, name: str, made: list[dict[str, Any]]) -> None:
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"id": name, "made": made}, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def made_already(target: Path, about: dict[str, Any]) -> Result:
-    """What a command finds where all is done.
-
-    Raises:
-        Refused: if it was done with other settings or data, or files are gone since.
-    """
-    run = read_json(target / FINISHED)
-    check_unchanged(run, about, where=target)
-    shutil.rmtree(target / UNFINISHED, ignore_errors=True)  # which a kill just before the end leaves
-    names = [row["file_name"] for row in read_jsonl(target / "manifest.jsonl")]
-    gone = [name for name in names if not (target / name).is_file()]
-    if gone or not names:
-        raise Refused(
-            f"it was finished, and {len(gone)} of its files are gone, the first {gone[0]}"
-            if gone
-            else "it was finished, and its manifest is gone",
-            where=target,
-            mend="give another --out, or move this folder away",
-        )
-    return Result(["all of this is done already; nothing was changed"], run["counts"], target)
 
 
 def augment_all(

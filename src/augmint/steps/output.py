@@ -11,6 +11,7 @@ import numpy as np
 
 from augmint.core.run import file_sum, write_bytes, write_jsonl, write_text
 from augmint.core.types import Dataset, Modality, Ref, Sample, Sink
+from augmint.steps.results import Progress
 
 if TYPE_CHECKING:
     from augmint.steps.synthesis import Synthetic
@@ -26,7 +27,7 @@ def part_folder(data: Dataset) -> str | None:
     return None
 
 
-def copy_reals(data: Dataset, sink: Sink, progress: Callable[[dict[str, Any]], None]) -> Rows:
+def copy_reals(data: Dataset, sink: Sink, progress: Progress) -> Rows:
     """Copy every real sample; returns their manifest rows."""
     rows: Rows = []
     for done, ref in enumerate(data.refs, 1):

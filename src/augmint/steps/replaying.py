@@ -10,7 +10,8 @@ from typing import Any
 from augmint.core.errors import UserError
 from augmint.core.run import file_sum, read_json, versions
 from augmint.core.types import Dataset, Sample
-from augmint.steps.augmenting import FINISHED, partner
+from augmint.steps.augmenting import partner
+from augmint.steps.folder import FINISHED
 from augmint.steps.results import Progress
 from augmint.transforms.plan import Plan
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from augmint.evaluation.arms import Arm, Task
 from augmint.evaluation.lift import run, seconds_per_step
 from augmint.evaluation.paired import Effect, Resamples
 from augmint.scale.pool import cores, ordered_map
+from augmint.steps.results import Progress
 from augmint.transforms.recipe import PRESETS, Recipe, rand
 
 FOLDS, SEEDS = 3, 5
@@ -58,9 +59,7 @@ class _Unit:
     steps: int
 
 
-def search(
-    data: Dataset, *, seed: int, seconds: float, workers: int, stop: object, progress: Callable[[dict[str, Any]], None]
-) -> Search:
+def search(data: Dataset, *, seed: int, seconds: float, workers: int, stop: object, progress: Progress) -> Search:
     """Train the same probes on the same samples with each candidate and with none.
 
     Every training sample is tested once, by probes that did not see it nor its near-duplicates (from 1,000 samples on, a fifth of
