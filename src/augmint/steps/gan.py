@@ -98,10 +98,11 @@ class _Watcher:
     def spread(self, gan: Gan) -> tuple[float, str]:
         """How far from the middle of its class this generator, which is trained, should draw; see `widening`."""
         assert gan.known is not None
-        known = gan.known
+        known, mapping = gan.known, gan.generator.mapping
+        mapping.widen(1.0)  # finds the middles, which are the same at every spread
 
         def draw(spread: float, y: I64, number: int) -> F32:
-            gan.generator.mapping.widen(spread)
+            mapping.spread.fill_(spread)
             return gan.draw(y, seed=rng.key("spread", self.seed, number) % 2**31)
 
         def features(x: F32) -> F32:
