@@ -133,7 +133,7 @@ def test_flags_beat_the_file_and_the_file_beats_the_preset(verbs: StandIn, tmp_p
     ("line", "told"),
     [
         ("bost d --out o", "did you mean 'boost'?"),
-        ("boost d --out o --seeds 1", "setting 'seeds'"),
+        ("boost d --out o --seeds 1", "setting 'seeds' should be greater than or equal to 3 (it was 1)"),
         ("boost d --out o --time soon", "not a duration"),
         ("boost d --out o --gama 3", "--gamma"),
         ("boost d --out o --preset bst", "balanced"),

@@ -136,6 +136,28 @@ def test_pictures_have_a_page_too(pictures: Path, tmp_path: Path) -> None:
     assert (tmp_path / "page.html").read_text(encoding="utf-8").count("<img") >= 6 * (1 + 5)
 
 
+def test_what_is_mixed_in_is_named(pictures: Path, tmp_path: Path) -> None:
+    """The captions name the samples that are mixed in, which on flat greys the pixels give away."""
+    greys = {f"{'ab'[i % 2]}/{i}.png": 20 * i for i in range(10)}
+    for name, grey in greys.items():
+        images.write(pictures / name, np.full((8, 8, 3), grey, np.uint8))
+    (tmp_path / "r.yaml").write_text("ops:\n  - MixUp: {p: 1}\n")
+    am.preview(pictures, out=tmp_path / "page.html", recipe=str(tmp_path / "r.yaml"))
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    own, other = re.findall(r"MixUp, on (\S+), with (\S+)<", page)[0]
+    drawn = []
+    for coded in re.findall(r'src="data:image/png;base64,([^"]+)"', page):
+        (tmp_path / "a.png").write_bytes(base64.b64decode(coded))
+        drawn.append(images.read(tmp_path / "a.png"))
+    assert (drawn[0] == greys[own]).all()
+    low, high = sorted((greys[own], greys[other]))
+    assert (
+        all(low - 1 <= x.mean() <= high + 1 for x in drawn[1:6])
+        and max(abs(x.mean() - greys[own]) for x in drawn[1:6]) > 2
+    )
+    assert len(re.findall(r"variant \d, with [ab]/\d\.png<", page)) == 6 * 5
+
+
 def test_what_cannot_be_drawn_is_told(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"\.png"):
         am.preview(pictures, out=tmp_path / "sheet.jpg")

@@ -244,10 +244,16 @@ def build(model: type[T], *layers: Mapping[str, Any], where: object = None) -> T
         name = ".".join(str(p) for p in first["loc"])
         about = str(model.model_fields[name].description) if name in model.model_fields else ""
         raise UserError(
-            f"setting '{name}': {first['msg'].removeprefix('Value error, ')} (it was {first['input']!r})",
+            f"setting '{name}'{_said(first['msg'])} (it was {first['input']!r})",
             where=where,
             mend=f"give another value; {name} is: {about}" if about else "",
         ) from None
+
+
+def _said(problem: str) -> str:
+    """The checker's sentence in ours: it begins with "Input should be", or with the kind of an error that we raise."""
+    wanted = problem.removeprefix("Input should ")
+    return f" should {wanted}" if wanted != problem else ": " + problem.removeprefix("Value error, ")
 
 
 def settings(model: type[T], *, config: Path | None = None, flags: Mapping[str, Any] | None = None) -> T:

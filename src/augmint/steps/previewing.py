@@ -66,7 +66,7 @@ def _rows(data: Dataset, recipe: Recipe, *, seed: int, every_op: bool) -> list[R
     if not usable:
         raise UserError("no sample can be read", where=data.root, mend="augmint inspect names what is wrong")
     ops = [op_named(name, kind_of(kind))() for name in kind.ops] if every_op else recipe.flat
-    alone = [Row(_range(op), usable[0], tuple(job.levels(op, usable[0])), False) for op in ops]
+    alone = [job.alone(op, usable[0]) for op in ops]
     made = [(s, tuple(job.variants(recipe, s))) for s in usable]
     return [*alone, *(Row(_title(recipe, s, len(after)), s, after, True) for s, after in made)]
 
@@ -98,6 +98,11 @@ def _range(op: Op) -> str:
     return op.name + (": " + ", ".join(ranges) if ranges else "")
 
 
+def _partners(plan: Plan, own: str = "") -> str:
+    """Which samples are mixed in, behind ``own`` words; nothing where none is."""
+    return f"{own}, with {', '.join(plan.others)}" if plan.others else ""
+
+
 class _Sheet:
     """The samples of a data set and what plans make of them."""
 
@@ -123,24 +128,27 @@ class _Sheet:
                 continue
         return found
 
-    def levels(self, op: Op, sample: Sample) -> list[tuple[Sample, str]]:
+    def alone(self, op: Op, sample: Sample) -> Row:
         """What an op makes of a sample, its ranges and places passed through evenly, each with its numbers."""
         if isinstance(op, PixelOp) and op.moves:  # targets cannot follow it, the picture can be shown
             sample = replace(sample, targets={})
         plan = self._plan(Recipe("one", (replace(op, p=1.0),)), sample, 0)
         if not plan.steps:  # a mixing op without other samples
-            return []
+            return Row(_range(op), sample, (), False)
         levels = [0.5] if op.num_uniforms == 0 else np.linspace(0, 1 - 2**-53, LEVELS)
         numbers = [{k: float(v) for k, v in op.draw(np.full(op.num_uniforms, t)).items()} for t in levels]
         numbers = [n for i, n in enumerate(numbers) if n not in numbers[:i]]  # one, where a range has no width
         told = [", ".join(f"{k} {n[k]:.3g}" for k in _ranges(op) if k in n) for n in numbers]
         made = (self._made(replace(plan, steps=(plan.steps[0]._replace(params=n),)), sample) for n in numbers)
-        return list(zip(made, told, strict=True))
+        title = _range(op) + _partners(plan, f", on {sample.id}")
+        return Row(title, sample, tuple(zip(made, told, strict=True)), False)
 
     def variants(self, recipe: Recipe, sample: Sample) -> list[tuple[Sample, str]]:
         """Five of them, or as many different ones as there are: what cleans has nothing to draw."""
         plans = [self._plan(recipe, sample, v) for v in range(VARIANTS)]
-        return [(self._made(p, sample), f"variant {v}") for v, p in enumerate(plans) if p not in plans[:v]]
+        return [
+            (self._made(p, sample), f"variant {v}" + _partners(p)) for v, p in enumerate(plans) if p not in plans[:v]
+        ]
 
     def _plan(self, recipe: Recipe, sample: Sample, variant: int) -> Plan:
         key = sample_key(self.seed, sample.id, variant)
