@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
@@ -277,6 +278,21 @@ def test_names_with_line_separators_come_back(tmp_path: Path) -> None:
     rows = [{"id": f"a{mark}b.png"} for mark in ("\u2028", "\u2029", "\x85", "\x0b", "\x1c", "\r", "\n")]
     run.write_jsonl(tmp_path / "a.jsonl", rows)
     assert read_jsonl(tmp_path / "a.jsonl") == rows
+
+
+def test_rows_kept_in_a_file_come_back_in_order_and_take_no_memory(tmp_path: Path) -> None:
+    row = {"file_name": "a" * 300, "plan": list(range(300))}
+    tracemalloc.start()
+    with run.Lines(tmp_path / "new" / "rows.jsonl") as rows:
+        for i in range(3000):
+            rows.add({**row, "i": i})
+    run.write_jsonl(tmp_path / "all.jsonl", ({"j": r["i"], **r} for r in rows))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(rows) == 3000 and [r["j"] for r in run.iter_jsonl(tmp_path / "all.jsonl")] == list(range(3000))
+    assert peak < 200_000 < (tmp_path / "all.jsonl").stat().st_size / 10
+    with run.Lines(tmp_path / "new" / "rows.jsonl") as again:
+        assert list(again) == [], "what was there before is gone"
 
 
 def test_what_a_kill_left_is_swept_and_nothing_else(tmp_path: Path) -> None:

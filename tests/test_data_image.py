@@ -6,6 +6,7 @@ import base64
 import json
 import pickle
 import re
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 
@@ -270,8 +271,9 @@ def test_parts_go_into_their_folders_with_their_own_metadata(tmp_path: Path) -> 
 def test_closing_sorts_and_sends_lines_home(tmp_path: Path) -> None:
     sink = MODALITY.sink(tmp_path, layout="class-folders")
     for name in ("train/c/b.png", "test/c/a.png", "train/c/a.png"):
-        place = sink.save(Sample(name, noise(4, 4), "c"))
-        sink.note(place, label="c", origin="augmented")  # as after a worker's save: no part is given
+        files = sink.save(Sample(name, noise(4, 4), "c"))
+        assert {k: sha256((tmp_path / k).read_bytes()).hexdigest() for k in files} == files
+        sink.note(Path(next(iter(files))), label="c", origin="augmented")  # as after a worker's save: no part is given
     sink.close()
     sink.close()
     assert [r["file_name"] for r in read_jsonl(tmp_path / "train" / "metadata.jsonl")] == ["c/a.png", "c/b.png"]

@@ -8,7 +8,7 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from tempfile import mkstemp
 from types import FrameType
-from typing import Any
+from typing import Any, BinaryIO
 
 from augmint.core.errors import Refused, UserError
 
@@ -42,22 +42,41 @@ def _unwritable(path: Path) -> UserError:
     )
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write under a temporary name beside the target, then rename: a reader sees the old file or the new one."""
+@contextmanager
+def replacing(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
+    """A file to write into, under a temporary name beside ``path``, which it gets at the end: a reader sees the old file or the new one.
+
+    Args:
+        sync: wait until it has reached the disk, which takes milliseconds. Of files that come in thousands `settle` at the end is
+            hundreds of times as fast.
+    """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = mkstemp(dir=path.parent, prefix=_PART[0], suffix=_PART[1])
         part = Path(name)
         try:
             with os.fdopen(handle, "wb") as f:
-                f.write(data)
-                f.flush()
-                os.fsync(f.fileno())
+                yield f
+                if sync:
+                    f.flush()
+                    os.fsync(f.fileno())
             part.chmod(0o644)
             part.replace(path)
         except BaseException:
             part.unlink(missing_ok=True)
             raise
+
+
+def write_bytes(path: Path, data: bytes, *, sync: bool = True) -> None:
+    """Write a whole file, as `replacing` does."""
+    with replacing(path, sync=sync) as f:
+        f.write(data)
+
+
+def settle() -> None:
+    """Wait until all that was written has reached the disk; nothing where the system cannot tell."""
+    if hasattr(os, "sync"):
+        os.sync()
 
 
 def sweep(folder: Path) -> None:
@@ -75,9 +94,14 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False, default=_plain) + "\n")
 
 
-def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
-    """One JSON object a line."""
-    write_text(path, "".join(json.dumps(r, ensure_ascii=False, allow_nan=False, default=_plain) + "\n" for r in rows))
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """One JSON object a line; the rows are taken one by one."""
+    with replacing(path) as f:
+        f.writelines(map(_line, rows))
+
+
+def _line(row: Mapping[str, Any]) -> bytes:
+    return json.dumps(row, ensure_ascii=False, allow_nan=False, default=_plain).encode() + b"\n"
 
 
 def _plain(value: Any) -> Any:
@@ -101,25 +125,66 @@ def read_json(path: Path) -> Any:
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """The rows of a JSONL file; a last line cut short by a kill is dropped."""
-    rows: list[dict[str, Any]] = []
+    return list(iter_jsonl(path))
+
+
+def iter_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    """The same one by one, for files of millions of lines."""
     if not path.exists():
-        return rows
+        return
+    bad = 0
     # Of the bytes: a line may be cut inside a letter, and words may hold what Python takes for the end of a line.
-    lines = path.read_bytes().rstrip(b"\n").split(b"\n")
-    for number, line in enumerate(lines, 1):
-        try:
-            rows.append(json.loads(line.decode()))
-        except ValueError:
-            if number < len(lines):
-                raise UserError(
-                    "not readable as JSON", where=f"{path}, line {number}", mend="restore the file"
-                ) from None
-    return rows
+    with path.open("rb") as f:
+        for number, line in enumerate(f, 1):
+            if bad and line.strip(b"\n"):
+                raise UserError("not readable as JSON", where=f"{path}, line {bad}", mend="restore the file")
+            try:
+                row = json.loads(line.decode())
+            except ValueError:
+                bad = bad or number
+                continue
+            yield row
+
+
+class Lines:
+    """Rows kept in a file, for there may be millions of them: added one by one, read one by one. What was there before is gone.
+
+    Close it (or use it with ``with``) before it is read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._num = path, 0
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("wb")
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        with writing(self._path):
+            self._file.write(_line(row))
+        self._num += 1
+
+    def __len__(self) -> int:
+        return self._num
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter_jsonl(self._path)
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        with writing(self._path):
+            self._file.close()
 
 
 def file_sum(path: Path) -> str:
     """SHA-256 of a file, as manifests have it."""
-    return sha256(path.read_bytes()).hexdigest()
+    return data_sum(path.read_bytes())
+
+
+def data_sum(data: bytes) -> str:
+    """The same of a file's bytes."""
+    return sha256(data).hexdigest()
 
 
 def check_output(out: Path, *, ours: str | None = None) -> None:

@@ -153,8 +153,8 @@ def likeness(codec: Codec) -> Likeness:
 class Sink(Protocol):
     """Writes samples into a data set on disk.
 
-    Optional: ``save(sample, part=) -> Path`` and ``note(path, label=, origin=, extra=)``, the two halves of ``write``, for
-    a sink whose files can be written by worker processes.
+    Optional: ``save(sample, part=)``, which returns the places of the files written, the sample's own first, each with its
+    SHA-256, and ``note(path, label=, origin=, extra=)``: the two halves of ``write``, for a sink whose files can be written by worker processes.
     """
 
     def write(self, sample: Sample, *, part: str | None = None) -> Path:

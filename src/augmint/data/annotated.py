@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path, PurePosixPath
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augmint.core.run import read_json, write_bytes, write_json, write_text
+from augmint.core.run import read_json, write_bytes
 from augmint.core.types import Ref, Sample
 from augmint.data import outlines
 from augmint.data.objects import Point, Thing
@@ -34,21 +34,24 @@ class AnnotatedSink(FolderSink):
         self._copied: dict[str, set[Any]] = {}  # numbers of pictures in each
         self._folders: dict[tuple[str, str], str] = {}  # where the file names of a folder's pictures count from
 
-    def save(self, sample: Sample, *, part: str | None = None) -> Path:
-        """Write one sample's file and its targets."""
-        place = super().save(sample, part=part)
+    def save(self, sample: Sample, *, part: str | None = None) -> dict[str, str]:
+        """Write one sample's file and its targets; what is returned is `FolderSink.save`'s."""
+        files = super().save(sample, part=part)
+        place = Path(next(iter(files)))
+        return {**files, **dict(self._put(path, data) for path, data in self._targets(sample, place))}
+
+    def _targets(self, sample: Sample, place: Path) -> Iterator[tuple[Path, bytes]]:
         if self.layout == "masks" and "masks" in sample.targets:
             for folder, mask in zip(sample.meta["annotations"].split(","), sample.targets["masks"], strict=True):
-                write_bytes(self.out / _beside(place, folder).with_suffix(".png"), _png(mask))
+                yield _beside(place, folder).with_suffix(".png"), _png(mask)
         elif "boxes" in sample.targets:
             objects = list(_objects(sample.targets))
             if self.layout == "yolo":
-                write_text(self.out / label_place(place), _yolo_lines(objects, sample.data.shape[:2]))
+                yield label_place(place), _yolo_lines(objects, sample.data.shape[:2]).encode()
             elif "annotations" in sample.meta:
                 height, width = sample.data.shape[:2]
                 told = {"file": sample.meta["annotations"], "height": height, "width": width, "objects": objects}
-                write_json(self.out / _ASIDE / f"{place.as_posix()}.json", told)
-        return place
+                yield Path(_ASIDE) / f"{place.as_posix()}.json", json.dumps(told).encode()
 
     def copy(self, ref: Ref) -> Path:
         """Copy a file and what lies beside it; of a COCO file, which is not one picture's, what was copied is noted."""

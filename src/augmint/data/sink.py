@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from augmint.core.errors import BadSample, UserError
-from augmint.core.run import read_jsonl, write_bytes, write_jsonl
+from augmint.core.run import data_sum, read_jsonl, write_bytes, write_jsonl
 from augmint.core.types import Origin, Ref, Sample
 from augmint.data import layout as conventions
 
@@ -68,13 +68,22 @@ class FolderSink:
             folders.insert(0, part)
         return Path(*folders, self._file_name(sample))
 
-    def save(self, sample: Sample, *, part: str | None = None) -> Path:
-        """Write one sample's file, and those beside it, and return its place."""
+    def save(self, sample: Sample, *, part: str | None = None) -> dict[str, str]:
+        """Write one sample's file, and those beside it; returns their places, its own first, and the SHA-256 of each.
+
+        None is waited for to reach the disk: who needs that calls `run.settle` after the last one.
+        """
         place = self.place(sample, part=part)
-        write_bytes(self.out / place, self._encode(sample, place.suffix))
-        for suffix, data in (self._beside(sample) if self._beside is not None else {}).items():
-            write_bytes((self.out / place).with_suffix(suffix), data)
-        return place
+        beside = self._beside(sample) if self._beside is not None else {}
+        files = {
+            place: self._encode(sample, place.suffix),
+            **{place.with_suffix(s): data for s, data in beside.items()},
+        }
+        return dict(self._put(path, data) for path, data in files.items())
+
+    def _put(self, place: Path, data: bytes) -> tuple[str, str]:
+        write_bytes(self.out / place, data, sync=False)
+        return place.as_posix(), data_sum(data)
 
     def note(
         self,
@@ -139,7 +148,7 @@ class FolderSink:
 
     def write(self, sample: Sample, *, part: str | None = None) -> Path:
         """`save` and `note` one sample. Columns of its ``meta`` that the scan did not make go into its line."""
-        place = self.save(sample, part=part)
+        place = Path(next(iter(self.save(sample, part=part))))
         self.note(place, label=sample.label, origin=sample.origin, part=part, extra=self._own_columns(sample.meta))
         return place
 
@@ -148,12 +157,12 @@ class FolderSink:
         place = PurePosixPath(ref.id)
         if place.is_absolute() or ".." in place.parts:
             raise BadSample("this id cannot be a path inside the output", where=ref.id, mend="give another id")
-        write_bytes(self.out / place, ref.path.read_bytes())
+        self._put(Path(place), ref.path.read_bytes())
         root = ref.path.parents[len(place.parts) - 1]
         for path in ref.beside:
-            target = self.out / path.relative_to(root)
-            if not target.exists():
-                write_bytes(target, path.read_bytes())
+            target = path.relative_to(root)
+            if not (self.out / target).exists():
+                self._put(target, path.read_bytes())
         self._class_folders |= {ref.label} & set(place.parts[:-1][:2]) if ref.label is not None else set()
         columns, origin = self._own_columns(ref.meta), ref.meta.get("origin", "real")
         self.note(Path(place), label=ref.label, origin=origin, part=ref.part, extra=columns)

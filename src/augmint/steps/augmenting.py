@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from augmint.core.errors import BadSample, UserError
-from augmint.core.run import file_sum, read_jsonl, write_jsonl
+from augmint.core.run import file_sum, iter_jsonl, write_jsonl
 from augmint.core.types import Codec, Dataset, Modality, Ref, Sample, Sink, Skipped
 from augmint.scale.pool import ordered_map
 from augmint.steps.results import Progress, quiet
@@ -51,12 +51,11 @@ class _Item:
 
 
 class _Variant(NamedTuple):
-    """A sample that was made. Where it is written already, its data is left away, and ``place`` and ``sha256`` tell of its file."""
+    """A sample that was made. Where it is written already, its data is left away, and ``files`` tells of what `Sink.save` wrote."""
 
     sample: Sample
     plan: Plan
-    place: Path | None = None
-    sha256: str = ""
+    files: Mapping[str, str] | None = None
 
 
 def augment_sample(job: _Job, item: _Item) -> list[_Variant] | Skipped:
@@ -82,9 +81,8 @@ def augment_sample(job: _Job, item: _Item) -> list[_Variant] | Skipped:
 
 
 def _saved(sink: Sink, sample: Sample, plan: Plan, part: str | None) -> _Variant:
-    place: Path = sink.save(sample, part=part)  # type: ignore[attr-defined]
-    sha256 = file_sum(sink.out / place)  # type: ignore[attr-defined]
-    return _Variant(replace(sample, data=None, targets={}), plan, place, sha256)
+    files: dict[str, str] = sink.save(sample, part=part)  # type: ignore[attr-defined]
+    return _Variant(replace(sample, data=None, targets={}), plan, files)
 
 
 class _Partners:
@@ -133,24 +131,43 @@ def _transformed(job: _Job, sample: Sample, plan: Plan, key: int, partners: Call
     return replace(sample, data=out)
 
 
-class Journal:
+class Journal(Mapping[str, list[dict[str, Any]]]):
     """What was made already, a line a sample in ``path``: a command that was stopped goes on from there when it is given again.
 
     Args:
-        out: where the files lie. A sample of which one is gone is made again.
+        out: where the files lie. A sample of which one is gone, or is not what was written (a machine without power leaves
+            files empty), is made again.
     """
 
     def __init__(self, path: Path, out: Path) -> None:
-        lines = [
-            line for line in read_jsonl(path) if all((out / m["row"]["file_name"]).is_file() for m in line["made"])
-        ]
-        self.made: dict[str, list[dict[str, Any]]] = {line["id"]: line["made"] for line in lines}
-        write_jsonl(path, lines)
-        self._path = path
+        write_jsonl(path, (line for line in iter_jsonl(path) if _lies_there(line, out)))
+        self._path, self._at = path, dict[str, int]()
+        with path.open("rb") as file:
+            at = 0
+            for line in file:
+                self._at[json.loads(line)["id"]] = at
+                at += len(line)
+
+    def __len__(self) -> int:
+        return len(self._at)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._at)
+
+    def __getitem__(self, name: str) -> list[dict[str, Any]]:
+        with self._path.open("rb") as file:
+            file.seek(self._at[name])
+            made: list[dict[str, Any]] = json.loads(file.readline())["made"]
+            return made
 
     def add(self, name: str, made: list[dict[str, Any]]) -> None:
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"id": name, "made": made}, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _lies_there(line: Mapping[str, Any], out: Path) -> bool:
+    files = [item for made in line["made"] for item in made["files"].items()]
+    return all((out / name).is_file() and file_sum(out / name) == sha256 for name, sha256 in files)
 
 
 def augment_all(
@@ -174,7 +191,7 @@ def augment_all(
     codec = None if hasattr(modality, "transform") else modality.fit(data)
     in_worker = sink if hasattr(sink, "save") else None
     job = _Job(modality, codec, recipe.on(codec), seed, variants, in_worker)
-    before = journal.made if journal is not None and in_worker is not None else {}
+    before: Mapping[str, list[dict[str, Any]]] = journal if journal is not None and in_worker is not None else {}
     items = _items(data, job, part, before)
     with closing(
         ordered_map(partial(augment_sample, job), items, workers=workers, name=lambda item: item.ref.id)
@@ -202,8 +219,8 @@ def augment_all(
 
 def _told(job: _Job, sink: Sink, ref: Ref, made: _Variant, part: str | None) -> dict[str, Any]:
     """The manifest's row of a variant, and what its line in the metadata has besides; it is written, if a worker has not done that."""
-    sample, plan, place, sha256 = made
-    path = place if place is not None else sink.write(sample, part=part)
+    sample, plan, files = made
+    path = Path(next(iter(files))) if files is not None else sink.write(sample, part=part)
     lasting = getattr(job.modality, "lasting", ())
     row = {
         "file_name": path.as_posix(),
@@ -213,13 +230,13 @@ def _told(job: _Job, sink: Sink, ref: Ref, made: _Variant, part: str | None) -> 
         "seed": job.seed,
         "plan": plan.to_dict(),
         **{k: v for k, v in sample.meta.items() if k == "soft_label"},
-        **({"sha256": sha256} if sha256 else {}),
+        **({"sha256": next(iter(files.values()))} if files is not None else {}),
     }
     extra = {k: v for k, v in sample.meta.items() if k not in ref.meta or k in lasting}
-    return {"row": row, "label": sample.label, "extra": extra}
+    return {"row": row, "label": sample.label, "extra": extra, "files": files}
 
 
-def _items(data: Dataset, job: _Job, part: Callable[[Ref], str | None], before: Collection[str]) -> Iterator[_Item]:
+def _items(data: Dataset, job: _Job, part: Callable[[Ref], str | None], before: Container[str]) -> Iterator[_Item]:
     todo = [ref for ref in data.refs if ref.id not in before]
     if not job.recipe.mixes:
         yield from (_Item(ref, part(ref)) for ref in todo)

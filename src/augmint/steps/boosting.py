@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from augmint.core import rng
 from augmint.core.config import BoostConfig, GenerateConfig, TrainConfig
 from augmint.core.errors import Interrupted
-from augmint.core.run import Run, check_output, command, read_json, sweep, write_json, write_text
+from augmint.core.run import Lines, Run, check_output, command, read_json, sweep, write_json, write_text
 from augmint.core.types import Dataset, Ref, Sample, Skipped
 from augmint.data.split import Fold
 from augmint.evaluation.paired import smallest_provable
@@ -250,24 +251,23 @@ class Boost:
         with_synthetic = bool(made) and (proven or c.include_synthetic)
         mine = p.data.with_refs([r for r in p.data.refs if r.part in (None, "train")])
         sink = p.data.modality.sink(self.out, layout=p.data.layout)
-        rows = output.copy_reals(p.data, sink, self.progress)
-        counts = {"real": len(rows), "augmented": 0, "synthetic": 0}
-        if with_classic:
-            new = augment_all(
-                mine,
-                self.recipe,
-                sink,
-                variants=c.variants,
-                seed=c.seed,
-                workers=c.workers,
-                stop=stop,
-                progress=self.progress,
-            )
-            augmented = [r for r in new if not isinstance(r, Skipped)]
-            rows, counts["augmented"] = rows + augmented, len(augmented)
-        if with_synthetic:
-            synthetic = output.write_synthetic(made, sink, part=output.part_folder(p.data))
-            rows, counts["synthetic"] = rows + synthetic, len(synthetic)
+        reals = output.copy_reals(p.data, sink, self.progress)
+        with Lines(self.run / "rows.jsonl") as augmented:
+            if with_classic:
+                for row in augment_all(
+                    mine,
+                    self.recipe,
+                    sink,
+                    variants=c.variants,
+                    seed=c.seed,
+                    workers=c.workers,
+                    stop=stop,
+                    progress=self.progress,
+                ):
+                    if not isinstance(row, Skipped):
+                        augmented.add(row)
+        synthetic = output.write_synthetic(made, sink, part=output.part_folder(p.data)) if with_synthetic else []
+        counts = {"real": len(reals), "augmented": len(augmented), "synthetic": len(synthetic)}
         sink.close()
         if stop:
             raise Interrupted("stopped while writing", where=self.out, mend="run the same command to go on")
@@ -282,7 +282,8 @@ class Boost:
         output.write_card(self.out, self.out.name, counts, sentences, p.data.classes)
         self.run.update(status="done")
         html.write(self.run.path, self.out / "report.html", p.data.modality)
-        output.write_manifest(self.out, rows)
+        output.write_manifest(self.out, chain(reals, augmented, synthetic))
+        (self.run / "rows.jsonl").unlink()
 
     def _keep_apart(self, made: list[Synthetic]) -> None:
         apart = self.prepared.data.modality.sink(

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import shutil
 import time
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from augmint.core.config import AugmentVerb
 from augmint.core.errors import Interrupted, Refused
 from augmint.core.run import (
+    Lines,
     Run,
     check_output,
     check_unchanged,
+    iter_jsonl,
     read_json,
-    read_jsonl,
     stop_on_signal,
     sweep,
     write_json,
@@ -101,7 +103,7 @@ def _made_already(target: Path, about: dict[str, Any]) -> Result:
     run = read_json(target / FINISHED)
     check_unchanged(run, about, where=target)
     shutil.rmtree(target / UNFINISHED, ignore_errors=True)  # which a kill just before the end leaves
-    names = [row["file_name"] for row in read_jsonl(target / "manifest.jsonl")]
+    names = [row["file_name"] for row in iter_jsonl(target / "manifest.jsonl")]
     gone = [name for name in names if not (target / name).is_file()]
     if gone or not names:
         raise Refused(
@@ -129,9 +131,8 @@ def _write(
 ) -> tuple[dict[str, int], tuple[Skipped, ...]]:
     """The files and the manifest: how many of each origin, and what could not be read."""
     sink = samples.modality.sink(target, layout=samples.layout)
-    new: output.Rows = []
     broken: list[Skipped] = []
-    with stop_on_signal() as stop:
+    with stop_on_signal() as stop, Lines(run / "rows.jsonl") as new:
         for row in augment_all(
             mine,
             recipe,
@@ -146,7 +147,7 @@ def _write(
             if isinstance(row, Skipped):
                 broken.append(row)
             else:
-                new.append(row)
+                new.add(row)
         if stop:
             raise Interrupted("stopped while augmenting", where=target, mend="the same command goes on from here")
         others = samples.with_refs([r for r in samples.refs if r.part not in (None, "train")]).usable()
@@ -154,5 +155,5 @@ def _write(
         lost = {s.where for s in skipped}
         rows = output.copy_reals(samples.with_refs([r for r in samples.refs if r.id not in lost]), sink, progress)
     sink.close()
-    output.write_manifest(target, [*rows, *new])
+    output.write_manifest(target, chain(rows, new))
     return {"real": len(rows), "augmented": len(new)}, skipped

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from augmint.core.run import file_sum, write_bytes, write_jsonl, write_text
+from augmint.core.run import file_sum, settle, write_bytes, write_jsonl, write_text
 from augmint.core.types import Dataset, Modality, Ref, Sample, Sink
 from augmint.steps.results import Progress
 
@@ -87,10 +87,14 @@ def write_walk(frames: list[Sample], modality: Modality, out: Path) -> Rows:
     return rows
 
 
-def write_manifest(out: Path, rows: Rows) -> None:
-    """``manifest.jsonl``: one line a sample, with the SHA-256 of its file: that of the row, where it was taken when the file was written."""
+def write_manifest(out: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """``manifest.jsonl``: one line a sample, with the SHA-256 of its file: that of the row, where it was taken when the file was written.
+
+    When it is there, the files that it tells of have reached the disk.
+    """
+    settle()
     write_jsonl(
-        out / "manifest.jsonl", [r if "sha256" in r else {**r, "sha256": file_sum(out / r["file_name"])} for r in rows]
+        out / "manifest.jsonl", (r if "sha256" in r else {**r, "sha256": file_sum(out / r["file_name"])} for r in rows)
     )
 
 
