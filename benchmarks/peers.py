@@ -25,6 +25,7 @@ ONE_THREAD = dict.fromkeys(_COUNTS.split(), "1")
 _SERVER = """
 import contextlib, json, sys, time
 import numpy as np
+print("ready", flush=True)
 for line in sys.stdin:
     with np.load(line.strip(), allow_pickle=False) as file:
         data = dict(file)
@@ -55,7 +56,7 @@ class Peer:
             suffix: ``-torch`` for the environment with torch.
 
         Raises:
-            NoPeer: if the environment cannot be made or the package not be installed.
+            NoPeer: if the environment cannot be made, or the package not be installed or imported.
         """
         python = interpreter(package, *needs, suffix=suffix)
         told = "from importlib import metadata; print(*map(metadata.version, %r))" % [package, *needs]
@@ -71,20 +72,33 @@ class Peer:
             text=True,
             env={**os.environ, **ONE_THREAD, "PYTHONWARNINGS": "ignore"},
         )
+        # All is imported before another peer installs something else into the same environment.
+        if self._line() != "ready\n":
+            raise self._ended()
 
     def __call__(self, data: Mapping[str, np.ndarray]) -> tuple[float, Any]:
         """CPU seconds of the function alone, and what it returned."""
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
         place = Path(self._folder.name) / "data.npz"
         np.savez(place, **data)
-        self._process.stdin.write(f"{place}\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
+        try:
+            self._process.stdin.write(f"{place}\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise self._ended() from None
+        line = self._line()
         if not line:
-            self._log.seek(0)
-            raise NoPeer("it ended with an error: " + (self._log.read().strip().splitlines() or ["no words"])[-1])
+            raise self._ended()
         spent, found = json.loads(line)
         return float(spent), found
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline()
+
+    def _ended(self) -> NoPeer:
+        self._log.seek(0)
+        return NoPeer("it ended with an error: " + (self._log.read().strip().splitlines() or ["no words"])[-1])
 
     def __enter__(self) -> Peer:
         return self
