@@ -10,43 +10,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from augmint.core import rng
 from augmint.core.errors import Interrupted, UserError
 from augmint.core.run import Run, write_bytes, write_json
 from augmint.core.types import F32, Dataset
 from augmint.models.mask import MaskNet
 from augmint.steps.results import Progress, Result
+from augmint.steps.voices import kept_out, unreadable
 from augmint.training.denoiser import Mixer, bands_of, segmental, train
 from augmint.transforms import mask_net
-from augmint.transforms.plan import SOUNDS
 from augmint.transforms.waves import resampled
 
 WEIGHTS = "denoiser.safetensors"
 FASTEST = 16_000
-HELD_OUT = 0.1
-"""Of the recordings, by which the result is measured; two at least."""
-_LEAST = 10
+_LEAST_HELD = 2
 _TRIED = 3  # steps that tell how long one takes
 _JUDGED = 12  # batches
 _TOLD = 50
-
-
-def recordings(clean: Dataset) -> Dataset:
-    """Those of a data set that can be read, for `train_denoiser`.
-
-    Raises:
-        UserError: this is no sound, or too little of it.
-    """
-    if getattr(clean.modality, "kind", None) != SOUNDS:
-        raise UserError("a denoiser is trained on sounds", where=clean.root, mend="give a folder with clean recordings")
-    usable = clean.usable()
-    if len(usable) < _LEAST:
-        raise UserError(
-            f"{len(usable)} usable recordings are too few for a denoiser",
-            where=clean.root,
-            mend=f"give {_LEAST} at least; some minutes of speech are better",
-        )
-    return usable
 
 
 def train_denoiser(
@@ -60,7 +39,7 @@ def train_denoiser(
     stop: object,
     progress: Progress,
 ) -> Result:
-    """Train on ``clean``, as `recordings` gives it, and write ``denoiser.safetensors`` into the run.
+    """Train on ``clean``, as `voices.recordings` gives it, and write ``denoiser.safetensors`` into the run.
 
     Raises:
         UserError: the training diverged.
@@ -69,10 +48,9 @@ def train_denoiser(
     rate = min(FASTEST, Counter(clean[i].data.rate for i in range(len(clean))).most_common(1)[0][0])
     voices = [x for x in _waves(clean, rate) if x.any()]
     own = [] if noises is None else [x for x in _waves(noises.usable(), rate) if x.any()]
-    order = rng.permutation(rng.key("denoiser", seed), len(voices))
-    held = max(2, round(HELD_OUT * len(voices)))
-    mixer = Mixer([voices[i] for i in order[held:]], own, rate, seed)
-    judge = Mixer([voices[i] for i in order[:held]], own, rate, seed + 1)
+    mine, held = kept_out(len(voices), "denoiser", seed, least=_LEAST_HELD)
+    mixer = Mixer([voices[i] for i in mine], own, rate, seed)
+    judge = Mixer([voices[i] for i in held], own, rate, seed + 1)
     started = time.perf_counter()
     steps = steps or _affordable(mixer, seconds)
     run.choose("steps", steps, "what the time allows")
@@ -94,11 +72,9 @@ def train_denoiser(
             where=run.path, mend="look for odd recordings with augmint inspect, and give a folder of its own to --out",
         )  # fmt: skip
     write_bytes(run / WEIGHTS, mask_net.encoded(net.weights(rate)))
-    write_json(
-        run / "denoiser.json", {"rate": rate, "steps": steps, "voices": len(voices) - held, "noises": len(own), **found}
-    )
+    write_json(run / "denoiser.json", {"rate": rate, "steps": steps, "voices": len(mine), "noises": len(own), **found})
     run.update(status="done", timings={"train": time.perf_counter() - started})
-    return Result(_lines(run / WEIGHTS, found, steps, held, clean), found, run.path)
+    return Result(_lines(run / WEIGHTS, found, steps, len(held), clean), found, run.path)
 
 
 def _lines(weights: Path, found: dict[str, float], steps: int, held: int, clean: Dataset) -> list[str]:
@@ -109,9 +85,7 @@ def _lines(weights: Path, found: dict[str, float], steps: int, held: int, clean:
     ]
     if better < 0:
         lines.append("it is no better than method spectral: use that, or give more --time or more recordings")
-    if clean.skipped:
-        lines.append(f"{len(clean.skipped)} files could not be read: augmint inspect names them")
-    return [*lines, f"to use it, in a recipe: - Denoise: {{method: gan, weights: {weights}}}"]
+    return [*lines, *unreadable(clean), f"to use it, in a recipe: - Denoise: {{method: gan, weights: {weights}}}"]
 
 
 def _waves(data: Dataset, rate: int) -> list[F32]:

@@ -21,6 +21,7 @@ from augmint.core.hearing import mel_triangles
 from augmint.core.rng import F64
 from augmint.core.types import F32
 from augmint.models.mask import BANDS, MaskNet, Quality
+from augmint.training import adapt
 from augmint.transforms import mask_net, spectral
 
 SECONDS = 2.0
@@ -127,12 +128,7 @@ def train(
     bands = bands_of(mixer.rate, bins)
     fast, slow = torch.optim.Adam(net.parameters(), lr, betas=(0.9, 0.99)), torch.optim.Adam(verifier.parameters(), lr)
 
-    warm = max(1, min(50, steps // 5))
-
-    def shape(n: int) -> float:
-        return min(1.0, (n + 1) / warm) * (0.05 + 0.475 * (1 + float(np.cos(np.pi * n / steps))))
-
-    rates = [torch.optim.lr_scheduler.LambdaLR(o, shape) for o in (fast, slow)]
+    rates = [torch.optim.lr_scheduler.LambdaLR(o, lambda n: adapt.warmed(n, steps)) for o in (fast, slow)]
 
     def seen(size: Tensor) -> Tensor:
         return torch.log(size @ bands + 1e-4) / 4
