@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,8 +20,18 @@ from augmint.core import rng
 from augmint.core.types import F32
 from augmint.data.spectra import Mel
 
-SIZES: dict[str, tuple[int, int, int]] = {"nano": (64, 3, 8), "small": (192, 5, 32)}
-"""Width and blocks of the vocoder, channels of its verifier. At 80 rows of 10 ms, 16 kHz: .2 and 1.4 million weights in the vocoder."""
+
+class Size(NamedTuple):
+    """Width and blocks of the vocoder, channels of its verifier, and the learning rate that both take."""
+
+    width: int
+    blocks: int
+    channels: int
+    lr: float
+
+
+SIZES = {"nano": Size(64, 3, 8, 2e-3), "small": Size(192, 5, 32, 7e-4)}
+"""At 80 rows of 10 ms, 16 kHz: .15 and 1.4 million weights in the vocoder."""
 REACH = 7
 """Frames that a block sees."""
 WIDER = 3
@@ -44,7 +55,7 @@ class Vocoder(nn.Module):
     def __init__(self, mel: Mel, size: str = "small") -> None:
         super().__init__()
         self.mel = mel
-        width, blocks, _ = SIZES[size]
+        width, blocks = SIZES[size].width, SIZES[size].blocks
         bins = mel.length // 2 + 1
         shares = mel.filters / mel.filters.sum(axis=1, keepdims=True)
         self.register_buffer("filters", torch.from_numpy(shares.T.copy()), persistent=False)
@@ -104,7 +115,7 @@ class Listener(nn.Module):
 
     def __init__(self, rate: int, size: str = "small") -> None:
         super().__init__()
-        self.ears = nn.ModuleList(_Ear(round(s * rate), SIZES[size][2]) for s in HEARD_S)
+        self.ears = nn.ModuleList(_Ear(round(s * rate), SIZES[size].channels) for s in HEARD_S)
 
     def forward(self, wave: Tensor) -> tuple[Tensor, list[Tensor]]:
         """All patches' scores ``[N, P]``, and what each layer has found, for comparing waves with each other."""

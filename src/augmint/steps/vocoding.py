@@ -156,7 +156,7 @@ def train_vocoder(run: Run, ready: Ready, config: TrainVerb, *, stop: object, pr
         num = max(_FEWEST_STEPS, round(0.92 * config.time / per_step))
         run.choose("steps", num, f"{config.time:.0f} s at {1000 * per_step:.0f} ms a step, {_FEWEST_STEPS} at least")
     run.choose("steps", config.steps, "as set")
-    schedule = Schedule(int(run.chosen("steps")))
+    schedule = Schedule(int(run.chosen("steps")), SIZES[ready.size].lr)
     state.load(run / "checkpoints")
     if state.step:
         run.log(f"resumed at step {state.step}")
@@ -293,7 +293,7 @@ def _pairs(voices: Dataset, codec: SoundCodec) -> list[Pair]:
 
 def _seconds_per_step(state: State, pieces: Pieces) -> float:
     """On a copy: steps without the verifier and with it, in their shares."""
-    trial, long = copy.deepcopy(state), Schedule(1000)
+    trial, long = copy.deepcopy(state), Schedule(1000, 0.0)
 
     def step(number: int) -> float:
         trial.step = number

@@ -28,6 +28,8 @@ from augmint.training.watch import is_finite
 Pair = tuple[F32, F32]
 """Levels ``[num_mels, frames]`` in dB below the loudest, and the wave ``[T]`` that they are of; the first frame is centred on its first sample."""
 BATCH, FRAMES = 16, 64
+HEARD = 4
+"""So many pieces of a batch the verifier hears: hearing one costs more than making four."""
 EDGE = 4
 """Frames at both ends of a piece that count for nothing: their windows hang over."""
 LOUDER_DB = (-12.0, 0.0)
@@ -76,7 +78,7 @@ class Schedule:
     """
 
     steps: int
-    lr: float = 1e-3
+    lr: float
     mel_weight: float = 1.0
     verifier_weight: float = 0.05
     match_weight: float = 0.5
@@ -148,7 +150,8 @@ def train(
     every = max(1, schedule.steps // 50)
     while state.step < schedule.steps:
         losses = one_step(state, pieces, schedule)
-        is_saved = schedule.is_tick(state.step) or bool(stop)
+        is_stopped = bool(stop)
+        is_saved = schedule.is_tick(state.step) or is_stopped
         if is_saved or state.step % every == 0:
             figures = read(losses)
             if not is_finite(figures) or not all(bool(p.isfinite().all()) for p in state.net.parameters()):
@@ -159,7 +162,7 @@ def train(
             on_row(figures)
         if is_saved and checkpoints is not None:
             state.save(checkpoints)
-        if stop and state.step < schedule.steps:
+        if is_stopped and state.step < schedule.steps:
             raise Interrupted(
                 f"stopped after step {state.step} of {schedule.steps}; the state is saved",
                 mend="run the same command to go on",
@@ -179,7 +182,7 @@ def one_step(state: State, pieces: Pieces, s: Schedule) -> Losses:
     heard = s.is_heard(state.step)
     figures: Losses = {}
     if heard:
-        told = hinge(state.verifier(real)[0], state.verifier(made.detach())[0])
+        told = hinge(state.verifier(real[:HEARD])[0], state.verifier(made[:HEARD].detach())[0])
         state.opt_verifier.zero_grad(set_to_none=True)
         torch.autograd.backward(told)
         state.opt_verifier.step()
@@ -188,9 +191,9 @@ def one_step(state: State, pieces: Pieces, s: Schedule) -> Losses:
     total = spectra + s.mel_weight * mels
     if heard:
         with torch.no_grad():
-            _, goal = state.verifier(real)
+            _, goal = state.verifier(real[:HEARD])
         state.verifier.requires_grad_(False)  # its own gradients are not needed here
-        scores, found = state.verifier(made)
+        scores, found = state.verifier(made[:HEARD])
         state.verifier.requires_grad_(True)
         match = torch.stack([(a - b).abs().mean() for a, b in zip(found, goal, strict=True)]).mean()
         total = total - s.verifier_weight * scores.mean() + s.match_weight * match
