@@ -224,6 +224,17 @@ def speaking(codec: Codec, folder: Path) -> tuple[Codec, str]:
     """The codec with the vocoder of a run where that has won, else as it is; and a line for people.
 
     Raises:
+        UserError: see `loaded`.
+    """
+    spoken = loaded(codec, folder)
+    verdict = verdict_of(folder)
+    return spoken if verdict.wins else codec, verdict.told
+
+
+def loaded(codec: Codec, folder: Path) -> Codec:
+    """The codec with the vocoder of a run, whatever was found of it.
+
+    Raises:
         UserError: there is no vocoder, or it is for another kind of data or another grid.
     """
     if not (folder / FILE).is_file():
@@ -234,12 +245,9 @@ def speaking(codec: Codec, folder: Path) -> tuple[Codec, str]:
         raise UserError("a vocoder makes sounds, and this data is of another kind", mend="leave --vocoder out")
     about = read_json(folder / FILE)
     _check_grid(about, facts(codec), codec, folder)
-    verdict = Verdict.from_dict(about)
-    if not verdict.wins:
-        return codec, verdict.told
     net, _ = networks(codec.mel, about["size"], 0)
     checkpoint.load_into(net, folder / FOLDER, "net")
-    return codec.spoken(net.eval().wave), verdict.told
+    return codec.spoken(net.eval().wave)
 
 
 def fingerprint(folder: Path) -> str:
