@@ -5,6 +5,7 @@ Levels are in dB of full scale: the filters of a sine of amplitude 1 have 0 dB t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,6 +18,8 @@ from augmint.core.rng import F64
 from augmint.core.types import F32
 
 C64 = NDArray[np.complex64]
+Speaker = Callable[[F32, int], F32]
+"""From levels ``[num_mels, frames]`` in dB below the loudest, and a number of samples, to a wave ``[T]``."""
 LOWEST_DB = -120.0
 _MOMENTUM = 0.99
 _UPDATES = 30

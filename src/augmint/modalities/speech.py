@@ -22,7 +22,7 @@ from augmint.data import audio, contact, images, layout, timed
 from augmint.data.audio import SUFFIXES, Sound
 from augmint.data.images import U8
 from augmint.data.sink import FolderSink
-from augmint.data.spectra import LOWEST_DB, Mel, to_db
+from augmint.data.spectra import LOWEST_DB, Mel, Speaker, to_db
 from augmint.data.split import box_means
 from augmint.data.timed import Timed, joined
 from augmint.transforms import run_mix_audio
@@ -44,8 +44,6 @@ if TYPE_CHECKING:
     from augmint.core.rng import F64
     from augmint.transforms.run_mel import MelGrid
 
-Speaker = Callable[[F32, int], F32]
-"""From levels ``[num_mels, frames]`` in dB below the loudest, and a number of samples, to a wave ``[T]``."""
 FASTEST = 16_000
 """Hz. What is heard above 8 kHz costs half of the grid and tells words apart hardly ever."""
 MELS = 80

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -17,7 +17,7 @@ from augmint.core.config import TrainVerb
 from augmint.core.errors import BadSample, UserError
 from augmint.core.run import Run, read_json, write_json
 from augmint.core.types import F32, Codec, Dataset
-from augmint.data.spectra import Mel
+from augmint.data.spectra import Mel, Speaker
 from augmint.models import sizes
 from augmint.models.blocks import count_weights
 from augmint.models.vocoder import SIZES, networks
@@ -38,10 +38,6 @@ _LEAST_S = 5.0
 _FEWEST_STEPS = 20
 _SAME = 0.01
 """Columns may differ in length by this part: what rounding makes of them."""
-
-
-Speaker = Callable[[F32, int], F32]
-"""From levels ``[num_mels, frames]`` in dB below the loudest, and a number of samples, to a wave ``[T]``."""
 
 
 @runtime_checkable
