@@ -99,6 +99,7 @@ METRICS = [
 MANIFEST = [
     "file_name",
     "sha256",
+    "beside",
     "origin",
     "label",
     "part",

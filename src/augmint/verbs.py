@@ -439,10 +439,11 @@ def replay(manifest: str | Path, *, out: str | Path | None = None, progress: Pro
     """Hold a manifest against the files beside it, and make the augmented ones again from the reals: are they those bytes?
 
     Args:
-        manifest: ``manifest.jsonl`` as `augment` or `boost` has written it.
+        manifest: ``manifest.jsonl`` as `augment` or `boost` has written it, or its folder.
         out: folder for the files; without one they are only compared.
     """
     path = Path(manifest)
+    path = path / "manifest.jsonl" if path.is_dir() else path
     if not path.is_file():
         raise UserError(
             "there is no such manifest", where=path, mend="give the manifest.jsonl of an augmented data set"
