@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import augmint as am
+from augmint.core.errors import Refused, UserError
 from augmint.core.run import iter_jsonl
 from augmint.data import images
 from augmint.steps import output
@@ -50,3 +51,33 @@ def test_all_files_are_on_the_disk_before_the_manifest_tells_of_them(
     monkeypatch.setattr(output, "settle", settle)
     am.augment(pictures, out=tmp_path / "out", recipe="light", variants=2, workers=1)
     assert seen == [60]
+
+
+def test_where_nothing_is_drawn_there_is_one_variant(pictures: Path, tmp_path: Path) -> None:
+    result = am.augment(pictures, out=tmp_path / "out", recipe="enhance", variants=4, workers=1)
+    assert result.facts == {"real": 20, "augmented": 20} and "would be the same" in result.summary[-1]
+    (tmp_path / "r.yaml").write_text("ops:\n  - Denoise\n  - HorizontalFlip: {p: 0.5}\n")
+    drawn = am.augment(pictures, out=tmp_path / "drawn", recipe=str(tmp_path / "r.yaml"), variants=2, workers=1)
+    assert drawn.facts["augmented"] == 40
+    (tmp_path / "n.yaml").write_text("ops:\n  - GaussianNoise: {sigma_frac: [0.1, 0.1]}\n")
+    noise = am.augment(pictures, out=tmp_path / "noise", recipe=str(tmp_path / "n.yaml"), variants=2, workers=1)
+    assert noise.facts["augmented"] == 40, "the same strength, another noise"
+
+
+def test_what_augment_has_written_is_not_augmented_again(pictures: Path, tmp_path: Path) -> None:
+    images.write(pictures / "a" / "x.aug0.png", noise_image(8, 8, 3))  # a name alone is no variant
+    am.augment(pictures, out=tmp_path / "out", recipe="light", variants=1, workers=1)
+    with pytest.raises(UserError, match=r"21 samples have the names of variants(.|\n)*real samples"):
+        am.augment(tmp_path / "out", out=tmp_path / "twice", recipe="light", workers=1)
+    assert not (tmp_path / "twice").exists()
+
+
+def test_a_dry_run_refuses_what_the_run_would_refuse(pictures: Path, tmp_path: Path) -> None:
+    same = {"out": tmp_path / "out", "variants": 1, "workers": 1}
+    am.augment(pictures, recipe="light", **same)
+    before = sorted(p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*"))
+    assert "would write" in am.augment(pictures, recipe="light", dry_run=True, **same).summary[0]
+    with pytest.raises(Refused, match=r"recipe\.name was 'light', now 'medium'; recipe\.ops are others") as refused:
+        am.augment(pictures, recipe="medium", dry_run=True, **same)
+    assert len(str(refused.value)) < 400
+    assert before == sorted(p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*"))

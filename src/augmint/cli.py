@@ -183,7 +183,12 @@ _EVERYWHERE = (
 )
 _WITH_SETTINGS = (
     Option("config", Path, "Settings file in YAML; flags override it, it overrides the preset.", None),
-    Option("dry_run", bool, "Print the choices with time and memory, and stop there.", False),
+    Option(
+        "dry_run",
+        bool,
+        "Print what would be done (with the choices, time and memory where something is trained), and stop there.",
+        False,
+    ),
 )
 
 

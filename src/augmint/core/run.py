@@ -367,11 +367,18 @@ def _is_more(new: Any, old: Any) -> bool:
     return all(isinstance(v, int | float) and not isinstance(v, bool) for v in (new, old)) and new > old
 
 
+_MOST_TOLD = 120
+"""Letters about one setting that differs; a list of ops has thousands."""
+
+
 def _changes(old: Any, new: Any, at: str = "") -> list[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         names = [*old, *(k for k in new if k not in old)]
         return [c for k in names for c in _changes(old.get(k), new.get(k), f"{at}.{k}" if at else k)]
-    return [] if old == new else [f"{at.removeprefix('config.')} was {old!r}, now {new!r}"]
+    if old == new:
+        return []
+    name, told = at.removeprefix("config."), f"was {old!r}, now {new!r}"
+    return [f"{name} {told if len(told) <= _MOST_TOLD else 'are others'}"]
 
 
 class Stop:

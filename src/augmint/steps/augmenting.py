@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,9 @@ from augmint.transforms.mix import FILE, Mix, Pool
 from augmint.transforms.plan import Plan, sample_key
 from augmint.transforms.recipe import Recipe
 
+_VARIANT = re.compile(r"\.aug\d+(?=(\.[^./]*)?$)")
+"""What `variant_id` adds to a name."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Job:
@@ -38,6 +42,26 @@ def variant_id(parent: str, variant: int) -> str:
     """``a/b.png`` and 0 -> ``a/b.aug0.png``."""
     path = PurePosixPath(parent)
     return path.with_name(f"{path.stem}.aug{variant}{path.suffix}").as_posix()
+
+
+def variants_of(recipe: Recipe, wanted: int) -> int:
+    """So many as are wanted, or one where all would be the same."""
+    return 1 if recipe.is_fixed else wanted
+
+
+def check_names(data: Dataset) -> None:
+    """
+    Raises:
+        UserError: if samples have the names that variants of others would get, as in a folder that `augment` wrote.
+    """
+    known = set(data.ids)
+    taken = [name for name in data.ids if (parent := _VARIANT.sub("", name)) != name and parent in known]
+    if taken:
+        raise UserError(
+            f"{len(taken)} samples have the names of variants of others, the first {taken[0]}",
+            where=data.root,
+            mend="give the folder of the real samples: this one looks like what augment has made of them",
+        )
 
 
 @dataclass(frozen=True, slots=True)

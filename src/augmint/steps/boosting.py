@@ -20,7 +20,7 @@ from augmint.evaluation.proof import Proof
 from augmint.generation.draw import Gan
 from augmint.report import html
 from augmint.steps import output
-from augmint.steps.augmenting import augment_all
+from augmint.steps.augmenting import augment_all, variants_of
 from augmint.steps.experiment import Labelled, Offered, experiment, probe_input, probe_steps, undertrained
 from augmint.steps.gan import train_gan
 from augmint.steps.inputs import fingerprints
@@ -279,7 +279,7 @@ class Boost:
                     mine,
                     self.recipe,
                     sink,
-                    variants=c.variants,
+                    variants=variants_of(self.recipe, c.variants),
                     seed=c.seed,
                     workers=c.workers,
                     stop=stop,

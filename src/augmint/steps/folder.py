@@ -24,7 +24,7 @@ from augmint.core.run import (
 )
 from augmint.core.types import Dataset, Skipped
 from augmint.steps import output
-from augmint.steps.augmenting import Journal, augment_all, check_needs
+from augmint.steps.augmenting import Journal, augment_all, check_names, check_needs, variants_of
 from augmint.steps.inputs import fingerprints, left_out, nothing_usable
 from augmint.steps.results import Progress, Result
 from augmint.transforms.recipe import Recipe, recipe_for
@@ -36,6 +36,8 @@ UNFINISHED = ".augmint"
 """In the folder, until all is done: what would make another command mix two sets, and how far it is."""
 FINISHED = ".augmint.json"
 """And afterwards: the same, in a file, for other tools take every folder for a class."""
+
+SAME = "one variant of each: this recipe draws nothing at random, so further ones would be the same"
 
 
 def augment_folder(samples: Dataset, target: Path, chosen: AugmentVerb, *, dry_run: bool, progress: Progress) -> Result:
@@ -55,27 +57,33 @@ def augment_folder(samples: Dataset, target: Path, chosen: AugmentVerb, *, dry_r
     recipe = recipe_for(samples.modality, source, levels=True)
     check_needs(recipe, samples)
     mine = samples.with_refs([r for r in samples.refs if r.part in (None, "train")])
-    if dry_run:
-        return _planned(samples, mine, target, chosen.variants, searches)
+    check_names(samples)
+    variants = chosen.variants if searches else variants_of(recipe, chosen.variants)
     about: dict[str, Any] = {
         "verb": "augment",
-        "config": {"variants": chosen.variants, "seed": chosen.seed, "recipe": recipe.to_dict()},
+        "config": {"variants": variants, "seed": chosen.seed, "recipe": recipe.to_dict()},
         "inputs": fingerprints(samples, None),
     }
-    if (target / FINISHED).is_file():
-        return _made_already(target, about)
-    check_output(target, ours=UNFINISHED)
+    is_done = (target / FINISHED).is_file()
+    if is_done:
+        check_unchanged(read_json(target / FINISHED), about, where=target)
+    else:
+        check_output(target, ours=UNFINISHED)
+    if dry_run:
+        return _planned(samples, mine, target, variants, searches)
+    if is_done:
+        return _made_already(target)
     samples = samples.usable(strict=True) if chosen.strict else samples
     if not any(len(samples.subset([i]).usable()) for i in range(len(samples))):  # stops at the first good one
         raise nothing_usable(samples.usable())
     searched = _searched(mine, chosen, progress) if searches else None
     recipe = searched.recipe if searched is not None else recipe
-    about["config"]["recipe"] = recipe.to_dict()
+    about["config"] = {**about["config"], "recipe": recipe.to_dict()}
     run = Run.open(target / UNFINISHED, **about)
     sweep(target)
     if searched is not None:
         write_text(found_before, searched.yaml())
-    counts, skipped = _write(samples, mine, recipe, target, run, chosen, progress)
+    counts, skipped = _write(samples, mine, recipe, variants, target, run, chosen, progress)
     run.update(status="done", counts=counts)
     # A kill before or behind this leaves what the same command takes up.
     write_json(target / FINISHED, {k: run.state[k] for k in (*about, "versions", "counts")})
@@ -84,6 +92,7 @@ def augment_folder(samples: Dataset, target: Path, chosen: AugmentVerb, *, dry_r
         *(searched.lines if searched is not None else ()),
         f"wrote {counts['real']} real and {counts['augmented']} augmented samples ({recipe.name}) to {target} "
         f"in {time.perf_counter() - started:.1f} s",
+        *([SAME] if variants < chosen.variants else []),
     ]
     return Result([*lines, *left_out(skipped)], counts, target)
 
@@ -94,14 +103,13 @@ def _planned(samples: Dataset, mine: Dataset, target: Path, variants: int, searc
     return Result([*(["would first try recipes on the training part"] if searches else []), would], counts)
 
 
-def _made_already(target: Path, about: dict[str, Any]) -> Result:
+def _made_already(target: Path) -> Result:
     """What the command finds where all is done.
 
     Raises:
-        Refused: if it was done with other settings or data, or files are gone since.
+        Refused: if files are gone since.
     """
     run = read_json(target / FINISHED)
-    check_unchanged(run, about, where=target)
     shutil.rmtree(target / UNFINISHED, ignore_errors=True)  # which a kill just before the end leaves
     names = [row["file_name"] for row in iter_jsonl(target / "manifest.jsonl")]
     gone = [name for name in names if not (target / name).is_file()]
@@ -127,7 +135,14 @@ def _searched(training: Dataset, chosen: AugmentVerb, progress: Progress) -> Sea
 
 
 def _write(
-    samples: Dataset, mine: Dataset, recipe: Recipe, target: Path, run: Run, chosen: AugmentVerb, progress: Progress
+    samples: Dataset,
+    mine: Dataset,
+    recipe: Recipe,
+    variants: int,
+    target: Path,
+    run: Run,
+    chosen: AugmentVerb,
+    progress: Progress,
 ) -> tuple[dict[str, int], tuple[Skipped, ...]]:
     """The files and the manifest: how many of each origin, and what could not be read."""
     sink = samples.modality.sink(target, layout=samples.layout)
@@ -137,7 +152,7 @@ def _write(
             mine,
             recipe,
             sink,
-            variants=chosen.variants,
+            variants=variants,
             seed=chosen.seed,
             workers=chosen.workers,
             journal=Journal(run / "made.jsonl", target),

@@ -126,6 +126,13 @@ class Recipe:
         """Whether some op needs other samples, or versions of the sample itself."""
         return any(isinstance(op, Mix) for op in self.flat)
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether nothing is drawn, so that all variants of a sample are one."""
+        if self._choices or self.mixes or any(op.p < 1 for op in self.flat):
+            return False
+        return self.plan_of(1).steps == self.plan_of(2).steps
+
     def draw(self, *, seed: int, sample_id: str, variant: int = 0, epoch: int = 0, pool: Pool | None = None) -> Plan:
         """What happens to this variant of this sample. ``pool``: where mixing ops find partners."""
         return self.plan_of(sample_key(seed, sample_id, variant, epoch), own=sample_id, pool=pool)
