@@ -128,8 +128,9 @@ def measured(args: argparse.Namespace, data: Path, run: Path) -> int:
     held = known.held_x
     some = np.random.default_rng(0).permutation(len(known.x))[: len(held)]
     drawn = gan.draw(known.held_y, seed=2)
+    others_made = [rendered(codec, one) for one in drawn]
     x = {
-        "made, as rendered": encoded(codec, [rendered(codec, one) for one in drawn]),
+        "made, as rendered": encoded(codec, others_made),
         "made, as drawn": drawn,
         "real": known.x[some],
     }
@@ -153,6 +154,7 @@ def measured(args: argparse.Namespace, data: Path, run: Path) -> int:
                 "real, through the grid": [codec.decode(x) for x in real_x[chosen]],
                 "real, rendered like made ones": [rendered(codec, x) for x in real_x[chosen]],
                 "made": heard[:HEARD],
+                "made, a second draw": others_made[:HEARD],
                 "made, as decoded": unsteadied[:HEARD],
             },
             codec.rate,
@@ -161,7 +163,10 @@ def measured(args: argparse.Namespace, data: Path, run: Path) -> int:
     picture = SPEECH.sheet(
         [
             [Sample("", one[0]) for one in part[:10]]
-            for part in (*np.split(fake[:60], 6), real_x[np.argsort(real_y, kind="stable")][:: len(real_x) // 10])
+            for part in (
+                *np.split(encoded(codec, heard[:60]), 6),
+                real_x[np.argsort(real_y, kind="stable")][:: len(real_x) // 10],
+            )
         ],
         ["made", *[""] * 5, "real"],
     )[0]
