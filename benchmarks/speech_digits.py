@@ -27,7 +27,7 @@ from tables import RESULTS, Bar, cpu_seconds, publish
 
 import augmint as am
 from augmint.core.run import read_json, write_bytes, write_json
-from augmint.core.types import F32, I64, Dataset, Sample, likeness
+from augmint.core.types import F32, I64, Dataset, Sample, likeness, rendered
 from augmint.data.audio import Sound
 from augmint.evaluation.copies import check
 from augmint.evaluation.distances import frechet, prdc
@@ -74,10 +74,11 @@ def halves(test: Dataset) -> tuple[Dataset, Dataset]:
     return test.subset(parts[0]), test.subset(parts[1])
 
 
-def reading(classifier: TrainedCnn, who: str, x: F32, y: I64, codec: SpeechCodec) -> dict[str, Any]:
+def reading(
+    classifier: TrainedCnn, who: str, x: F32, y: I64, codec: SpeechCodec, sounds: list[Sound]
+) -> dict[str, Any]:
     """How often digits are read right, on the grid and after the way through sound."""
-    through = encoded(codec, [codec.decode(one) for one in x])
-    lengths = [codec.decode(one).seconds for one in x]
+    through, lengths = encoded(codec, sounds), [sound.seconds for sound in sounds]
     return {
         "who": who,
         "n": len(x),
@@ -112,14 +113,27 @@ def measured(args: argparse.Namespace, data: Path, run: Path) -> int:
     real_x, real_y = others.encode(codec), others.labels
     y = np.tile(np.arange(10), NUM // 10)
     fake = gan.draw(y, seed=1)
+    own = slice(None, None, max(1, len(known.x) // NUM))
+    heard = [rendered(codec, one) for one in fake]
+    unsteadied = [codec.decode(one) for one in fake]
     voices = [
-        reading(classifier, "real: other voices", real_x, real_y, codec),
-        reading(classifier, "real: the GAN's own", known.x[:: max(1, len(known.x) // NUM)], known.y[:: max(1, len(known.x) // NUM)], codec),
-        reading(classifier, "made", fake, y, codec),
-    ]  # fmt: skip
+        reading(classifier, who, x, y, codec, sounds)
+        for who, x, y, sounds in (
+            ("real: other voices", real_x, real_y, [codec.decode(one) for one in real_x]),
+            ("real: the GAN's own", known.x[own], known.y[own], [codec.decode(one) for one in known.x[own]]),
+            ("made", fake, y, heard),
+            ("made, as decoded", fake, y, unsteadied),
+        )
+    ]
     held = known.held_x
     some = np.random.default_rng(0).permutation(len(known.x))[: len(held)]
-    x = {"made": gan.draw(known.held_y, seed=2), "real": known.x[some]}
+    drawn = gan.draw(known.held_y, seed=2)
+    others_made = [rendered(codec, one) for one in drawn]
+    x = {
+        "made, as rendered": encoded(codec, others_made),
+        "made, as drawn": drawn,
+        "real": known.x[some],
+    }
     features = {who: classifier(part) for who, part in x.items()}
     near = []
     for who, f in features.items():
@@ -131,14 +145,17 @@ def measured(args: argparse.Namespace, data: Path, run: Path) -> int:
                 **{k: found[k] for k in ("precision", "recall", "coverage")},
             }
         )
-    copies = check(fake, known.x, held, like=likeness(codec))
+    copies = check(encoded(codec, heard), known.x, held, like=likeness(codec))
     chosen = np.random.default_rng(1).permutation(len(others))[:HEARD]
     listened = list(
         mos(
             {
                 "real, as it was recorded": [others[int(i)].data for i in chosen],
                 "real, through the grid": [codec.decode(x) for x in real_x[chosen]],
-                "made": [codec.decode(x) for x in fake[:HEARD]],
+                "real, rendered like made ones": [rendered(codec, x) for x in real_x[chosen]],
+                "made": heard[:HEARD],
+                "made, a second draw": others_made[:HEARD],
+                "made, as decoded": unsteadied[:HEARD],
             },
             codec.rate,
         )
@@ -146,14 +163,17 @@ def measured(args: argparse.Namespace, data: Path, run: Path) -> int:
     picture = SPEECH.sheet(
         [
             [Sample("", one[0]) for one in part[:10]]
-            for part in (*np.split(fake[:60], 6), real_x[np.argsort(real_y, kind="stable")][:: len(real_x) // 10])
+            for part in (
+                *np.split(encoded(codec, heard[:60]), 6),
+                real_x[np.argsort(real_y, kind="stable")][:: len(real_x) // 10],
+            )
         ],
         ["made", *[""] * 5, "real"],
     )[0]
     if args.whole:
         write_bytes(RESULTS / "speech_digits.png", picture)
     right, recall = voices[2]["through_sound"], near[0]["recall"]
-    fall = listened[0]["ovrl_mos"] - listened[2]["ovrl_mos"]
+    fall = listened[0]["ovrl_mos"] - listened[3]["ovrl_mos"]
     real_rate = copies.real_rate or 0.0
     bars = [
         Bar("made digits read right by a classifier of other voices, through sound", ">= 85 %", f"{right:.1%}", right >= 0.85),

@@ -101,6 +101,20 @@ def labels(*values: int) -> Any:
     return np.array(values, dtype=np.int64)
 
 
+class Rendering(PlainCodec):
+    """What is made is halved on the way out of the grid."""
+
+    def render(self, x: Any) -> Any:
+        return self.decode(x) / 2
+
+
+def test_what_is_made_is_rendered_where_a_codec_knows_how_and_decoded_else() -> None:
+    plain, other = made(), made()
+    other.codec = Rendering(other.codec.grid)
+    for a, b in zip(plain.generate(4), other.generate(4), strict=True):
+        assert np.array_equal(a.data, 2 * b.data) and a.meta == b.meta
+
+
 # -- what a sample depends on ----------------------------------------------------------------------------------------
 
 

@@ -301,6 +301,35 @@ def test_what_a_generator_makes_can_always_be_decoded() -> None:
         assert np.isfinite(sound.wave).all() and np.abs(sound.wave).max() <= 1 and sound.seconds >= audio.SHORTEST
 
 
+@pytest.mark.parametrize("column_s", [0.01, 0.0125, 0.016, 0.02, 0.031])
+def test_what_networks_made_is_rendered_steady_for_20_ms(column_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What does not change in time stays, slow change stays nearly, and what jumps from column to column is gone where they are 10 ms."""
+    codec = SpeechCodec(16_000, 6, 64, column_s, -10.0)
+    monkeypatch.setattr(SpeechCodec, "decode", lambda self, x: x)
+    still = np.broadcast_to(np.linspace(-0.8, 0.8, 6, dtype=np.float32)[None, :, None], (1, 6, 64))
+    assert np.allclose(codec.render(still), still, atol=1e-6)
+    times = np.arange(64) * column_s
+    slow = (0.5 * np.sin(2 * np.pi * 4 * times))[None, None].repeat(6, 1).astype(np.float32)
+    inner = (..., slice(4, -4))
+    assert np.abs(codec.render(slow) - slow)[inner].max() < 0.07
+    jumping = np.where(np.arange(64) % 2, 0.2, -0.2)[None, None].repeat(6, 1).astype(np.float32)
+    left = np.abs(codec.render(jumping)[inner]).max()
+    if column_s >= 0.02:
+        assert left == np.float32(0.2)
+    elif column_s == 0.01:
+        assert left < 1e-6
+
+
+def test_a_rendered_word_keeps_length_pitch_and_levels() -> None:
+    codec = SpeechCodec(16_000, 80, 64, 0.01, -10.0)
+    x = codec.encode(Sample("a", voice(f0=180, seconds=0.5, rate=16_000)))
+    back = codec.render(x)
+    assert abs(back.seconds - codec.decode(x).seconds) <= codec.column_s + 1e-9
+    middle = back.wave[len(back.wave) // 4 : -len(back.wave) // 4, 0]
+    assert abs(12 * np.log2(pitch(middle, 16_000) / 180)) < 0.3
+    assert 40 * np.abs(codec.encode(Sample("a", back)) - x)[x > -0.5].mean() < 3.0
+
+
 def test_features_tell_vowels_apart_and_same_from_other() -> None:
     codec = SpeechCodec(8000, 64, 24, 0.016, -10.0)
     x = np.stack(

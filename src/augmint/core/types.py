@@ -127,7 +127,8 @@ class Codec(Protocol):
 
     Optional: ``on_grid(x, drawn, clip)`` runs drawn transforms on a batch of tensors, where the grid is no picture (without it,
     `run_torch` does), and ``mix_on_grid(op, params, parts, clip)`` what mixes them (without it, MixUp alone happens there); ``likeness`` says which movements leave a sample the same, where they are not a picture's (without it,
-    `PICTURES`); ``sketch(x)`` gives a modality's ``sheet`` something to show of a tensor, where decoding takes long; ``mel``, ``column_s``,
+    `PICTURES`); ``render(x)`` decodes what a network has made, where that is done otherwise than with samples' own tensors (`rendered`);
+    ``sketch(x)`` gives a modality's ``sheet`` something to show of a tensor, where decoding takes long; ``mel``, ``column_s``,
     ``pair(sound)`` and ``spoken(speak)`` let a vocoder make what `decode` gives, where the grid is a mel spectrogram.
     """
 
@@ -149,6 +150,11 @@ def likeness(codec: Codec) -> Likeness:
     """What makes two samples on the codec's grid the same."""
     found: Likeness = getattr(codec, "likeness", PICTURES)
     return found
+
+
+def rendered(codec: Codec, x: F32) -> Any:
+    """The sample that a made tensor stands for; ``x`` is clipped to [-1, 1]."""
+    return getattr(codec, "render", codec.decode)(x)
 
 
 class Sink(Protocol):

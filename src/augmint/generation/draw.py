@@ -15,7 +15,7 @@ from torch import Tensor
 from augmint.core import rng
 from augmint.core.errors import UserError, did_you_mean
 from augmint.core.run import read_json, write_json
-from augmint.core.types import F32, I64, Codec, Modality, Ref, Sample
+from augmint.core.types import F32, I64, Codec, Modality, Ref, Sample, rendered
 from augmint.generation.codes import Codes, nth_keys
 from augmint.generation.dials import PULL, Dials, invert, walk
 from augmint.models.generator import Z_DIM, Maker
@@ -184,7 +184,7 @@ class Gan:
 
     def sample(self, x: F32, y: int, index: int, seed: int, scores: Scores) -> Sample:
         """One grid tensor as a sample of the modality, with its scores."""
-        return replace(self.about(y, index, seed, scores), data=self.codec.decode(np.clip(x, -1, 1)))
+        return replace(self.about(y, index, seed, scores), data=rendered(self.codec, np.clip(x, -1, 1)))
 
     def about(self, y: int, index: int, seed: int, scores: Scores) -> Sample:
         """What is known of a sample, without its data: decoding may take long."""

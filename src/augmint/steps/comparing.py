@@ -12,7 +12,7 @@ import numpy as np
 from augmint.core.config import ProveVerb
 from augmint.core.errors import Refused, UserError
 from augmint.core.run import Run, command, write_json, write_text
-from augmint.core.types import F32, I64, Codec, Dataset, Sample, likeness
+from augmint.core.types import F32, I64, Codec, Dataset, Sample, likeness, rendered
 from augmint.data.leaks import copies
 from augmint.data.split import Fold
 from augmint.evaluation.audit import FEWEST, audit
@@ -234,7 +234,7 @@ def _on_grid(synthetic: Synthetic, p: Prepared, sealed: str | None, *, strict: b
     if isinstance(synthetic, Gan):
         y = np.concatenate([np.full(n, k) for k, n in wanted(p.y, p.num_classes).items()]).astype(np.int64)
         samples = [
-            Sample(f"{synthetic.name}-{i:06d}", synthetic.codec.decode(x)) for i, x in enumerate(synthetic.draw(y))
+            Sample(f"{synthetic.name}-{i:06d}", rendered(synthetic.codec, x)) for i, x in enumerate(synthetic.draw(y))
         ]
         return Offer(_encoded(p.codec, samples), y, tuple(s.id for s in samples), sealed)
     notes: list[str] = []
