@@ -287,10 +287,10 @@ def heard_apart_slowly(clean: np.ndarray, heard: np.ndarray, found: Disturbance)
     a, b = (x * 10**7.9 / x[spoken].sum(1).mean() for x in (a, b))
     frames = []
     slopes = [np.clip((b[spoken, k].sum() + 1e3) / (a[spoken, k].sum() + 1e3), 0.01, 100) for k in range(len(width))]
-    for one, other in zip(a, b, strict=True):
-        weight = ((one.sum() + 1e5) / 1e7) ** 0.04
-        one = one * slopes
-        other = other * np.clip((one.sum() + 5e3) / (other.sum() + 5e3), 3e-4, 5)
+    for reference, degraded in zip(a, b, strict=True):
+        weight = ((reference.sum() + 1e5) / 1e7) ** 0.04
+        one = reference * slopes
+        other = degraded * np.clip((one.sum() + 5e3) / (degraded.sum() + 5e3), 3e-4, 5)
         total = 1e-9
         for k in range(len(width)):
             over = [max(1.0, 0.5 + 0.5 * p[k] / threshold[k]) for p in (one, other)]
@@ -303,9 +303,7 @@ def heard_apart_slowly(clean: np.ndarray, heard: np.ndarray, found: Disturbance)
 
 def test_the_disturbance_is_what_loops_find_and_nothing_between_equals() -> None:
     frames, x = spectral.Frames(RATE), phrase()
-    clean, soft, loud = (
-        np.abs(frames.transform((x + n)[:, 0])) for n in (np.zeros_like(x), white(x, 20), white(x, 5))
-    )
+    clean, soft, loud = (np.abs(frames.transform((x + n)[:, 0])) for n in (np.zeros_like(x), white(x, 20), white(x, 5)))
     found = Disturbance(RATE, clean.shape[1])
     a = torch.from_numpy(clean)[None]
     for heard in (soft, loud):
