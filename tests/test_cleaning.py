@@ -364,7 +364,10 @@ def test_training_follows_what_the_verifier_says_and_comes_out_the_same(monkeypa
     voices = [voice(v, f0=f, seconds=1.2, rate=8000).wave[:, 0] for v, f in (("ah", 120), ("ee", 200), ("oo", 150))]
     mixer = denoiser.Mixer(voices, [], 8000, seed=0)
     runs = [
-        [(net.weights(8000).arrays["leave.bias"].copy(), figures) for net, figures in denoiser.train(mixer, 15)]
+        [
+            (net.weights(8000).arrays["leave.bias"].copy(), figures)
+            for net, figures in denoiser.train(mixer, 24, width=160)
+        ]
         for _ in range(2)
     ]
     np.testing.assert_array_equal(runs[0][-1][0], runs[1][-1][0])
@@ -375,7 +378,7 @@ def test_training_follows_what_the_verifier_says_and_comes_out_the_same(monkeypa
 
 
 def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
-    net = MaskNet(spectral.Frames(RATE).size // 2 + 1)
+    net = MaskNet(spectral.Frames(RATE).size // 2 + 1, width=8)
     weights = net.weights(RATE)
     spoiled = {k: np.where(np.arange(v.size).reshape(v.shape) == 0, np.nan, v) for k, v in weights.arrays.items()}
     path = tmp_path / "denoiser.safetensors"

@@ -20,7 +20,7 @@ class MaskNet(nn.Module):
     nothing that is further away.
     """
 
-    def __init__(self, bins: int, width: int = WIDTH) -> None:
+    def __init__(self, bins: int, width: int) -> None:
         super().__init__()
         self.enter = nn.Conv1d(bins, width, 1)
         self.blocks = nn.ModuleList(_Block(width, step) for step in STEPS)

@@ -86,7 +86,7 @@ def train_denoiser(
     for number, (trained, figures) in enumerate(train(mixer, steps, precision=precision), 1):
         net = trained
         if number % _TOLD == 0 or number == steps:
-            progress({"stage": "train", "done": number, "total": steps, **figures})
+            progress({"stage": "train", "done": number, "total": steps, "figures": figures})
         if stop:
             raise Interrupted(
                 "stopped while training a denoiser", where=run.path, mend="start it anew: --out elsewhere"

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from augmint.core import rng
 from augmint.core.hearing import mel_triangles
 from augmint.core.types import F32
-from augmint.models.mask import BANDS, MaskNet, Quality
+from augmint.models.mask import BANDS, WIDTH, MaskNet, Quality
 from augmint.training.disturbance import Disturbance
 from augmint.transforms import mask_net, spectral
 
@@ -131,13 +131,19 @@ def segmental(clean: Tensor, heard: Tensor) -> Tensor:
 
 
 def train(
-    mixer: Mixer, steps: int, *, precision: Precision = "fp32", verifier_weight: float = VERIFIER, lr: float = 2e-3
+    mixer: Mixer,
+    steps: int,
+    *,
+    width: int = WIDTH,
+    precision: Precision = "fp32",
+    verifier_weight: float = VERIFIER,
+    lr: float = 2e-3,
 ) -> Iterator[tuple[MaskNet, dict[str, float]]]:
     """The network after each of ``steps`` steps, with the step's figures."""
     bins = mixer.frames.size // 2 + 1
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(rng.key("denoiser", mixer.seed) % 2**63)
-        net, verifier = MaskNet(bins), Quality()
+        net, verifier = MaskNet(bins, width), Quality()
     bands, disturbance = bands_of(mixer.rate, bins), Disturbance(mixer.rate, bins)
     fast = torch.optim.AdamW(net.parameters(), lr, betas=(0.9, 0.98))
     slow = torch.optim.Adam(verifier.parameters(), lr / 2)
