@@ -279,6 +279,16 @@ def test_what_the_network_sees_does_not_depend_on_the_level_and_silence_is_finit
     assert np.isfinite(mask_net.features(np.zeros_like(power))).all()
 
 
+def test_what_is_loud_more_than_a_second_away_does_not_count() -> None:
+    power = noisy_spectrum(0)[:200]
+    found = mask_net.features(power)
+    for t in (0, 70, 199):
+        near = power[max(0, t - 64) : t + 65]
+        np.testing.assert_allclose(found[t], np.log(power[t] / near.mean() + 1e-8) / 4, atol=1e-4)
+    louder = np.concatenate([power, 1e4 * power])
+    np.testing.assert_allclose(mask_net.features(louder)[:136], found[:136], atol=1e-4)
+
+
 def heard_apart_slowly(clean: np.ndarray, heard: np.ndarray, found: Disturbance) -> float:
     """The same of one pair ``[frames, bins]``, one band and one frame after another."""
     shares, threshold, width = (x.double().numpy() for x in (found.shares, found.threshold, found.widths))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from augmint.core.types import F32
 from augmint.transforms.mask_net import REACH, STEPS, Weights
 
-WIDTH = 384
+WIDTH = 256
 BANDS = 32
 
 

@@ -24,6 +24,8 @@ REACH = 3
 """Taps of a filter."""
 FORM = "augmint denoiser 2"
 _FORMS = "augmint denoiser "
+_NEAR = 64
+"""Frames of some 16 ms."""
 _SOFTEST = 1e-8  # of the mean power of a cell
 _PART = 4096  # frames at a time
 
@@ -36,9 +38,14 @@ class Weights(NamedTuple):
 
 
 def features(power: F32) -> F32:
-    """``[..., frames, bins]``: how loud each cell is against the whole sound; silence is as soft as can be."""
-    mean = power.mean(axis=(-2, -1), keepdims=True)
-    found: F32 = np.log(power / np.maximum(mean, np.float32(1e-20)) + np.float32(_SOFTEST)) / np.float32(4)
+    """``[..., frames, bins]``: how loud each cell is against the sound within a second of it; silence is as soft as can be."""
+    frames = power.shape[-2]
+    at = np.arange(frames)
+    first, last = np.maximum(at - _NEAR, 0), np.minimum(at + _NEAR + 1, frames)
+    sums = np.cumsum(power.mean(axis=-1, dtype=np.float64), axis=-1)
+    sums = np.concatenate([np.zeros_like(sums[..., :1]), sums], axis=-1)
+    mean = np.maximum((sums[..., last] - sums[..., first]) / (last - first), 1e-20).astype(np.float32)
+    found: F32 = np.log(power / mean[..., None] + np.float32(_SOFTEST)) / np.float32(4)
     return found
 
 
