@@ -35,7 +35,7 @@ COLOUR = 0.001
 """The weight of levels of bands throughout. Without it, bands that are hard to clean are made softer for good, which PESQ hardly minds; ten times as much
 takes a quarter of what PESQ gains."""
 LAZY = 4
-"""The verifier learns and speaks every so many steps, with so many times the weight: each time takes as long as the mask network."""
+"""The verifier learns and speaks every so many steps, with so many times the weight: each time takes more than half as long as all else."""
 Precision = Literal["fp32", "bf16"]
 
 
