@@ -12,7 +12,7 @@ from torch import nn
 
 from augmint.core import rng
 from augmint.core.errors import UserError
-from augmint.evaluation import controls, lift
+from augmint.evaluation import controls, finetune, lift
 from augmint.evaluation.arms import Arm, Task, regime_of
 from augmint.evaluation.arms import arms as arms_of
 from augmint.evaluation.probes import Design, Stack, Stream, one_thread, train
@@ -361,6 +361,26 @@ def test_a_verifier_for_every_seed_answers_for_it():
     guess = np.random.default_rng(0).integers(0, 3, (2, 120))
     arm = [Arm("verifier", "", "control", method="verifier")]
     assert (lift.run(task(verifier_pred=guess), arm, seeds=2)["verifier"] == guess).all()
+
+
+def test_the_new_layer_learns_alone_first():
+    """Features that tell classes apart, scaled so that a layer that knows nothing would send large slopes back into them."""
+    seen: list[bool] = []
+
+    class Trunk(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.tensor(5.0))
+
+        def forward(self, x):
+            seen.append(torch.is_grad_enabled())
+            return self.scale * x
+
+    x = torch.eye(3).repeat(2, 10, 1)
+    y = torch.arange(3).repeat(2, 10)
+    got = finetune.finetuned(Trunk(), 3, lambda step: (x, y), np.eye(3, dtype=np.float32), num=2, seed=0, steps=801)
+    assert (got == np.arange(3)).all()
+    assert seen[2:-2] == [False] * 800 + [True] * 802  # the first two tell the width, the last two judge
 
 
 def test_a_trunk_is_fine_tuned_and_stays_as_it_was():

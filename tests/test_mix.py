@@ -634,7 +634,10 @@ def test_replay_makes_the_same_bytes_and_names_what_differs(tmp_path, capsys):
     out, manifest = tmp_path / "out", tmp_path / "out" / "manifest.jsonl"
     made = {p.name: d for p, d in ((p, sha256(p.read_bytes()).hexdigest()) for p in out.rglob("*.aug*.png"))}
     assert cli.main(["replay", str(manifest)]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "20 of 20 augmented files come out byte for byte"
+    assert (
+        capsys.readouterr().out.splitlines()[-1]
+        == "made again from the real samples, 20 of 20 augmented ones come out byte for byte"
+    )
     gone, changed = (
         r["file_name"] for r in read_jsonl(manifest) if r["file_name"].endswith(("dog/1.aug0.png", "dog/1.aug1.png"))
     )
@@ -642,7 +645,7 @@ def test_replay_makes_the_same_bytes_and_names_what_differs(tmp_path, capsys):
     images.write(out / changed, noise_image(1, 24, 3))
     assert cli.main(["replay", str(manifest), "--out", str(tmp_path / "again")]) == 1
     told = capsys.readouterr().out
-    assert "20 of 20 augmented files" in told
+    assert "20 of 20 augmented ones" in told
     assert f"gone from beside the manifest: {gone}" in told and f"changed since they were written: {changed}" in told
     assert "OpenCV" not in told
     assert hashes(tmp_path / "again") == made

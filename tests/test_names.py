@@ -44,7 +44,7 @@ PUBLIC = [
 _RUN = "--seed --time --preset --workers --strict --no-strict"
 _AUGMENT = "--recipe --variants"
 _TRAIN = "--size --tier --grid --steps --batch --gamma --lr --rebuild-weight --precision --compile --device --lazy"
-_GENERATE = "--quality --keep"
+_GENERATE = "--quality --keep --vocoder"
 _PROVE = "--seeds --margin --share --probe-steps --probe"
 _SETTINGS = "--config --dry-run"
 _EVERY = "--json --debug"
@@ -52,7 +52,7 @@ OPTIONS = {
     "boost": f"--out --unlabelled {_RUN} {_AUGMENT} {_TRAIN} {_GENERATE} {_PROVE}"
     f" --folds --scope --include-synthetic --no-include-synthetic {_SETTINGS} {_EVERY}",
     "augment": f"--out {_RUN} {_AUGMENT} --search --no-search {_SETTINGS} {_EVERY}",
-    "train": f"--out --unlabelled --init --denoiser --no-denoiser --noises {_RUN} {_TRAIN} {_SETTINGS} {_EVERY}",
+    "train": f"--out --unlabelled --init --denoiser --no-denoiser --noises --vocoder --no-vocoder {_RUN} {_TRAIN} {_SETTINGS} {_EVERY}",
     "generate": f"--num --out --label {_RUN} {_GENERATE} --style --like --strength --source --walk --no-walk {_SETTINGS} {_EVERY}",
     "prove": f"--out {_RUN} {_AUGMENT} {_PROVE} --grid --audit --no-audit {_SETTINGS} {_EVERY}",
     "report": _EVERY,
@@ -99,6 +99,7 @@ METRICS = [
 MANIFEST = [
     "file_name",
     "sha256",
+    "beside",
     "origin",
     "label",
     "part",

@@ -658,3 +658,31 @@ def test_a_yolo_file_that_is_no_text_is_named_and_costs_only_its_picture(tmp_pat
     (root / "classes.txt").write_bytes(b"\xff\xfe\x00\x81")
     with pytest.raises(UserError, match="not UTF-8 text"):
         am.read(root)
+
+
+@pytest.mark.parametrize(
+    ("write", "edited", "made"),
+    [
+        (lambda root: write_yolo(root, "detect"), "labels/train/0.aug0.txt", True),
+        (lambda root: write_yolo(root, "detect"), "labels/train/1.txt", False),
+        (write_masks, "masks/1.aug0.png", True),
+        (write_coco, "annotations/instances_train2017.json", False),
+    ],
+)
+def test_replay_sees_that_annotations_were_changed(
+    tmp_path: Path, write: Any, edited: str, made: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write(tmp_path / "in")
+    out = tmp_path / "out"
+    augmented(root, out, "ops: [HorizontalFlip, Rotate]")
+    monkeypatch.chdir(out)  # where its manifest has no folder in its path
+    assert am.replay("manifest.jsonl").exit_code == 0 and am.replay(".").exit_code == 0
+    path = out / edited
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] if edited.endswith("txt") else data + b" ")
+    found = am.replay("manifest.jsonl")
+    assert found.changed == (edited,) and found.exit_code == 1 and not found.missing
+    if made:
+        assert found.other == (), "what is made again is what was made, whatever lies there now"
+        path.unlink()
+        assert am.replay("manifest.jsonl").missing == (edited,)

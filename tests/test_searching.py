@@ -29,8 +29,13 @@ def write_bars(root: Path, *, count: int = 9, part: str = "") -> Path:
     return root
 
 
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(searching, "STEPS", searching.FEWEST_STEPS)
+
+
 def search(data: am.Dataset, **settings) -> searching.Search:
-    how = {"seed": 0, "seconds": 0.05, "workers": 1, "stop": False, "progress": lambda event: None, **settings}
+    how = {"seed": 0, "seconds": 600.0, "workers": 1, "stop": False, "progress": lambda event: None, **settings}
     return searching.search(data, **how)
 
 
@@ -70,6 +75,27 @@ def test_the_command_writes_the_recipe_and_never_sees_the_test_part(
         images.write(path, np.zeros((12, 12, 1), np.uint8))
     am.augment(root, out=tmp_path / "again", search=True, time=0.05, workers=1, variants=1)
     assert (tmp_path / "again" / "recipe.yaml").read_text() == (tmp_path / "out" / "recipe.yaml").read_text()
+
+
+def test_a_fold_that_would_end_too_late_is_left_out_and_that_is_told(tmp_path: Path) -> None:
+    data = am.read(write_bars(tmp_path / "in"))
+    events: list[dict] = []
+    found = search(data, seconds=0.05, progress=events.append)
+    assert found.tried[0].effect.num_test == len(data) // 3 and "before the other 2" in found.lines[0]
+    (told,) = [e["note"] for e in events if "note" in e]
+    assert "60 steps" in told and "about 0 s" not in told, (
+        "the fewest steps take longer than was asked for, and it says so"
+    )
+    done = [e["done"] for e in events if "done" in e]
+    assert done == list(range(1, 10))  # one of three folds: none and eight recipes
+
+
+def test_where_all_do_equally_well_the_default_is_taken_and_nothing_is_claimed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searching, "_right", lambda unit: np.ones((searching.SEEDS, len(unit.task.test_y)), bool))
+    found = search(am.read(write_bars(tmp_path / "in")))
+    assert found.recipe.name == "medium" and "do not tell them apart" in found.lines[-1]
 
 
 def test_it_takes_labels(tmp_path: Path) -> None:

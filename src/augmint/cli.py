@@ -56,7 +56,12 @@ _DATA = Option(
     "DATA", Path, "Folder with the real samples: class folders, one flat folder, or files with a metadata table."
 )
 _POOL = Option("unlabelled", Path, "Folder with further real samples that have no labels.", None)
-_INIT = Option("init", Path, "Folder of another run, or of an exported GAN, whose weights to start from.", None)
+_INIT = Option(
+    "init",
+    Path,
+    "Folder of another run, or of an exported GAN, whose weights to start from (with --vocoder: whose grid to train for).",
+    None,
+)
 _RUN_OUT = Option("out", Path, "Folder of the run (default: beside the data).", None)
 
 VERBS: dict[str, Verb] = {

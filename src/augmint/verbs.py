@@ -16,6 +16,7 @@ from augmint.core.doctor import Health, examine
 from augmint.core.errors import UserError
 from augmint.core.run import (
     Run,
+    Stop,
     check_apart,
     check_output,
     read_json,
@@ -145,8 +146,8 @@ def train(
             have seen this data's test part.
     """
     chosen = c.settings(c.TrainVerb, config=config, flags=settings)
-    if chosen.denoiser or chosen.noises is not None:
-        return _train_denoiser(data, out, chosen, dry_run, progress)
+    if chosen.denoiser or chosen.noises is not None or chosen.vocoder:
+        return _train_on_voices(data, out, init, chosen, dry_run, progress)
     from augmint.generation.draw import Gan
     from augmint.scale import ranks
     from augmint.steps.gan import train_gan
@@ -177,36 +178,85 @@ def train(
     return gan
 
 
-def _train_denoiser(
-    data: Data, out: str | Path | None, chosen: c.TrainVerb, dry_run: bool, progress: Progress
+def _train_on_voices(
+    data: Data, out: str | Path | None, init: str | Path | None, chosen: c.TrainVerb, dry_run: bool, progress: Progress
 ) -> Result:
-    """The other thing to train: what `Denoise` takes as its method gan."""
-    from augmint.steps.denoising import recordings, train_denoiser
+    """The other things to train: what `Denoise` takes as its method gan, and what `generate` takes as its vocoder."""
+    from augmint.steps.voices import recordings
 
-    if out is None or not chosen.denoiser:
+    what = "a vocoder" if chosen.vocoder else "a denoiser"
+    if chosen.vocoder and (chosen.denoiser or chosen.noises is not None):
+        raise UserError("a vocoder and a denoiser are two runs", mend="give --denoiser (with --noises) or --vocoder")
+    if out is None or not (chosen.denoiser or chosen.vocoder):
         raise UserError(
-            "a denoiser is written to a folder" if chosen.denoiser else "noises are for a denoiser",
-            mend="give --denoiser and --out RUN",
+            "noises are for a denoiser"
+            if chosen.noises is not None and not chosen.denoiser
+            else f"{what} is written to a folder",
+            mend=f"give --{what.split()[1]} and --out RUN",
         )
     samples = _dataset(data, chosen.strict)
-    clean = recordings(samples)
-    noises = _dataset(chosen.noises, chosen.strict) if chosen.noises is not None else None
+    voices = recordings(samples, what)
     check_apart(Path(out), samples.root)
     if dry_run:
         budget = f"{chosen.steps} steps" if chosen.steps else f"{chosen.time:.0f} s"
-        return Result([f"would train a denoiser on {len(clean)} recordings for {budget}, and write it to {out}"])
+        return Result([f"would train {what} on {len(voices)} recordings for {budget}, and write it to {out}"])
+    with stop_on_signal() as stop:
+        train_it = _train_vocoder if chosen.vocoder else _train_denoiser
+        return train_it(Path(out), samples, voices, init, chosen, stop, progress)
+
+
+def _train_denoiser(
+    out: Path,
+    samples: Dataset,
+    clean: Dataset,
+    init: str | Path | None,
+    chosen: c.TrainVerb,
+    stop: Stop,
+    progress: Progress,
+) -> Result:
+    from augmint.steps.denoising import train_denoiser
+
+    noises = _dataset(chosen.noises, chosen.strict) if chosen.noises is not None else None
     settings = {"denoiser": True, "seed": chosen.seed, "time": chosen.time, "steps": chosen.steps}
     inputs = {
         **fingerprints(samples, None),
         **({} if noises is None else {"noises": fingerprints(noises, None)["data"]}),
     }
-    run = Run.open(Path(out), verb="train", config=settings, inputs=inputs)
+    run = Run.open(out, verb="train", config=settings, inputs=inputs)
     if run.is_done:
         return Result(["this denoiser is trained already"], read_json(run / "denoiser.json"), run.path)
-    with stop_on_signal() as stop:
-        return train_denoiser(
-            run, clean, noises, seconds=chosen.time, steps=chosen.steps, seed=chosen.seed, stop=stop, progress=progress
-        )
+    return train_denoiser(
+        run, clean, noises, seconds=chosen.time, steps=chosen.steps, seed=chosen.seed, stop=stop, progress=progress
+    )
+
+
+def _train_vocoder(
+    out: Path,
+    samples: Dataset,
+    voices: Dataset,
+    init: str | Path | None,
+    chosen: c.TrainVerb,
+    stop: Stop,
+    progress: Progress,
+) -> Result:
+    from augmint.steps import starting, vocoding
+
+    names = ("vocoder", "seed", "time", "steps", "grid", "size", "device")
+    settings, inputs = {name: getattr(chosen, name) for name in names}, fingerprints(samples, None)
+    if init is None:
+        codec = samples.modality.fit(voices, size=chosen.grid)
+    else:
+        folder = _gan_folder(Path(init))
+        codec = _modality_of(folder).codec(read_json(folder / "gan.json")["codec"])
+        inputs["init"] = starting.fingerprint(folder)
+    # A test part is nobody's to learn from. What cannot be used is told before the run claims its folder.
+    mine = voices.with_refs([r for r in voices.refs if r.part in (None, "train")])
+    ready = None if Run(out).is_done else vocoding.get_ready(mine, codec, chosen)
+    run = Run.open(out, verb="train", config=settings, inputs=inputs)
+    if ready is None:
+        done = vocoding.lines(run.path, vocoding.verdict_of(run.path), voices)
+        return Result(["this vocoder is trained already", *done], read_json(run / vocoding.FILE), run.path)
+    return vocoding.train_vocoder(run, ready, chosen, stop=stop, progress=progress)
 
 
 def _meeting_place(out: str | Path | None, scratch: Path) -> Path:
@@ -238,6 +288,7 @@ def generate(
     gan = Gan.load(folder, _modality_of(folder))
     if num < 1:
         raise UserError(f"cannot make {num} samples", mend="give -n 1 or more")
+    spoken = _spoken(gan, chosen.vocoder, progress)
     dials, own = gan.dials(quality=chosen.quality, style=chosen.style, like=chosen.like, strength=chosen.strength)
     classes = gan.numbers(label or own)
     want = {k: num // len(classes) + (i < num % len(classes)) for i, k in enumerate(classes)}
@@ -259,10 +310,21 @@ def generate(
     sink.close()
     output.write_manifest(target, rows)
     output.write_rejected(target / "rejected.jsonl", [made])
-    write_json(target / "metrics.json", made.metrics)
+    write_json(target / "metrics.json", {**made.metrics, **spoken})
     return Result(
         [f"wrote {len(rows)} samples to {target}: {told(made.curation, len(made.y))}"], {"num": len(rows)}, target
     )
+
+
+def _spoken(gan: Gan, vocoder: str | None, progress: Progress) -> dict[str, str]:
+    """Let a vocoder that has won make this GAN's waveforms; what it was found to be, by name."""
+    if vocoder is None:
+        return {}
+    from augmint.steps.vocoding import speaking
+
+    gan.codec, told = speaking(gan.codec, Path(vocoder))
+    progress({"stage": "read", "note": told})
+    return {"vocoder": told}
 
 
 def prove(
@@ -377,10 +439,11 @@ def replay(manifest: str | Path, *, out: str | Path | None = None, progress: Pro
     """Hold a manifest against the files beside it, and make the augmented ones again from the reals: are they those bytes?
 
     Args:
-        manifest: ``manifest.jsonl`` as `augment` or `boost` has written it.
+        manifest: ``manifest.jsonl`` as `augment` or `boost` has written it, or its folder.
         out: folder for the files; without one they are only compared.
     """
     path = Path(manifest)
+    path = path / "manifest.jsonl" if path.is_dir() else path
     if not path.is_file():
         raise UserError(
             "there is no such manifest", where=path, mend="give the manifest.jsonl of an augmented data set"

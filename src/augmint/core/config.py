@@ -107,6 +107,11 @@ class GenerateConfig(Section):
 
     quality: float = Field(0.0, ge=0, le=1, description="0 = full variety; towards 1 = nearer to each class's mean.")
     keep: float = Field(0.7, gt=0, le=1, description="Share of the candidates that curation may keep, class by class.")
+    vocoder: str | None = Field(
+        None,
+        description="Sounds: folder of a vocoder's run; it makes the waveforms if it has beaten Griffin and Lim's algorithm, which does so "
+        "otherwise.",
+    )
 
 
 class ProveConfig(Section):
@@ -156,6 +161,11 @@ class TrainVerb(RunConfig, TrainConfig):
         False,
         description="Sounds: train a denoiser for Denoise's method gan on them instead; they are taken to be clean. Of the "
         "other settings only seed, time and steps count.",
+    )
+    vocoder: bool = Field(
+        False,
+        description="Sounds: train a vocoder on them instead, for --vocoder of generate and boost, and hold it against Griffin and Lim's "
+        "algorithm. Of the other settings only seed, time, steps, grid, size (nano or small) and device count.",
     )
     noises: str | None = Field(
         None, description="Folder with sounds of one's own noises for it (default: made noises and other voices alone)."

@@ -127,7 +127,8 @@ class Codec(Protocol):
 
     Optional: ``on_grid(x, drawn, clip)`` runs drawn transforms on a batch of tensors, where the grid is no picture (without it,
     `run_torch` does), and ``mix_on_grid(op, params, parts, clip)`` what mixes them (without it, MixUp alone happens there); ``likeness`` says which movements leave a sample the same, where they are not a picture's (without it,
-    `PICTURES`); ``sketch(x)`` gives a modality's ``sheet`` something to show of a tensor, where decoding takes long.
+    `PICTURES`); ``sketch(x)`` gives a modality's ``sheet`` something to show of a tensor, where decoding takes long; ``mel``, ``column_s``,
+    ``pair(sound)`` and ``spoken(speak)`` let a vocoder make what `decode` gives, where the grid is a mel spectrogram.
     """
 
     @property

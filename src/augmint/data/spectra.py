@@ -5,6 +5,7 @@ Levels are in dB of full scale: the filters of a sine of amplitude 1 have 0 dB t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,6 +18,8 @@ from augmint.core.rng import F64
 from augmint.core.types import F32
 
 C64 = NDArray[np.complex64]
+Speaker = Callable[[F32, int], F32]
+"""From levels ``[num_mels, frames]`` in dB below the loudest, and a number of samples, to a wave ``[T]``."""
 LOWEST_DB = -120.0
 _MOMENTUM = 0.99
 _UPDATES = 30
@@ -99,11 +102,12 @@ class Mel:
         """``[num_mels, frames]`` power in each filter. They sum to twice the mean square of what the window shows: a sine of
         amplitude 1 has 1 (Parseval)."""
         spectrum = self.transform(wave)
-        found: F32 = self.filters @ (np.square(spectrum.real) + np.square(spectrum.imag)).T / np.float32(self._scale)
+        found: F32 = self.filters @ (np.square(spectrum.real) + np.square(spectrum.imag)).T / np.float32(self.scale)
         return found
 
     @cached_property
-    def _scale(self) -> float:
+    def scale(self) -> float:
+        """Of a bin's power in the transform of a sine of amplitude 1, summed over bins."""
         return self.length * float(np.square(self.window).sum()) / 4
 
     def levels(self, wave: F32) -> F32:
@@ -126,7 +130,7 @@ class Mel:
         algorithm with momentum (Perraudin, Balazs and Søndergaard 2013) from random ones that are the same every time.
         """
         power: F32 = np.power(np.float32(10), levels.T / np.float32(10), dtype=np.float32)
-        amplitude = np.sqrt(self._bins(power) * np.float32(self._scale))
+        amplitude = np.sqrt(self._bins(power) * np.float32(self.scale))
         angle = 2 * np.pi * rng.uniform(rng.key("phases"), np.arange(amplitude.size)).astype(np.float32)
         phase: C64 = np.exp(1j * angle).reshape(amplitude.shape).astype(np.complex64)
         last: C64 = np.zeros_like(phase)

@@ -13,7 +13,9 @@ from augmint.core.rng import torch_seed
 from augmint.core.types import F32, I64
 from augmint.evaluation.probes import pace
 
-TRUNK_LR, HEAD_LR = 1e-4, 3e-3
+TRUNK_LR, HEAD_LR = 1e-4, 1e-2
+CALMED = 0.3
+"""Of its learning rate the new layer keeps, once the trunk learns with it."""
 
 
 def finetuned(
@@ -28,21 +30,29 @@ def finetuned(
 ) -> I64:
     """Classes ``[S, N]`` of ``test_x`` by ``num`` copies of ``backbone``, each under a new linear layer of its own.
 
+    The new layer learns alone for half of the steps: what comes back through one that knows nothing yet would spoil the features that
+    were there (Kumar et al. 2022, arXiv 2202.10054). Then the trunk learns with it, and more slowly.
+
     Args:
         backbone: from ``[B, C, *shape]`` to features ``[B, D]``; it is not changed.
         batches: step to samples ``[S, B, C, *shape]`` and classes ``[S, B]``: the batches of the stacked probes.
-        steps: gradient steps of Adam, at the `pace` of the probes; the trunk learns more
-            slowly than the new layer, which starts from nothing.
+        steps: gradient steps of Adam, each half at the `pace` of the probes.
     """
     nets = [_with_head(backbone, num_classes, torch_seed("backbone-head", seed, s), test_x) for s in range(num)]
     optims = [_optimiser(net) for net in nets]
+    alone = steps // 2
     for step in range(steps):
+        is_alone = step < alone
+        part = pace(step, alone) if is_alone else pace(step - alone, steps - alone)
+        rates = (0.0, HEAD_LR * part) if is_alone else (TRUNK_LR * part, CALMED * HEAD_LR * part)
         x, y = batches(step)
         for s, (net, optim) in enumerate(zip(nets, optims, strict=True)):
-            for group, lr in zip(optim.param_groups, (TRUNK_LR, HEAD_LR), strict=True):
-                group["lr"] = lr * pace(step, steps)
+            for group, lr in zip(optim.param_groups, rates, strict=True):
+                group["lr"] = lr
+            with torch.set_grad_enabled(not is_alone):
+                features = net[0](x[s])
             optim.zero_grad(set_to_none=True)
-            torch.autograd.backward(F.cross_entropy(net(x[s]), y[s]))
+            torch.autograd.backward(F.cross_entropy(net[1](features), y[s]))
             optim.step()
     with torch.no_grad():
         parts = torch.split(torch.from_numpy(test_x), 256)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache, partial
 from html import escape
 from math import ceil
@@ -22,7 +22,7 @@ from augmint.data import audio, contact, images, layout, timed
 from augmint.data.audio import SUFFIXES, Sound
 from augmint.data.images import U8
 from augmint.data.sink import FolderSink
-from augmint.data.spectra import LOWEST_DB, Mel, to_db
+from augmint.data.spectra import LOWEST_DB, Mel, Speaker, to_db
 from augmint.data.split import box_means
 from augmint.data.timed import Timed, joined
 from augmint.transforms import run_mix_audio
@@ -277,6 +277,8 @@ class SpeechCodec:
     columns: int
     column_s: float
     ceiling_db: float
+    speak: Speaker | None = field(default=None, compare=False, repr=False)
+    """Makes waveforms in `decode`; with none, Griffin and Lim's algorithm does. It is not saved with the codec."""
 
     @property
     def grid(self) -> Grid:
@@ -305,6 +307,28 @@ class SpeechCodec:
 
     def decode(self, x: F32) -> Sound:
         """A sound of one channel with these levels, as long as the grid has sound."""
+        levels, samples = self._frames(x)
+        if self.speak is None:
+            wave = self.mel.wave(levels, samples)
+        else:
+            wave = self.speak(levels - np.float32(self.ceiling_db), samples) * np.float32(10 ** (self.ceiling_db / 20))
+        return Sound((wave / max(1.0, float(np.abs(wave).max())))[:, None], self.rate)
+
+    def spoken(self, speak: Speaker) -> SpeechCodec:
+        """The same grid, with waveforms of another making."""
+        return replace(self, speak=speak)
+
+    def pair(self, sound: Sound) -> tuple[F32, F32]:
+        """Of a whole sound, however long the grid, what `decode` makes a waveform of, ``[num_mels, frames]`` in dB below the ceiling, and
+        the waveform ``[T]`` that this was of, the ceiling at 0 dB."""
+        wave = _mono(sound, self.rate)
+        columns = 1 + ceil(len(wave) / self.rate / self.column_s)
+        levels, samples = self._frames(replace(self, columns=columns).encode(Sample("", sound)))
+        wave = np.pad(wave, (0, max(0, samples - len(wave))))[:samples]
+        return levels - np.float32(self.ceiling_db), wave * np.float32(10 ** (-self.ceiling_db / 20))
+
+    def _frames(self, x: F32) -> tuple[F32, int]:
+        """``[num_mels, frames]`` in dB of full scale, as far as there is sound on the grid, and the number of samples."""
         heard = np.flatnonzero((x[0] > -1 + _HEARD).any(axis=0))
         levels = np.clip(x[0][:, : int(heard[-1]) + 1 if len(heard) else 1], -1, 1)
         levels = (levels - 1) * (RANGE_DB / 2) + self.ceiling_db
@@ -313,8 +337,7 @@ class SpeechCodec:
         )  # columns are centred on their times
         samples = round(seconds * self.rate)
         frames = np.arange(self.mel.frames(samples)) * self.mel.hop / self.rate / self.column_s
-        wave = self.mel.wave(_between(levels, frames), samples)
-        return Sound((wave / max(1.0, float(np.abs(wave).max())))[:, None], self.rate)
+        return _between(levels, frames), samples
 
     @property
     def likeness(self) -> Likeness:
@@ -347,7 +370,7 @@ class SpeechCodec:
         return MelGrid(middles, *times, *levels, white, degrees)
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {name: value for name, value in asdict(replace(self, speak=None)).items() if name != "speak"}
 
 
 def _levelled(x: F32) -> F32:

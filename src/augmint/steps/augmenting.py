@@ -230,10 +230,18 @@ def _told(job: _Job, sink: Sink, ref: Ref, made: _Variant, part: str | None) -> 
         "seed": job.seed,
         "plan": plan.to_dict(),
         **{k: v for k, v in sample.meta.items() if k == "soft_label"},
-        **({"sha256": next(iter(files.values()))} if files is not None else {}),
+        **_summed(files),
     }
     extra = {k: v for k, v in sample.meta.items() if k not in ref.meta or k in lasting}
     return {"row": row, "label": sample.label, "extra": extra, "files": files}
+
+
+def _summed(files: Mapping[str, str] | None) -> dict[str, Any]:
+    """What a row of the manifest has of the files of one sample."""
+    if files is None:
+        return {}
+    (_, sha256), *beside = files.items()
+    return {"sha256": sha256, **({"beside": dict(beside)} if beside else {})}
 
 
 def _items(data: Dataset, job: _Job, part: Callable[[Ref], str | None], before: Container[str]) -> Iterator[_Item]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,6 +30,7 @@ from augmint.steps.results import Progress, Result
 from augmint.steps.shares import share
 from augmint.steps.sizing import fitting
 from augmint.steps.synthesis import Synthetic, synthesise
+from augmint.steps.vocoding import fingerprint, speaking
 from augmint.training.choose import FEWEST_STEPS
 from augmint.transforms.recipe import recipe_for
 
@@ -67,6 +69,10 @@ class Boost:
                 self._prepared, side, why = fitting(on, c, self._guessed_seconds, chosen=self.run.chosen("grid_side"))
                 self.run.choose("grid_side", side, why)
                 self.run.choose("grid", list(self._prepared.codec.grid.size), self.run.reason("grid_side"))
+            if c.vocoder is not None:
+                codec, told = speaking(self._prepared.codec, Path(c.vocoder))
+                self.run.choose("vocoder", codec is not self._prepared.codec, told)
+                self._prepared = replace(self._prepared, codec=codec)
         return self._prepared
 
     @property
@@ -99,10 +105,11 @@ class Boost:
     def open(self) -> None:
         """Start the run, or find it and check that nothing has changed."""
         kept = self.config.model_dump(exclude={"workers", "strict"})
-        inputs = {**fingerprints(self.data, self.pool), **probe_input(self.config)}
+        inputs = {**fingerprints(self.data, self.pool), **probe_input(self.config), **self._vocoder_input()}
         fresh = not (self.run / "run.json").exists()
         if fresh:
             check_output(self.out)
+            self._check_vocoder()
         else:
             sweep(self.out)
         self.run = Run.open(self.run.path, verb="boost", config=kept, inputs=inputs)
@@ -110,6 +117,18 @@ class Boost:
             pool = ("--unlabelled", self.pool.root) if self.pool else ()
             given = command("boost", self.data.root, *pool, "--out", self.out, "--config", self.run / "config.yaml")
             self.run.update(command=given)
+
+    def _vocoder_input(self) -> dict[str, str]:
+        return {} if self.config.vocoder is None else {"vocoder": fingerprint(Path(self.config.vocoder))}
+
+    def _check_vocoder(self) -> None:
+        """One that does not fit is told before the run claims its folder, at the price of reading twice."""
+        if self.config.vocoder is not None:
+            mine = self.run
+            with TemporaryDirectory() as scratch:
+                self.run = Run.open(Path(scratch) / "dry", verb="boost", config={}, inputs={})
+                _ = self.prepared
+            self.run, self._prepared = mine, None
 
     def prepare(self) -> Prepared:
         """Read, find near-duplicates, split; the split is written down here."""
@@ -151,6 +170,8 @@ class Boost:
             lines.append(
                 f"{p.num_test} test samples and {self.config.seeds} seeds can at best prove a lift of about {least:.1f} points"
             )
+        if self.config.vocoder is not None:
+            lines.append(self.run.reason("vocoder"))
         ok, why = enough_to_train(p)
         return lines if ok else [*lines, why]
 

@@ -10,45 +10,24 @@ from typing import Any
 import numpy as np
 import torch
 
-from augmint.core import rng
 from augmint.core.errors import Interrupted, UserError
 from augmint.core.run import Run, write_bytes, write_json
 from augmint.core.types import F32, Dataset
 from augmint.models.mask import MaskNet
 from augmint.steps.results import Progress, Result
+from augmint.steps.voices import kept_out, unreadable
 from augmint.training.choose import FASTER
 from augmint.training.denoiser import Mixer, Precision, bands_of, segmental, train
 from augmint.training.disturbance import Disturbance
 from augmint.transforms import mask_net, spectral
-from augmint.transforms.plan import SOUNDS
 from augmint.transforms.waves import resampled
 
 WEIGHTS = "denoiser.safetensors"
 FASTEST = 16_000
-HELD_OUT = 0.1
-"""Of the recordings, by which the result is measured; two at least."""
-_LEAST = 10
+_LEAST_HELD = 2
 _TRIED = 3  # steps that tell how long one takes
 _JUDGED = 12  # batches
 _TOLD = 50
-
-
-def recordings(clean: Dataset) -> Dataset:
-    """Those of a data set that can be read, for `train_denoiser`.
-
-    Raises:
-        UserError: this is no sound, or too little of it.
-    """
-    if getattr(clean.modality, "kind", None) != SOUNDS:
-        raise UserError("a denoiser is trained on sounds", where=clean.root, mend="give a folder with clean recordings")
-    usable = clean.usable()
-    if len(usable) < _LEAST:
-        raise UserError(
-            f"{len(usable)} usable recordings are too few for a denoiser",
-            where=clean.root,
-            mend=f"give {_LEAST} at least; some minutes of speech are better",
-        )
-    return usable
 
 
 def train_denoiser(
@@ -62,7 +41,7 @@ def train_denoiser(
     stop: object,
     progress: Progress,
 ) -> Result:
-    """Train on ``clean``, as `recordings` gives it, and write ``denoiser.safetensors`` into the run.
+    """Train on ``clean``, as `voices.recordings` gives it, and write ``denoiser.safetensors`` into the run.
 
     Raises:
         UserError: the training diverged.
@@ -71,11 +50,10 @@ def train_denoiser(
     rate = min(FASTEST, Counter(clean[i].data.rate for i in range(len(clean))).most_common(1)[0][0])
     voices = [x for x in _waves(clean, rate) if x.any()]
     own = [] if noises is None else [x for x in _waves(noises.usable(), rate) if x.any()]
-    order = rng.permutation(rng.key("denoiser", seed), len(voices))
-    held = max(2, round(HELD_OUT * len(voices)))
+    mine, held = kept_out(len(voices), "denoiser", seed, least=_LEAST_HELD)
     # As they follow each other in the data, where the same person often talks on.
-    mixer = Mixer([voices[i] for i in sorted(order[held:])], own, rate, seed)
-    judge = Mixer([voices[i] for i in sorted(order[:held])], own, rate, seed + 1)
+    mixer = Mixer([voices[i] for i in sorted(mine)], own, rate, seed)
+    judge = Mixer([voices[i] for i in sorted(held)], own, rate, seed + 1)
     started, used = time.perf_counter(), time.process_time()
     precision, each = _quicker(mixer)
     run.choose("precision", precision, f"bf16 must be {FASTER} times as fast")
@@ -104,12 +82,12 @@ def train_denoiser(
     write_json(
         run / "denoiser.json",
         {
-            "rate": rate, "steps": steps, "voices": len(voices) - held, "noises": len(own), "cpu_seconds": spent,
+            "rate": rate, "steps": steps, "voices": len(mine), "noises": len(own), "cpu_seconds": spent,
             "minutes": sum(map(len, mixer.voices)) / rate / 60, **found,
         },
     )  # fmt: skip
     run.update(status="done", timings={"train": time.perf_counter() - started})
-    return Result(_lines(run / WEIGHTS, found, steps, held, clean), found, run.path)
+    return Result(_lines(run / WEIGHTS, found, steps, len(held), clean), found, run.path)
 
 
 def _lines(weights: Path, found: dict[str, float], steps: int, held: int, clean: Dataset) -> list[str]:
@@ -120,9 +98,7 @@ def _lines(weights: Path, found: dict[str, float], steps: int, held: int, clean:
     ]
     if found["disturbance_gan"] > found["disturbance_spectral"]:
         lines.append("it is no better than method spectral: use that, or give more --time or more recordings")
-    if clean.skipped:
-        lines.append(f"{len(clean.skipped)} files could not be read: augmint inspect names them")
-    return [*lines, f"to use it, in a recipe: - Denoise: {{method: gan, weights: {weights}}}"]
+    return [*lines, *unreadable(clean), f"to use it, in a recipe: - Denoise: {{method: gan, weights: {weights}}}"]
 
 
 def _waves(data: Dataset, rate: int) -> list[F32]:

@@ -32,9 +32,17 @@ def copy_reals(data: Dataset, sink: Sink, progress: Progress) -> Rows:
     rows: Rows = []
     for done, ref in enumerate(data.refs, 1):
         path = sink.copy(ref)
-        rows.append(
-            {"file_name": path.as_posix(), "origin": "real", "label": ref.label, "part": ref.part, "parents": []}
-        )
+        row: dict[str, Any] = {
+            "file_name": path.as_posix(),
+            "origin": "real",
+            "label": ref.label,
+            "part": ref.part,
+            "parents": [],
+        }
+        if ref.beside:
+            root = ref.path.parents[len(path.parts) - 1]
+            row["beside"] = {file.relative_to(root).as_posix(): "" for file in ref.beside}
+        rows.append(row)
         if done % 100 == 0 or done == len(data):
             progress({"stage": "write", "done": done, "total": len(data)})
     return rows
@@ -88,14 +96,26 @@ def write_walk(frames: list[Sample], modality: Modality, out: Path) -> Rows:
 
 
 def write_manifest(out: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """``manifest.jsonl``: one line a sample, with the SHA-256 of its file: that of the row, where it was taken when the file was written.
+    """``manifest.jsonl``: one line a sample, with the SHA-256 of its file, and of those ``beside`` it: as the row has them, where they were
+    taken when the file was written.
 
     When it is there, the files that it tells of have reached the disk.
     """
     settle()
-    write_jsonl(
-        out / "manifest.jsonl", (r if "sha256" in r else {**r, "sha256": file_sum(out / r["file_name"])} for r in rows)
-    )
+    sums: dict[str, str] = {}  # a COCO file lies beside all of its pictures
+
+    def summed(row: dict[str, Any]) -> dict[str, Any]:
+        own = row.get("sha256") or file_sum(out / row["file_name"])
+        beside = {}
+        for name, given in row.get("beside", {}).items():
+            if (out / name).is_file():  # what workers leave for the end is gone by now
+                if not given and name not in sums:
+                    sums[name] = file_sum(out / name)
+                beside[name] = given or sums[name]
+        rest = {k: v for k, v in row.items() if k not in ("sha256", "beside")}
+        return {**rest, "sha256": own, **({"beside": beside} if beside else {})}
+
+    write_jsonl(out / "manifest.jsonl", map(summed, rows))
 
 
 def write_rejected(path: Path, made: Iterable[Synthetic]) -> None:

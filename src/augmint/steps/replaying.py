@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,8 @@ class Replayed:
     Attributes:
         same: made again with the bytes that the manifest tells of.
         other: made again with other bytes.
-        missing, changed: of the files that lie beside the manifest, reals among them: gone, and no longer what was written.
+        missing, changed: of the files that lie beside the manifest, reals, masks and label files among them: gone, and no longer what was
+            written.
         versions: of what decides bytes, where they are others now than when the files were made: (name, then, now).
         out: where the files were written to, if they were.
     """
@@ -48,7 +49,8 @@ class Replayed:
         return list(self._lines())
 
     def _lines(self) -> Iterator[str]:
-        yield f"{self.same} of {self.same + len(self.other)} augmented files come out byte for byte"
+        num = self.same + len(self.other)
+        yield f"made again from the real samples, {self.same} of {num} augmented ones come out byte for byte"
         for what, names in (
             ("gone from beside the manifest", self.missing),
             ("changed since they were written", self.changed),
@@ -88,9 +90,10 @@ def replay(data: Dataset, rows: Sequence[dict[str, Any]], out: Path, progress: P
     transform: Callable[..., Sample] | None = getattr(data.modality, "transform", None)
     if transform is None:
         raise UserError(f"{data.modality.name} samples are not replayed", mend="run augmint augment again")
-    sums = {row["file_name"]: _sum_of(data.root / row["file_name"]) for row in rows}
+    told = {name: sha256 for row in rows for name, sha256 in _files(row).items()}
+    sums = {name: _sum_of(data.root / name) for name in told}
     missing = tuple(name for name, found in sums.items() if found is None)
-    changed = tuple(r["file_name"] for r in rows if sums[r["file_name"]] not in (None, r["sha256"]))
+    changed = tuple(name for name, found in sums.items() if found not in (None, told[name]))
     refs = {ref.id: ref for ref in data.refs}
 
     def load(name: str) -> Sample:
@@ -102,10 +105,15 @@ def replay(data: Dataset, rows: Sequence[dict[str, Any]], out: Path, progress: P
         made = transform(Plan.from_dict(row["plan"]), load(row["parents"][0]), load)
         sample = replace(made, id=row["file_name"], label=row["label"], origin="augmented")
         files: dict[str, str] = sink.save(sample)  # type: ignore[attr-defined]
-        if next(iter(files.values())) != row["sha256"]:
+        if _files(row) != {name: files.get(name) for name in _files(row)}:
             other.append(row["file_name"])
         progress({"stage": "replay", "done": done, "total": len(planned)})
     return Replayed(len(planned) - len(other), tuple(other), missing, changed)
+
+
+def _files(row: Mapping[str, Any]) -> dict[str, str]:
+    """The files of a line, its sample's own first, with their sums."""
+    return {row["file_name"]: row["sha256"], **row.get("beside", {})}
 
 
 def _sum_of(path: Path) -> str | None:
@@ -114,6 +122,7 @@ def _sum_of(path: Path) -> str | None:
 
 def other_versions(made: Path) -> tuple[tuple[str, str, str], ...]:
     """What decides bytes and has another version than when a folder was made; nothing where that was not kept."""
+    made = made.resolve()
     runs = [made / FINISHED, made.with_name(made.name + ".run") / "run.json"]
     then: dict[str, str] = next((read_json(path)["versions"] for path in runs if path.is_file()), {})
     now = versions()

@@ -32,6 +32,12 @@ def learning_rate(lr: float, progress: float) -> float:
     return lr * (1 / 3 + (2 / 3) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
 
 
+def warmed(step: int, steps: int) -> float:
+    """Share of the learning rate: up within 50 steps, or the first fifth of a short run, then a cosine down to a twentieth."""
+    warm = max(1, min(50, steps // 5))
+    return min(1.0, (step + 1) / warm) * (0.05 + 0.475 * (1 + math.cos(math.pi * step / steps)))
+
+
 def beta2(progress: float) -> float:
     """Adam's second beta, 0.9 -> 0.99 over the first half of the run (R3GAN)."""
     return 0.9 + 0.09 * min(1.0, 2 * progress)

@@ -20,6 +20,7 @@ from augmint.core import rng
 from augmint.core.hearing import mel_triangles
 from augmint.core.types import F32
 from augmint.models.mask import BANDS, WIDTH, MaskNet, Quality
+from augmint.training import adapt
 from augmint.training.disturbance import Disturbance
 from augmint.transforms import mask_net, spectral
 
@@ -148,12 +149,7 @@ def train(
     fast = torch.optim.AdamW(net.parameters(), lr, betas=(0.9, 0.98))
     slow = torch.optim.Adam(verifier.parameters(), lr / 2)
 
-    warm = max(1, min(50, steps // 5))
-
-    def shape(n: int) -> float:
-        return min(1.0, (n + 1) / warm) * (0.02 + 0.49 * (1 + float(np.cos(np.pi * n / steps))))
-
-    rates = [torch.optim.lr_scheduler.LambdaLR(o, shape) for o in (fast, slow)]
+    rates = [torch.optim.lr_scheduler.LambdaLR(o, lambda n: adapt.warmed(n, steps)) for o in (fast, slow)]
 
     def seen(size: Tensor) -> Tensor:
         return torch.log(size + 1e-4) / 4
