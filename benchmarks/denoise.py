@@ -8,8 +8,8 @@ frames without are not; no true peak (at four times the rate) is above -1 dBFS.
 Prompts are Debian's; those that the denoiser was tuned on are not among these ten. PESQ, STOI and the peers live in an environment of their
 own. SNR is of the mean power of active frames. Run: python benchmarks/denoise.py; some minutes. Exit code 1: a bar is missed.
 
-A denoiser of one's own (method gan) beside them, without a bar: `python benchmarks/denoise.py --lay-out CLEAN` writes all other prompts as WAV,
-`augmint train CLEAN --denoiser --out RUN --time 15m` trains it, and `python benchmarks/denoise.py --weights RUN/denoiser.safetensors` measures.
+A denoiser of one's own (method gan) has a table of its own: `python benchmarks/denoise.py --lay-out CLEAN` writes all other prompts as WAV, by language,
+`augmint train CLEAN --denoiser --out RUN --time 20m` trains it, and `python benchmarks/denoise.py --weights RUN/denoiser.safetensors` measures.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from peers import ROOT, NoPeer, Peer, one_thread
 from prompts import RATE, recordings
 from tables import Bar, publish
 
+from augmint.core.run import read_json
+
 LANGUAGES = ("en", "es", "fr", "it", "ru")
 NOISES = ("white", "pink", "babble")
 SNRS = (0, 5, 10)
@@ -43,6 +45,9 @@ def run(data):
     distortion = 10 * np.log10((part @ part) / ((b - part) @ (b - part) + 1e-12))
     return [pesq(16000, x, y, "wb"), float(stoi(x, y, 16000)), float(distortion)]
 """
+OWN = """Claim: a denoiser that is trained on one's own clean speech (`augmint train CLEAN --denoiser`) raises PESQ-WB by .65 on average on the same 90 mixes of prompts that
+it has not heard, in babble by .35 with STOI not lower; 30 times as fast as the sound on one core. It has heard other prompts of the same five speakers, who are also those who
+babble; RNNoise and DeepFilterNet 3 have not."""
 NOISEREDUCE = """
 import noisereduce
 def run(data):
@@ -267,6 +272,24 @@ def boosted(found: dict[str, np.ndarray]) -> tuple[list[dict[str, Any]], list[fl
     return table, raised, float(np.nanmean(noises)), peak
 
 
+def published_own(
+    weights: Path, table: list[dict[str, Any]], change: np.ndarray, speed: float, notes: list[str]
+) -> int:
+    """``change``: ``[90, 3]`` of PESQ, STOI and SI-SDR, in the order of `mixes`."""
+    kinds = np.tile(np.repeat(NOISES, len(SNRS)), len(change) // (len(NOISES) * len(SNRS)))
+    pesq = float(change[:, 0].mean())
+    babble, babble_stoi, _ = change[kinds == "babble"].mean(axis=0).tolist()
+    trained = read_json(weights.with_name("denoiser.json"))
+    bars = [
+        Bar("PESQ-WB, mean change", ">= +.65", f"{pesq:+.3f}", pesq >= 0.65),
+        Bar("PESQ-WB in babble", ">= +.35", f"{babble:+.3f}", babble >= 0.35),
+        Bar("STOI in babble", "not lower", f"{babble_stoi:+.3f}", babble_stoi >= 0),
+        Bar("speed on one core", ">= 30 x real time", f"{speed:.0f} x", speed >= 30),
+    ]
+    about = f"trained on {trained['voices']} prompts ({trained['minutes']:.0f} minutes): {trained['steps']} steps, {trained['cpu_seconds'] / 60:.1f} CPU minutes"
+    return publish("denoise_gan", OWN.replace("\n", " "), bars, {"90 mixes": table}, [about, *notes])
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--lay-out", type=Path, help="write the other prompts here, and stop")
@@ -278,9 +301,15 @@ def main() -> int:
             lay_out(found, args.lay_out)
             return 0
         table, change, speed, notes = measure(found, args.weights)
+        common = [
+            f"prompts: {', '.join(chosen(found))}",
+            "engines run through augmint's wrapper, resampling to 48 kHz and back counted; their delays are made up for",
+        ]
     except NoPeer as error:
         print(f"the prompts or the measures cannot be had: {error}")
         return 1
+    if args.weights:
+        return published_own(args.weights, table, change["augmint, gan"], speed["augmint, gan"], [*notes, *common])
     embed = change["augmint, spectral"]
     rivals = [float(rows[:, 0].mean()) for name, rows in change.items() if name.startswith("noisereduce")]
     fell = 100 * float((embed[:, 1] < -LOSS).mean())
@@ -304,11 +333,7 @@ def main() -> int:
         (__doc__ or "").split("\n\n")[1].replace("\n", " "),
         bars,
         {"90 mixes": table, "SpeakerBoost by 6 dB": boost},
-        [
-            *notes,
-            f"prompts: {', '.join(chosen(found))}",
-            "engines run through augmint's wrapper, resampling to 48 kHz and back counted; their delays are made up for",
-        ],
+        [*notes, *common],
     )
 
 

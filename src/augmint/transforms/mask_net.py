@@ -1,7 +1,7 @@
 """A small network that says which cells of a spectrogram are speech, trained on the user's own voices and noises (`training.denoiser`).
 
-It sees what `spectral` sees and what `spectral` makes of it, and gives factors of amplitude in its place. Above half of the rate that it was trained at,
-`spectral` does the work. Here it is computed with numpy alone: its network as it is trained is `models.mask`.
+It sees the levels of cells and gives factors of amplitude. Above half of the rate that it was trained at, `spectral` does the work. Here it is computed
+with numpy alone: its network as it is trained is `models.mask`.
 """
 
 from __future__ import annotations
@@ -18,65 +18,65 @@ from augmint.core.types import F32
 from augmint.transforms import spectral
 from augmint.transforms.waves import of_length, resampled
 
-SURE = 0.02
-"""How near to 0 and 1 the gains are taken to be that the network corrects."""
-MOST = 4.0
-"""What the network's last numbers are multiplied by, before they are added to the gains' logits."""
-FORM = "augmint denoiser 1"
+STEPS = (1, 2, 4, 8, 1, 2, 4, 8)
+"""Frames between the taps of each block's filters."""
+REACH = 3
+"""Taps of a filter."""
+FORM = "augmint denoiser 2"
+_FORMS = "augmint denoiser "
+_NEAR = 64
+"""Frames of some 16 ms."""
+_SOFTEST = 1e-8  # of the mean power of a cell
+_PART = 4096  # frames at a time
 
 
 class Weights(NamedTuple):
-    """Arrays by the names of `models.mask.MaskNet`'s parameters, and the rate that they are for."""
+    """Arrays by name, as `models.mask.MaskNet.weights` gives them, and the rate that they are for."""
 
     arrays: Mapping[str, F32]
     rate: int
 
 
-def dilation(block: int) -> int:
-    """Frames between the taps of a block's filters."""
-    return int(2 ** (block % 3))
-
-
-def features(power: F32, rate: int) -> F32:
-    """``[3, frames, bins]``: how loud each cell is against the sound, against the noise, and `spectral`'s gains."""
-    level = np.log(power + np.float32(1e-10))
-    noise = np.log(spectral.noise_of(np.maximum(power, np.float32(1e-10))))
-    gain = spectral.gains(power, rate)
-    return np.stack([(level - level.mean()) / 4, (level - noise) / 4, gain]).astype(np.float32)
+def features(power: F32) -> F32:
+    """``[..., frames, bins]``: how loud each cell is against the sound within a second of it; silence is as soft as can be."""
+    frames = power.shape[-2]
+    at = np.arange(frames)
+    first, last = np.maximum(at - _NEAR, 0), np.minimum(at + _NEAR + 1, frames)
+    sums = np.cumsum(power.mean(axis=-1, dtype=np.float64), axis=-1)
+    sums = np.concatenate([np.zeros_like(sums[..., :1]), sums], axis=-1)
+    mean = np.maximum((sums[..., last] - sums[..., first]) / (last - first), 1e-20).astype(np.float32)
+    found: F32 = np.log(power / mean[..., None] + np.float32(_SOFTEST)) / np.float32(4)
+    return found
 
 
 def gains(weights: Weights, seen: F32) -> F32:
-    """``[frames, bins]`` factors of amplitude in (0, 1) for `features`; the same bits however many threads there are."""
+    """``[frames, bins]`` factors of amplitude in (0, 1) for `features`; the same bits however many threads there are.
+
+    Long sounds are looked at in parts, each with all the frames around it that count.
+    """
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it comes with scikit-learn
 
+    around = sum(STEPS) * (REACH // 2)
     with threadpool_limits(1, user_api="blas"):  # sums of products are parted by threads
-        return _gains(weights.arrays, seen)
+        parts = []
+        for start in range(0, len(seen), _PART):
+            before, end = max(0, start - around), min(len(seen), start + _PART)
+            made = _gains(weights.arrays, seen[before : end + around])
+            parts.append(made[start - before : end - before])
+    return np.concatenate(parts)
 
 
 def _gains(w: Mapping[str, F32], seen: F32) -> F32:
-    y = seen.transpose(1, 0, 2).reshape(seen.shape[1], -1) @ w["enter.weight"].T + w["enter.bias"]
-    block = 0
-    while f"blocks.{block}.norm.weight" in w:
-        own = {name.removeprefix(f"blocks.{block}."): v for name, v in w.items() if name.startswith(f"blocks.{block}.")}
-        y = y + _block(y, own, dilation(block))
-        block += 1
-    own_gain = np.clip(seen[2], SURE, 1 - SURE)
-    logits = np.log(own_gain / (1 - own_gain)) + np.float32(MOST) * (y @ w["leave.weight"].T + w["leave.bias"])
-    out: F32 = (1 / (1 + np.exp(-logits))).astype(np.float32)
-    return out
-
-
-def _block(y: F32, w: Mapping[str, F32], step: int) -> F32:
-    """Normalised over frames and width, filtered along time, Gaussian error units, mixed: ``[frames, width]``."""
-    from scipy.special import erf
-
-    z = (y - y.mean()) / np.sqrt(y.var() + np.float32(1e-5)) * w["norm.weight"] + w["norm.bias"]
-    taps = w["time.weight"][:, 0].T  # [reach, width]
-    reach = step * (len(taps) // 2)
-    padded = np.pad(z, ((reach, reach), (0, 0)))
-    z = sum((padded[k * step : k * step + len(y)] * tap for k, tap in enumerate(taps)), w["time.bias"])
-    z = z * (np.float32(0.5) * (1 + erf(z / np.float32(np.sqrt(2)))))
-    out: F32 = z @ w["mix.weight"][:, :, 0].T + w["mix.bias"]
+    y = seen @ w["enter.weight"] + w["enter.bias"]
+    for block, step in enumerate(STEPS):
+        taps, bias, scale, shift = (w[f"blocks.{block}.{name}"] for name in ("weight", "bias", "scale", "shift"))
+        reach = step * (REACH // 2)
+        padded = np.pad(np.maximum(y * scale + shift, 0), ((reach, reach), (0, 0)))
+        y = y + bias
+        for k, tap in enumerate(taps):
+            y += padded[k * step : k * step + len(y)] @ tap
+    y = np.maximum(y * w["leave.scale"] + w["leave.shift"], 0) @ w["leave.weight"] + w["leave.bias"]
+    out: F32 = (1 / (1 + np.exp(-np.maximum(y, -80)))).astype(np.float32)
     return out
 
 
@@ -88,7 +88,7 @@ def cleaned(path: str, wave: F32, rate: int) -> F32:
     """
     weights = load(path)
     low = resampled(wave, weights.rate / rate)
-    out = spectral.Frames(weights.rate).changed(low, lambda power: gains(weights, features(power, weights.rate)))
+    out = spectral.Frames(weights.rate).changed(low, lambda power: gains(weights, features(power)))
     if rate == weights.rate:
         return out
     above = spectral.cleaned(wave, rate)
@@ -114,7 +114,13 @@ def load(path: str) -> Weights:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise UserError(f"not readable as weights: {error}", where=path, mend="train them again") from None
-    if about.get("form") != FORM:
+    form = about.get("form", "")
+    if form.startswith(_FORMS) and form != FORM:
+        raise UserError(
+            f"these weights are of another version of augmint ({form}; this one reads {FORM})",
+            where=path, mend="train them again: augmint train CLEAN --denoiser --out RUN",
+        )  # fmt: skip
+    if form != FORM:
         raise UserError("these are no denoiser's weights", where=path, mend="give the denoiser.safetensors of a run")
     if not all(np.isfinite(v).all() for v in arrays.values()):
         raise UserError("some of these weights are no numbers", where=path, mend="train them again")
