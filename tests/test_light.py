@@ -66,6 +66,12 @@ def test_help_of_a_verb_and_faulty_settings_load_nothing_heavy(args: tuple[str, 
     assert not modules & set(HEAVY)
 
 
+@pytest.mark.parametrize("args", [("boost", "nowhere"), ("train", "nowhere"), ("generate", "nowhere", "-n", "1")])
+def test_a_wrong_path_is_told_before_torch_is_loaded(args: tuple[str, ...]) -> None:
+    status, _, modules = _child(_main(*args, "--out", "o"))
+    assert status == 2 and "torch" not in modules
+
+
 def test_importing_the_package_loads_no_library() -> None:
     _, _, modules = _child("__import__('augmint') and 0")
     assert not modules & {*HEAVY, "numpy", "pydantic"}

@@ -1,6 +1,7 @@
 """The verbs. Each is a function and a command of the same name and arguments; this is the one place that picks a modality.
 
-What learns is imported by the verbs that need it: those that only transform start without torch, whose import takes seconds.
+What learns is imported by the verbs that need it, once they have looked at their input: those that only transform start without torch,
+whose import takes seconds, and a wrong path is told at once.
 """
 
 from __future__ import annotations
@@ -84,11 +85,11 @@ def boost(
         unlabelled: further real samples without labels.
         settings: see `augmint.core.config.BoostConfig`, and docs/reference.md.
     """
-    from augmint.steps.boosting import Boost
-
     chosen = c.settings(c.BoostConfig, config=config, flags=settings)
     labelled, pool = _dataset(data, chosen.strict), _pool(data, unlabelled, chosen.strict)
     check_apart(Path(out), labelled.root, *([pool.root] if pool else []))
+    from augmint.steps.boosting import Boost
+
     job = Boost(labelled, pool, Path(out), chosen, progress)
     if dry_run:
         return job.plan()
@@ -148,14 +149,14 @@ def train(
     chosen = c.settings(c.TrainVerb, config=config, flags=settings)
     if chosen.denoiser or chosen.noises is not None or chosen.vocoder:
         return _train_on_voices(data, out, init, chosen, dry_run, progress)
+    samples, pool = _dataset(data, chosen.strict), _pool(data, unlabelled, chosen.strict)
+    source = _gan_folder(Path(init)) if init is not None else None
     from augmint.generation.draw import Gan
     from augmint.scale import ranks
     from augmint.steps.gan import train_gan
     from augmint.steps.prepare import FOLDS, sealed_name
     from augmint.steps.training import get_ready
 
-    samples, pool = _dataset(data, chosen.strict), _pool(data, unlabelled, chosen.strict)
-    source = _gan_folder(Path(init)) if init is not None else None
     with TemporaryDirectory() as scratch, stop_on_signal() as stop, ranks.joined():
         place, progress = _meeting_place(out, Path(scratch)), progress if ranks.is_first() else quiet
         ready = get_ready(samples, pool, chosen, before=Run(place), source=source)
@@ -280,11 +281,11 @@ def generate(
     **settings: Any,
 ) -> Result:
     """Make ``num`` new samples with a trained run, curated: class counts are exact, every rejected one has its reason."""
+    chosen = c.settings(c.GenerateVerb, config=config, flags=settings)
+    folder, target = _gan_folder(Path(run)), Path(out)
     from augmint.generation.draw import Gan
     from augmint.steps.synthesis import synthesise, told
 
-    chosen = c.settings(c.GenerateVerb, config=config, flags=settings)
-    folder, target = _gan_folder(Path(run)), Path(out)
     gan = Gan.load(folder, _modality_of(folder))
     if num < 1:
         raise UserError(f"cannot make {num} samples", mend="give -n 1 or more")
