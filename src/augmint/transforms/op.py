@@ -68,6 +68,7 @@ class Op:
     constants: ClassVar[tuple[str, ...]] = ()  # settings that go along as numbers
     any_axes: ClassVar[bool] = False  # whether it makes sense on grids of 1 and 3 axes too
     resizes: ClassVar[bool] = False  # whether the picture may come out at another size
+    later: ClassVar[Mapping[str, float]] = {}  # numbers that plans of earlier versions lack, as they were then
     file_settings: ClassVar[tuple[str, ...]] = ()  # which settings are paths of files that a plan must name
 
     p: float = 1.0

@@ -6,12 +6,17 @@ tensors the gradient passes straight through them (Bengio et al. 2013, arXiv 130
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, replace
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
+from augmint.core.errors import UserError, did_you_mean
+from augmint.core.rng import F64
 from augmint.transforms.op import KEY, Bool, Family, Law, Op, Params, Range, number, within
+
+Threshold = Literal["otsu", "sauvola"]
 
 
 @dataclass(frozen=True)
@@ -170,7 +175,30 @@ class Denoise(PixelOp):
 
 @dataclass(frozen=True, kw_only=True)
 class Binarize(PixelOp):
-    """Black and white, by the threshold that separates the luma best (Otsu 1979)."""
+    """Black and white, by a threshold of the luma.
+
+    ``method``: ``otsu``, one threshold for the whole picture, the one that separates its levels best (Otsu 1979); or ``sauvola``, one for
+    each pixel, for dark ink on paper that is lit unevenly: ``m (1 + k (s / 128 - 1))`` with the mean m and the standard deviation s, in
+    levels, of the square of ``window_px`` around it (Sauvola and Pietikäinen 2000). ``window_px``: whole number within [3, 999], an even one
+    counts as the next odd one; ``k``: within [0, 1], greater keeps less ink: the paper's 0.5 loses what is grey, 0.2 keeps it. What is black over more than a window comes out hollow.
+    """
+
+    later: ClassVar[Mapping[str, float]] = {"method": 0.0, "window_px": 15.0, "k": 0.5}
+    method: Threshold = "otsu"
+    window_px: int = field(default=15, metadata=number(3, 999, whole=True))
+    k: float = field(default=0.5, metadata=number(0, 1))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        known = get_args(Threshold)
+        if self.method not in known:
+            raise UserError(
+                f"Binarize: method is {self.method!r}{did_you_mean(str(self.method), known)}",
+                mend="use " + " or ".join(known),
+            )
+
+    def draw(self, u: F64) -> dict[str, F64]:
+        return {"method": np.full(u.shape[:-1], float(get_args(Threshold).index(self.method)))} | super().draw(u)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,7 +222,8 @@ class Deblock(PixelOp):
 @dataclass(frozen=True, kw_only=True)
 class Deskew(PixelOp):
     """Turn a page of text so that its lines lie level: by the angle that makes the sums of rows differ most (Postl 1986, US patent
-    4723297). ``most_degrees``: of the angle, within [0.1, 45]. Targets cannot follow: it is an error where there are any.
+    4723297). ``most_degrees``: of the angle, within [0.1, 45]. What comes in at the corners is the recipe's border. Targets cannot follow: it
+    is an error where there are any.
     """
 
     moves: ClassVar[bool] = True

@@ -333,7 +333,7 @@ def _listed(found: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _step(found: Mapping[str, Any], kind: str) -> Step:
     name = str(found.get("op"))
     op = op_named(name, kind)
-    numbers = {k: found.get(k) for k in _param_names(op)}
+    numbers = {k: found.get(k, op.later.get(k)) for k in _param_names(op)}
     wrong = [
         k for k, v in numbers.items() if isinstance(v, bool) or not isinstance(v, int | float) or not abs(v) < 1e300
     ]

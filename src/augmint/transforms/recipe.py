@@ -484,7 +484,8 @@ PRESETS: dict[str, Recipe] = {
                 Perspective(corner_frac=(0.0, 0.02)),
                 Contrast(factor=(0.85, 1.4)),
                 Embolden(radius_px=(0.0, 0.7), p=0.5),
-                Binarize(p=0.2),
+                # One threshold for all blackens what lies in shade; the paper's k of 0.5 loses grey print.
+                Binarize(method="sauvola", window_px=25, k=0.2, p=0.2),
                 JPEG(quality=(50, 95), p=0.3),
             ),
         ),

@@ -316,7 +316,7 @@ def _run(stage: Stage, x: Pixels, plan: Plan) -> Pixels:
             return _recolour(stage.parts, x)
         case Picture():
             whole = x if x.dtype == np.uint8 else np.rint(x).astype(np.uint8)
-            out = run_pixels.run(stage.name, whole, {k: float(v) for k, v in stage.params.items()})
+            out = run_pixels.run(stage.name, whole, {k: float(v) for k, v in stage.params.items()}, plan.border)
             return out.astype(x.dtype, copy=False)
         case Noise():
             return _noise(stage, x)

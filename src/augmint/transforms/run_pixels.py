@@ -6,33 +6,43 @@ Colour ops get the colour channels alone; what mixes neighbours gets colour prem
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from augmint.core import rng
+from augmint.core.rng import F64
 from augmint.core.types import F32
 from augmint.transforms.colour import LUMA
 from augmint.transforms.local import normal_field
+from augmint.transforms.pixels import Threshold
+from augmint.transforms.plan import Border
+from augmint.transforms.sampling import sampled
 
 U8 = NDArray[np.uint8]
+_HALF_RANGE = 128.0  # levels: the greatest deviation that there can be
 
 
-def run(name: str, x: U8, numbers: Mapping[str, float]) -> U8:
-    """A new picture ``[H, W, C]``; alpha of four channels is straight and changes only where neighbours are mixed or holes are cut."""
+def run(name: str, x: U8, numbers: Mapping[str, float], border: Border) -> U8:
+    """A new picture ``[H, W, C]``; alpha of four channels is straight and changes only where neighbours are mixed or holes are cut.
+
+    Args:
+        border: what lies beyond the edge for ops that move pixels.
+    """
     fn = _OPS[name]
+    ways: dict[str, Any] = {**numbers, "border": border} if fn in _MOVING else {**numbers}
     if x.shape[2] != 4:
-        return _deep(fn(np.ascontiguousarray(x), **numbers))
+        return _deep(fn(np.ascontiguousarray(x), **ways))
     if fn in _HOLES:
-        hole = fn(np.full((*x.shape[:2], 1), 255, np.uint8), **{**numbers, "fill": 0.0})
+        hole = fn(np.full((*x.shape[:2], 1), 255, np.uint8), **{**ways, "fill": 0.0})
         return np.where(hole > 0, x, np.uint8(0))
     if fn not in _MIXING:
-        return np.concatenate([_deep(fn(np.ascontiguousarray(x[..., :3]), **numbers)), x[..., 3:]], -1)
+        return np.concatenate([_deep(fn(np.ascontiguousarray(x[..., :3]), **ways)), x[..., 3:]], -1)
     alpha = x[..., 3:] / np.float32(255)
     pre = np.concatenate([np.rint(x[..., :3] * alpha).astype(np.uint8), x[..., 3:]], -1)
-    out = fn(pre, **numbers)
+    out = fn(pre, **ways)
     straight = out[..., :3] * np.float32(255) / np.maximum(out[..., 3:], 1)
     return np.concatenate([_u8(straight), out[..., 3:]], -1)
 
@@ -168,10 +178,25 @@ def denoise(x: U8, sigma_frac: float) -> U8:
     return _planes(x, lambda p: cv2.bilateralFilter(p, 7, 255 * sigma_frac, 2.0, borderType=cv2.BORDER_REFLECT))
 
 
-def binarize(x: U8) -> U8:
+def binarize(x: U8, method: float, window_px: float, k: float) -> U8:
     luma = _u8(_luma(x))
-    _, white = cv2.threshold(luma, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    return np.repeat(np.asarray(white, np.uint8)[..., None], x.shape[2], -1)
+    if get_args(Threshold)[int(method)] == "sauvola":
+        white = np.where(luma[..., 0] > _local_threshold(luma, int(window_px), k), np.uint8(255), np.uint8(0))
+    else:
+        white = np.asarray(cv2.threshold(luma, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[1], np.uint8)
+    return np.repeat(white[..., None], x.shape[2], -1)
+
+
+def _local_threshold(luma: U8, window: int, k: float) -> F64:
+    """Sauvola and Pietikäinen's threshold of each pixel ``[H, W]``: by the mean and deviation of the square around it."""
+    side = window | 1  # a square has a middle
+    levels = luma.astype(np.float32)  # of which OpenCV adds up whole numbers in double precision: exact
+    mean, square = (
+        cv2.boxFilter(x, cv2.CV_64F, (side, side), borderType=cv2.BORDER_REFLECT) for x in (levels, levels * levels)
+    )
+    deviation = np.sqrt(np.maximum(square - mean**2, 0))
+    found: F64 = mean * (1 + k * (deviation / _HALF_RANGE - 1))
+    return found
 
 
 def embolden(x: U8, radius_px: float) -> U8:
@@ -200,13 +225,14 @@ def deblock(x: U8, strength: float) -> U8:
     return _u8(out)
 
 
-def deskew(x: U8, most_degrees: float) -> U8:
+def deskew(x: U8, most_degrees: float, border: Border) -> U8:
     angle = _skew(_u8(_luma(x[..., :3] if x.shape[2] == 4 else x)), most_degrees)
     if angle == 0:
         return x.copy()
     height, width = x.shape[:2]
-    turn = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1.0)
-    return _deep(cv2.warpAffine(x, turn, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE))
+    back = np.vstack([cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), -angle, 1.0), (0, 0, 1)])
+    planes = [plane[..., None] for plane in cv2.split(x)] if x.shape[2] == 2 else [x]  # see `run_cv` for two channels
+    return np.concatenate([sampled(plane, back, (height, width), border, "cubic") for plane in planes], -1)
 
 
 def _skew(luma: U8, most_degrees: float) -> float:
@@ -255,3 +281,4 @@ _OPS: dict[str, Callable[..., Any]] = {
 }
 _MIXING = (motion_blur, median_blur, downscale, deskew)
 _HOLES = (coarse_dropout, grid_dropout)
+_MOVING = (deskew,)

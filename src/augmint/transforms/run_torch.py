@@ -159,7 +159,7 @@ def _run(stage: Stage, v: Tensor, recipe: Recipe, clip: bool) -> Tensor:
         case Hole():
             return _hole(stage, v)
         case Picture():
-            return _picture(stage, v)
+            return _picture(stage, v, recipe.border)
         case _:
             raise TypeError(f"{type(stage).__name__} is no stage of a batch")
 
@@ -303,7 +303,7 @@ def _noise(stage: Noise, v: Tensor, clip: bool) -> Tensor:
     return v.index_copy(0, at, _on_colour(v[at], lambda c: c + grain, clip))
 
 
-def _picture(stage: Picture, v: Tensor) -> Tensor:
+def _picture(stage: Picture, v: Tensor, border: Border) -> Tensor:
     """Each picture in 8 bits on the CPU; the gradient passes straight through."""
     from augmint.transforms.run_pixels import run
 
@@ -314,7 +314,7 @@ def _picture(stage: Picture, v: Tensor) -> Tensor:
             if _is_rgba(v):
                 x = np.concatenate([x[..., :3] / np.maximum(x[..., 3:], 1 / 255), x[..., 3:]], -1)
             whole = np.rint(255 * np.nan_to_num(x).clip(0, 1)).astype(np.uint8)  # what is no number stays none below
-            y = run(stage.name, whole, {k: float(a[i]) for k, a in stage.params.items()}) / 255
+            y = run(stage.name, whole, {k: float(a[i]) for k, a in stage.params.items()}, border) / 255
             if _is_rgba(v):
                 y = np.concatenate([y[..., :3] * y[..., 3:], y[..., 3:]], -1)
             out[i] = torch.from_numpy(y).permute(2, 0, 1).to(v)
