@@ -58,7 +58,7 @@ OPTIONS = {
     "report": _EVERY,
     "export": f"--out --onnx {_EVERY}",
     "inspect": f"--fix --out {_EVERY}",
-    "preview": f"--out --recipe --every-op --seed {_EVERY}",
+    "preview": f"--out --recipe --every-op --cell --seed {_EVERY}",
     "replay": f"--out {_EVERY}",
     "doctor": _EVERY,
     "demo": f"--closed --out {_EVERY}",

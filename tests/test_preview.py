@@ -67,6 +67,11 @@ def test_targets_are_drawn_where_they_are() -> None:
     assert out.shape == (60, 90, 3)
     seen = out.any(-1)
     assert seen[:15, :15].all() and not seen[16:, :15].any()
+    bright = out[:15, :15].max(-1) == 255
+    outline = np.zeros((15, 15), bool)
+    outline[14] = outline[:, 14] = True  # the edge of the picture is no outline
+    np.testing.assert_array_equal(bright, outline)  # a pixel wide, in full colour
+    assert 0 < out[:14, :14].max() <= 0.15 * 255  # what is inside is still seen
     y, x = np.nonzero(seen[:, 20:70])
     assert (x.min() + 20, y.min(), x.max() + 20, y.max()) == (30, 15, 59, 44)
     assert not seen[20:40, 35:55].any()  # a frame is empty
@@ -165,3 +170,50 @@ def test_what_cannot_be_drawn_is_told(pictures: Path, tmp_path: Path, monkeypatc
     rows = toys.write_rows(tmp_path / "rows")
     with pytest.raises(UserError, match="cannot be drawn"):
         am.preview(am.read(rows, modality="row"), out=tmp_path / "rows.png", recipe="light")
+
+
+@pytest.mark.parametrize("num_channels", [1, 3])
+def test_a_mask_hides_nothing_of_what_is_in_it(num_channels: int) -> None:
+    picture = noise_image(40, 50, 3)
+    instances = np.zeros((40, 50), np.int32)
+    instances[5:20, 5:30], instances[12:30, 20:45] = 1, 2
+    masks = (np.repeat((instances > 0)[..., None], num_channels, 2).astype(np.uint8),)
+    for targets in (Targets(masks), Targets(boxes=np.array([[5.0, 5, 30, 20], [20, 12, 45, 30]]), instances=instances)):
+        out = marked(picture, targets, 50)
+        covered = instances > 0 if len(targets.masks) else instances
+        wide = np.pad(covered, 1, mode="edge")
+        around = [wide[1 + dy : 41 + dy, 1 + dx : 51 + dx] for dy, dx in ((0, 1), (0, -1), (1, 0), (-1, 0))]
+        rim = (covered > 0) & np.any([a != covered for a in around], axis=0)
+        inside = (covered > 0) & ~rim
+        framed = np.zeros((40, 50), bool)
+        for x0, y0, x1, y1 in np.rint(targets.boxes).astype(int):
+            framed[max(0, y0 - 12) : y1 + 12, [x0, x1 - 1]] = framed[[y0, y1 - 1], x0:x1] = True
+        far = np.abs(out.astype(int) - picture).max(-1)
+        assert far[inside & ~framed].max() <= 0.15 * 255 and far[covered == 0][~framed[covered == 0]].max() == 0
+        assert (out[rim & ~framed].max(-1) == 255).all() and len(np.unique(out[rim & ~framed], axis=0)) <= 2
+
+
+def test_cells_are_as_large_as_asked_for(tmp_path: Path, capsys) -> None:
+    images.write(tmp_path / "in" / "a.png", noise_image(550, 425, 1))
+    (tmp_path / "r.yaml").write_text("ops:\n  - Invert\n")
+    given = ["preview", str(tmp_path / "in"), "--recipe", str(tmp_path / "r.yaml")]
+    for cell, height, width in ((160, 160, 124), (550, 550, 425), (64, 64, 49)):
+        out = tmp_path / f"{cell}.png"
+        assert cli.main([*given, "--out", str(out), "--cell", str(cell)]) == 0
+        x = images.read(out)
+        assert x.shape[0] == 2 * (24 + height + 4)
+        inverted = x[24 : 24 + height, 4 : 4 + width]
+        assert (x[24 : 24 + height, 4 + width] == x[0, 0]).all()
+        assert np.abs(inverted.mean() - (255 - noise_image(550, 425, 1).mean())) < 1
+        if cell == 550:
+            np.testing.assert_array_equal(inverted[..., :1], 255 - noise_image(550, 425, 1))
+        am.preview(tmp_path / "in", out=tmp_path / "page.html", recipe=str(tmp_path / "r.yaml"), cell=cell)
+        page = (tmp_path / "page.html").read_text()
+        assert '<img src="data:image/' in page and f'width="{cell}"' in page
+        kind, coded = re.findall(r'src="data:image/(\w+);base64,([^"]+)"', page)[0]
+        (tmp_path / f"shown.{kind}").write_bytes(base64.b64decode(coded))
+        assert images.read(tmp_path / f"shown.{kind}").shape[1] >= min(425, cell)
+    for cell in (63, 1025):
+        assert cli.main([*given, "--out", str(tmp_path / "x.png"), "--cell", str(cell)]) == 2
+        assert "from 64 to 1024" in capsys.readouterr().err
+    assert not (tmp_path / "x.png").exists()

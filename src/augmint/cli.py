@@ -149,6 +149,13 @@ VERBS: dict[str, Verb] = {
             ),
             Option("recipe", str, "Name of a preset recipe, or the path of a recipe in YAML.", "medium"),
             Option("every_op", bool, "Show every op that there is, not only those of the recipe.", False),
+            Option(
+                "cell",
+                int,
+                "Pixels of each picture's longer side (on a page: its width), 64 to 1024; about 600 shows a page of text. Spectrograms in "
+                "a .png keep their size.",
+                160,
+            ),
             Option("seed", int, "Every random number follows from this one.", 0),
         ),
     ),

@@ -32,7 +32,7 @@ from augmint.report import html, inspection
 from augmint.steps import output
 from augmint.steps.folder import augment_folder
 from augmint.steps.inputs import fingerprints
-from augmint.steps.previewing import contact_sheet
+from augmint.steps.previewing import CELL, contact_sheet
 from augmint.steps.replaying import Replayed, other_versions
 from augmint.steps.replaying import replay as remade
 from augmint.steps.results import Progress, Result, quiet
@@ -419,7 +419,13 @@ def inspect(
 
 
 def preview(
-    data: Data, *, out: str | Path = "preview.png", recipe: str = "medium", every_op: bool = False, seed: int = 0
+    data: Data,
+    *,
+    out: str | Path = "preview.png",
+    recipe: str = "medium",
+    every_op: bool = False,
+    cell: int = CELL,
+    seed: int = 0,
 ) -> Result:
     """Draw a contact sheet: each op of a recipe from low to high, and the recipe on samples, with their boxes, masks and time labels.
 
@@ -427,10 +433,11 @@ def preview(
         out: picture to write, or a page (``.html``) on which sounds can be heard; it is written over.
         recipe: name of a preset, or path of a recipe in YAML.
         every_op: show all ops that the data takes, with their default ranges.
+        cell: pixels of each picture's longer side, on a page of its width, from 64 to 1024; spectrograms in a ``.png`` keep their size.
     """
     samples = _dataset(data, strict=False)
     chosen, path = recipe_for(samples.modality, recipe), Path(out)
-    coded = contact_sheet(samples, chosen, path.suffix, seed=seed, every_op=every_op)
+    coded = contact_sheet(samples, chosen, path.suffix, seed=seed, every_op=every_op, cell=cell)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, coded)
     return Result([f"wrote {path}"], {"recipe": chosen.name}, path)

@@ -13,11 +13,12 @@ THUMB_BYTES, THUMB_WIDTH = 9_000, 192  # twice the width at which a preview is s
 SNAPSHOT_BYTES, SNAPSHOT_WIDTH = 110_000, 640
 
 
-def lighter(markup: str) -> str:
-    """The same markup with every embedded PNG of more than `THUMB_BYTES` shrunk."""
+def lighter(markup: str, width: int = THUMB_WIDTH) -> str:
+    """The same markup with every embedded PNG shrunk that has more than `THUMB_BYTES`, or as many times that as ``width`` has the area."""
+    most = round(THUMB_BYTES * (width / THUMB_WIDTH) ** 2)
 
     def shrink(found: re.Match[str]) -> str:
-        return _uri(*_shrunk(base64.b64decode(found[1]), THUMB_BYTES, THUMB_WIDTH)) or found[0]
+        return _uri(*_shrunk(base64.b64decode(found[1]), most, width)) or found[0]
 
     return _EMBEDDED.sub(shrink, markup)
 

@@ -18,7 +18,7 @@ from augmint.transforms.plan import Plan, op_named, sample_key
 from augmint.transforms.recipe import Recipe, kind_of
 
 PAGE = ".html"
-CELL = 160  # pixels
+CELL, LEAST_CELL, MOST_CELL = 160, 64, 1024  # pixels
 LEVELS = 6  # of an op
 VARIANTS = 5
 SHOWN = 6  # samples
@@ -34,24 +34,27 @@ class Row:
     is_recipe: bool
 
 
-def contact_sheet(data: Dataset, recipe: Recipe, suffix: str, *, seed: int, every_op: bool) -> bytes:
+def contact_sheet(data: Dataset, recipe: Recipe, suffix: str, *, seed: int, every_op: bool, cell: int) -> bytes:
     """The bytes of a sheet of this ending: a page that shows each sample as reports do, with players where it is heard, or one picture.
 
     Args:
         every_op: show all ops that the data takes, with their default ranges, not only those of the recipe.
+        cell: pixels of each picture's longer side, on a page its width, from 64 to 1024; spectrograms of one picture keep their size.
 
     Raises:
-        UserError: if there is no such sheet of this kind of data, or no sample can be read.
+        UserError: if there is no such sheet of this kind of data, no sample can be read, or cells would be too small or too large.
     """
+    if not LEAST_CELL <= cell <= MOST_CELL:
+        raise UserError(f"cell is {cell}", mend=f"give pixels from {LEAST_CELL} to {MOST_CELL}")
     kind = data.modality
     if not hasattr(kind, "transform") or not hasattr(kind, "sheet"):
         raise UserError(f"{kind.name} samples cannot be drawn", mend="use augmint augment, and look at its files")
     rows = _rows(data, recipe, seed=seed, every_op=every_op)
     if suffix.lower() == PAGE:
-        return _page(data, recipe, rows).encode()
+        return _page(data, recipe, rows, cell).encode()
     draw = getattr(kind, "marked", lambda sample, side: sample)
     cells = [
-        [draw(s, CELL) for s in (*([row.before] if row.is_recipe else []), *(s for s, _ in row.after))] for row in rows
+        [draw(s, cell) for s in (*([row.before] if row.is_recipe else []), *(s for s, _ in row.after))] for row in rows
     ]
     coded, own = kind.sheet(cells, [row.title for row in rows])
     if suffix.lower() != own:
@@ -76,16 +79,16 @@ def _title(recipe: Recipe, sample: Sample, num: int) -> str:
     return f"recipe {recipe.name} on {sample.id}: as it is, then {then}"
 
 
-def _page(data: Dataset, recipe: Recipe, rows: Sequence[Row]) -> str:
+def _page(data: Dataset, recipe: Recipe, rows: Sequence[Row], cell: int) -> str:
     def cells(row: Row) -> list[tuple[str, str]]:
         samples, words = zip((row.before, "as it is"), *row.after, strict=True)
         line = getattr(data.modality, "previews", None)
-        drawn = line(samples, width=CELL) if line else [data.modality.preview(s, width=CELL) for s in samples]
+        drawn = line(samples, width=cell) if line else [data.modality.preview(s, width=cell) for s in samples]
         return list(zip(drawn, words, strict=True))
 
     parts = (("Each op", False), (f"The recipe {recipe.name}", True))
     lines = [(title, [(r.title, cells(r)) for r in rows if r.is_recipe == of_recipe]) for title, of_recipe in parts]
-    return rendered("preview.html.j2", name=data.root.name, recipe=recipe.name, parts=lines)
+    return rendered("preview.html.j2", name=data.root.name, recipe=recipe.name, parts=lines, cell=cell)
 
 
 def _ranges(op: Op) -> dict[str, tuple[float, float]]:

@@ -16,11 +16,11 @@ from augmint.transforms.targets import Targets
 U8 = NDArray[np.uint8]
 Colour = tuple[int, int, int]
 Corners = tuple[int, int, int, int]  # left, top, right, bottom
-_VEIL = 0.45  # how much a mask covers
+_VEIL = 0.12  # how much of a mask's colour lies over what is in it: that must still be seen
 
 
 def marked(picture: U8, targets: Targets, side: int) -> U8:
-    """RGB ``[h, w, 3]`` whose longer side has ``side`` pixels, with masks as veils, boxes as frames with their labels, keypoints as dots.
+    """RGB ``[h, w, 3]`` whose longer side has ``side`` pixels, with masks outlined under a faint tint, boxes as frames with their labels, keypoints as dots.
 
     Args:
         picture: RGB uint8 ``[H, W, 3]``; a small one is enlarged by a whole number, without smoothing, to at most ``side``.
@@ -67,7 +67,19 @@ def _veiled(out: U8, mask: NDArray[Any], colour: Callable[[Any], Colour]) -> U8:
     colours = np.array([(0, 0, 0) if v == 0 else colour(v) for v in values.tolist()], np.float32)
     veil = np.where((values != 0)[small][..., None], _VEIL, 0.0)
     mixed: U8 = np.rint(out * (1 - veil) + colours[small] * veil).astype(np.uint8)
+    rim = _rim(small) & (values != 0)[small]
+    mixed[rim] = colours[small[rim]]
     return np.ascontiguousarray(mixed)
+
+
+def _rim(numbers: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which cells have another number above, below, to the left or to the right; the picture's edge is none."""
+    out = np.zeros(numbers.shape, np.bool_)
+    for here, there in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
+        differs = numbers[here] != numbers[there]
+        out[here] |= differs
+        out[there] |= differs
+    return out
 
 
 def _framed(out: U8, box: Corners, name: str, colour: Colour) -> None:
