@@ -248,3 +248,41 @@ def test_a_place_that_is_taken_is_refused_before_anything_is_read(
 def test_the_page_is_named(troubled: Path, tmp_path: Path) -> None:
     found = am.inspect(troubled, out=tmp_path / "page.html")
     assert found.summary[-1] == f"page: {tmp_path / 'page.html'}"
+
+
+def of_twelve_bits(seed: int, *, hot: bool = False) -> np.ndarray:
+    """As a microscope gives them: levels 176 to 4391, and a hot pixel or two."""
+    x = np.random.default_rng(seed).integers(176, 4392, (60, 70, 1)).astype(np.uint16)
+    x[0, :2] = 65_535 if hot else x[0, :2]
+    return x
+
+
+def told(tmp_path: Path, pictures: list[np.ndarray]) -> list[str]:
+    for i, x in enumerate(pictures):
+        images.write(tmp_path / f"{i}.png", x)
+    return [line for line in inspect(read(tmp_path), previews=False).summary if "16-bit" in line]
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_sixteen_bits_that_hold_twelve_are_told(tmp_path: Path, channels: int) -> None:
+    pictures = [of_twelve_bits(i, hot=i == 1).repeat(channels, 2) for i in range(3)]
+    if channels == 4:
+        for x in pictures:
+            x[..., 3] = 65_535
+    (line,) = told(tmp_path, pictures)
+    assert line.startswith("advice: 16-bit pictures use only 7 % of their range (levels 17") and "of 65,535" in line
+    assert "brightness and contrast are fractions of all of it; stretch them first" in line and "see 17 levels" in line
+    low, factor = line.split("x to (x - ")[1].split(" cut")[0].split(") * ")
+    stretched = (pictures[0][..., :1].astype(float) - int(low)) * float(factor)
+    assert abs(stretched.max() - 65_535) < 655 and abs(stretched.min()) < 655  # a hundredth
+
+
+def test_sixteen_bits_that_are_used_are_not_told(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    full = [rng.integers(0, 65_536, (20, 20, 1)).astype(np.uint16) for _ in range(2)]
+    flat, eight = np.full((20, 20, 1), 700, np.uint16), rng.integers(0, 9, (20, 20, 1)).astype(np.uint8)
+    assert told(tmp_path / "full", [*full, eight]) == []
+    assert told(tmp_path / "one", [*full, of_twelve_bits(0)]) == []
+    assert told(tmp_path / "flat", [flat, eight]) == [] == told(tmp_path / "eight", [eight])
+    (line,) = told(tmp_path / "most", [full[0], of_twelve_bits(0), of_twelve_bits(1)])
+    assert "2 of 3 16-bit pictures use only 7 %" in line

@@ -190,6 +190,7 @@ class Modality(Protocol):
     ``sheet(rows, titles)`` draws samples in a grid of pictures and returns ``(bytes, suffix)``;
     ``previews(line, width=)`` is ``preview`` of samples side by side, to one scale;
     ``marked(sample, side)`` is the sample with its targets drawn onto it, for such a sheet, where they can be;
+    ``seen(sample)`` is what ``advised(seen)`` needs of each sample to give advice on the data set, in words, to `inspect`;
     ``film(frames)`` joins samples into a moving picture, likewise;
     ``judge(grid)`` gives a feature extractor with weights from elsewhere (``name``, ``sha256``, and a call from
     ``[N, C, *shape]`` to ``[N, D]``) through which metrics are measured too, or `None` if it cannot see such a grid.

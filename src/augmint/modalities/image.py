@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from html import escape
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 LARGEST = 64  # pixels on the longer side, unless a size is asked for: what a CPU trains a GAN on in minutes
 SMALLEST = 4
 SMALLEST_JUDGED = 32
+_DEEPEST = 65_535  # the highest level of 16 bits
+_NARROW = 0.3  # of the range: what 14 bits use is less
+_FAULTS = 0.001  # of the values: hot and dead pixels
 _SCANNED = ("height", "width", "channels", "format", "bytes", "origin", "annotations")
 
 
@@ -116,6 +120,30 @@ class ImageModality:
         from augmint.models.efficientnet import efficientnet_features, weights_path
 
         return None if min(grid.shape) < SMALLEST_JUDGED or weights_path() is None else efficientnet_features()
+
+    def seen(self, sample: Sample) -> tuple[int, int] | None:
+        """Of 16 bits the lowest and highest level of colours, but for a thousandth of the values that may be faults; of 8 bits nothing."""
+        x = sample.data[..., :3]
+        if x.dtype != np.uint16:
+            return None
+        total = np.cumsum(np.bincount(x.ravel(), minlength=_DEEPEST + 1))
+        low, high = np.searchsorted(total, np.array([_FAULTS / 2, 1 - _FAULTS / 2]) * x.size).tolist()
+        return low, high
+
+    def advised(self, seen: Sequence[tuple[int, int] | None]) -> list[str]:
+        """What to do where most pictures of 16 bits hold far fewer: strengths are fractions of the whole range."""
+        deep = [span for span in seen if span is not None]
+        narrow = [(low, high) for low, high in deep if high - low < _NARROW * _DEEPEST]
+        low, high = min((a for a, _ in narrow), default=0), max((b for _, b in narrow), default=0)
+        if 2 * len(narrow) <= len(deep) or low == high:
+            return []
+        which = "" if len(narrow) == len(deep) else f"{len(narrow)} of {len(deep)} "
+        share = math.ceil(100 * (high - low) / _DEEPEST)
+        return [
+            f"{which}16-bit pictures use only {share} % of their range (levels {low:,} to {high:,} of {_DEEPEST:,}): brightness and contrast are "
+            f"fractions of all of it; stretch them first, all alike, x to (x - {low}) * {_DEEPEST / (high - low):.3g} cut at both ends (docs/transforms.md shows "
+            f"how; ops in 8 bits, AutoContrast too, see {round(high / 257) - round(low / 257) + 1} levels of them)"
+        ]
 
     def sheet(self, rows: Sequence[Sequence[Sample]], titles: Sequence[str]) -> tuple[bytes, str]:
         """A PNG with one line of pictures a row, each under its title ('' for none): ``(bytes, suffix)``."""

@@ -105,6 +105,7 @@ class _Study:
     digests: tuple[str, ...]
     groups: I64
     nearest: dict[int, tuple[int, float]]  # position → (earlier near position, distance)
+    seen: tuple[Any, ...] = ()  # what the modality kept of each for its own advice
 
 
 def inspect(data: Dataset, *, previews: bool = True) -> Inspection:
@@ -138,17 +139,21 @@ def _each(fn: Callable[[int], T], count: int) -> list[T]:
 
 
 def _study(data: Dataset) -> _Study:
-    def digest(i: int) -> str | Skipped:
+    keep = getattr(data.modality, "seen", lambda sample: None)
+
+    def read(i: int) -> tuple[str, Any] | Skipped:
         try:
-            return _digest(data[i])
+            sample = data[i]
         except BadSample as error:
             return Skipped(data.refs[i].id, error.problem, error.mend)
+        return _digest(sample), keep(sample)
 
-    seen = _each(digest, len(data))
-    good = [i for i, d in enumerate(seen) if isinstance(d, str)]
+    found = _each(read, len(data))
+    good = [i for i, f in enumerate(found) if not isinstance(f, Skipped)]
     usable = data.subset(good)
-    usable.skipped = (*data.skipped, *(d for d in seen if isinstance(d, Skipped)))
-    digests = tuple(d for d in seen if isinstance(d, str))
+    usable.skipped = (*data.skipped, *(f for f in found if isinstance(f, Skipped)))
+    digests = tuple(f[0] for f in found if not isinstance(f, Skipped))
+    seen = tuple(f[1] for f in found if not isinstance(f, Skipped))
     if not good:
         return _Study(usable, digests, np.zeros(0, dtype=np.int64), {})
     codec = data.modality.fit(usable)
@@ -164,7 +169,7 @@ def _study(data: Dataset) -> _Study:
         distance = 0.0 if digests[a] == digests[b] else float(np.linalg.norm(rows[a] - rows[b]))
         if b not in nearest or distance < nearest[b][1]:
             nearest[b] = (a, distance)
-    return _Study(usable, digests, split.joined(pairs, len(usable)), nearest)
+    return _Study(usable, digests, split.joined(pairs, len(usable)), nearest, seen)
 
 
 def _digest(sample: Sample) -> str:
@@ -279,6 +284,7 @@ def _advice(study: _Study, duplicates: pd.DataFrame, classes: pd.DataFrame) -> l
         out.append("there are no labels: samples can be made and scored, but no lift can be proven")
     if len(duplicates):
         out += _advice_on_copies(duplicates)
+    out += getattr(study.data.modality, "advised", lambda seen: [])(study.seen)
     if len(duplicates) or study.data.skipped:
         out.append(f"`augmint inspect {study.data.root.name} --fix OUT` writes a clean copy, split safely")
     return out
