@@ -565,7 +565,7 @@ def test_names_and_veils_have_the_colour_of_their_frame_and_stay_in_the_picture(
     )
     out = marked(grey, targets, 80).astype(int)
     frame = out[20, 12]
-    veil = np.rint(90 * 0.55 + frame * 0.45)
+    veil = np.rint(90 * 0.88 + frame * 0.12)
     assert np.abs(out[30, 13] - veil).max() <= 1  # inside the first box
     assert (out[11:19, 10:40] == frame).all(-1).sum() > 80  # its name above it, wider than it is
     assert (out[11:19, 67:70] == 90).all() and (out[3:57, 71:78] == 90).all()  # no room above, below or in the second
