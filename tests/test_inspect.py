@@ -18,11 +18,12 @@ import augmint as am
 from augmint.core.errors import Refused
 from augmint.core.provenance import SOURCE_TYPES
 from augmint.core.run import read_jsonl
-from augmint.core.types import Dataset
+from augmint.core.types import Dataset, Ref
 from augmint.data import images
 from augmint.modalities.image import ImageModality
 from augmint.report import inspection
 from augmint.report.inspection import fix, inspect
+from test_objects import write_yolo
 
 MODALITY = ImageModality()
 
@@ -208,6 +209,78 @@ def test_the_copy_in_the_test_part_is_the_one_that_stays(tmp_path: Path) -> None
     fixed = fix(read(tmp_path / "d"), tmp_path / "clean")
     assert [s.where for s in fixed.left_out] == ["train/c/3.png"]
     assert fixed.counts == {"train": 2, "val": 1, "test": 2}
+
+
+def agreeing(out: Path, layout: str) -> dict[str, str]:
+    """The part of each file of a fixed set, the same in its folder's name and in the column, whoever reads it."""
+    rows = {}
+    for table in out.rglob("metadata.jsonl"):
+        home = table.parent.relative_to(out)
+        rows |= {(home / r["file_name"]).as_posix(): r["split"] for r in read_jsonl(table)}
+    for name, part in rows.items():
+        assert (out / name).is_file() and part in name.split("/")[: 2 if layout == "yolo" else 1], (name, part)
+    return rows
+
+
+def test_parts_given_by_folders_stay_in_every_layout(tmp_path: Path) -> None:
+    yolo = write_yolo(tmp_path / "yolo", "boxes", count=8)
+    (yolo / "images" / "val" / "v.png").unlink()
+    images.write(yolo / "images" / "val" / "v.png", views(1, 0)[0])
+    for i, x in enumerate(views(12, 1)):
+        part = "val" if i > 9 else "train"
+        images.write(tmp_path / "classes" / part / "ab"[i % 2] / f"{i}.png", x)
+        images.write(tmp_path / "flat" / part / f"{i}.png", x)
+        images.write(tmp_path / "no_val" / ("test" if i > 9 else "train") / "a" / f"{i}.png", x)
+    for name in ("yolo", "classes", "flat", "no_val"):
+        data = am.read(tmp_path / name)
+        fixed = fix(data, tmp_path / "out" / name)
+        assert any("kept" in line for line in fixed.summary)
+        rows = agreeing(fixed.path, name)
+        assert rows == {r.id: r.part for r in data.refs if r.id in rows} and len(rows) == len(data)
+        assert {r.id: r.part for r in am.read(fixed.path).refs} == rows
+
+
+def test_samples_of_no_part_are_divided_and_those_near_a_training_sample_go_with_it(tmp_path: Path) -> None:
+    root, rows = tmp_path / "d", []
+    for i, x in enumerate(views(30, 0)):
+        images.write(root / f"{i:02d}.png", x)
+        rows.append({"file_name": f"{i:02d}.png", "split": "train" if i < 4 else None})
+        if i < 4:  # nearly the same, and of no part
+            images.write(root / f"{i:02d}_again.png", x ^ 1)
+            rows.append({"file_name": f"{i:02d}_again.png", "split": None})
+    (root / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    fixed = fix(am.read(root), tmp_path / "out")
+    part = {r.id: r.part for r in am.read(tmp_path / "out").refs}
+    assert all(part[f"{i:02d}{end}.png"] == "train" for i in range(4) for end in ("", "_again"))
+    assert set(part.values()) == {"train", "val", "test"} and any("30 samples without" in s for s in fixed.summary)
+
+
+def test_files_whose_column_contradicts_their_folder_go_to_the_folder_of_their_part(tmp_path: Path) -> None:
+    root, rows = tmp_path / "d", []
+    for i, x in enumerate(views(6, 0)):
+        name = f"train/c/{i}.png"
+        images.write(root / name, x)
+        rows.append({"file_name": name, "label": "c", "split": "train" if i < 4 else "test"})
+    images.write(root / "test" / "c" / "4.png", views(1, 1)[0])  # where one of them would go
+    rows.append({"file_name": "test/c/4.png", "label": "c", "split": "test"})
+    (root / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    fixed = fix(am.read(root), tmp_path / "out")
+    assert agreeing(fixed.path, "classes") == {
+        **{f"train/c/{i}.png": "train" for i in range(4)},
+        **{"test/c/4.png": "test", "test/c/5.png": "test"},
+    }
+    assert (fixed.path / "test/c/5.png").read_bytes() == (root / "train/c/5.png").read_bytes()
+    assert [s.where for s in fixed.left_out] == ["train/c/4.png"]
+    assert any("1 file went" in line for line in fixed.summary)
+
+
+def test_what_lies_beside_a_file_goes_with_it(tmp_path: Path) -> None:
+    root, sink = tmp_path / "d", MODALITY.sink(tmp_path / "out", layout="metadata")
+    images.write(root / "train" / "a.png", views(1, 0)[0])
+    (root / "train" / "a.txt").write_text("beside")
+    ref = Ref("test/a.png", root / "train" / "a.png", part="test", beside=(root / "train" / "a.txt",))
+    sink.copy(ref)
+    assert (tmp_path / "out" / "test" / "a.txt").read_text() == "beside" and not (tmp_path / "out" / "train").exists()
 
 
 def test_outputs_that_exist_or_lie_in_the_input_are_refused(troubled: Path, tmp_path: Path) -> None:

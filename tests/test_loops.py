@@ -269,6 +269,9 @@ def test_what_has_no_counterpart_is_named_whole():
         from_albumentations(found)
     with pytest.raises(UserError, match="no albumentations pipeline"):
         from_albumentations({"ops": []})
+    for thing in (object(), None, [], "Compose", {"transforms": None}, {"transforms": [object()]}):
+        with pytest.raises(UserError, match=r"transform\.to_dict\(\)"):
+            from_albumentations(thing)
     odd = {
         "__class_fullname__": "OneOf",
         "transforms": [{"__class_fullname__": n, "p": p} for n, p in (("ToGray", 0.1), ("InvertImg", 0.2))],

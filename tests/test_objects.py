@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -246,6 +247,16 @@ def test_a_coco_export_with_split_folders_and_run_lengths(tmp_path: Path) -> Non
         ({"bbox": [1, 2, 3]}, "annotation 100 has the box"),
         ({"bbox": [1, 2, -3, 4]}, "annotation 100 has the box"),
         ({"bbox": "all"}, "annotation 100 has the box"),
+        ({"bbox": [1, 2, 0, 4]}, "annotation 100 has the box"),
+        ({"bbox": [1, 2, float("nan"), 4]}, "annotation 100 has the box"),
+        ({"bbox": [80, 10, 20, 20]}, "annotation 100.*wholly outside"),
+        ({"bbox": [10, -30, 20, 20]}, "annotation 100.*wholly outside"),
+        ({"bbox": [0, 0, 160, 60]}, "2 times as large"),
+        ({"bbox": [0.2, 0.3, 0.1, 0.2]}, "annotation 100.*fractions"),
+        ({"segmentation": [[800, 80, 900, 80, 900, 95]]}, "annotation 100.*outline.*outside"),
+        ({"keypoints": [800, 10, 2]}, "annotation 100.*keypoint"),
+        ({"keypoints": [float("nan"), 10, 2]}, "three numbers each"),
+        ({"category_id": 99}, "annotation 100 has the category_id 99"),
         ({"category_id": None}, "no category"),
         ({"keypoints": [1, 2]}, "three numbers each"),
         ({"segmentation": [[1, 2, 3, 4]]}, "no polygon"),
@@ -258,9 +269,11 @@ def test_a_broken_annotation_costs_its_picture_and_is_named(tmp_path: Path, chan
     found["annotations"][0].update(change)
     file.write_text(json.dumps(found))
     data = am.read(tmp_path / "in").usable()
-    assert len(data) == 1 and words in str(data.skipped[0])
+    assert len(data) == 1 and re.search(words, str(data.skipped[0]))
+    assert "instances_train2017.json" in str(data.skipped[0])
+    assert re.search(words, "\n".join(am.inspect(tmp_path / "in").summary))
     result = am.augment(tmp_path / "in", out=tmp_path / "out", variants=1, workers=1, recipe="light")
-    assert any(words in line for line in result.summary)
+    assert any(re.search(words, line) for line in result.summary)
     with pytest.raises((BadSample, UserError), match=words):
         am.augment(tmp_path / "in", out=tmp_path / "strict", variants=1, workers=1, strict=True)
 
@@ -279,6 +292,24 @@ def test_files_that_lead_out_are_missing_or_sized_otherwise_are_skipped(tmp_path
     file.write_text("{")
     with pytest.raises(UserError, match="instances_train2017"):
         am.read(tmp_path / "in")
+
+
+def test_annotations_of_no_picture_and_of_no_category_are_told_of(tmp_path: Path) -> None:
+    file = write_coco(tmp_path / "in", count=3) / "annotations" / "instances_train2017.json"
+    found = json.loads(file.read_text())
+    assert not am.read(tmp_path / "in").notes
+    for row in found["annotations"][:2]:
+        row["image_id"] = 12345
+    file.write_text(json.dumps(found))
+    result = am.augment(tmp_path / "in", out=tmp_path / "out", variants=1, workers=1, recipe="light")
+    for lines in (am.inspect(tmp_path / "in").summary, result.summary):
+        assert any("2 annotation(s)" in line and "12345" in line and line.startswith("note") for line in lines)
+    rows = json.loads((tmp_path / "out" / "annotations" / file.name).read_text())
+    assert {a["image_id"] for a in rows["annotations"]} <= {i["id"] for i in rows["images"]}
+    file.write_text(json.dumps({**found, "categories": []}))
+    data = am.read(tmp_path / "in")
+    assert any("called by their numbers" in n for n in data.notes)
+    assert [str(t) for t in data[1].targets["box_labels"]] == ["5", "6"]
 
 
 def test_other_json_beside_class_folders_is_no_annotation(tmp_path: Path) -> None:
@@ -335,6 +366,75 @@ def test_yolo_without_names_and_with_wrong_lines(tmp_path: Path) -> None:
     am.augment(root, out=tmp_path / "out", variants=1, workers=1, recipe="light")  # 1.0006 is no error
     (root / "classes.txt").write_text("disc\nbar\n")
     assert [str(t) for t in am.read(root)[1].targets["box_labels"]] == ["disc", "bar"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "line", "words"),
+    [
+        ("boxes", "0 160 120 40 40", "pixels"),
+        ("boxes", "0 40 30 80 60", "pixels"),  # cut to the picture, this would be all of it
+        ("boxes", "0 1.2 0.5 0.1 0.1", "wholly outside"),
+        ("boxes", "0 0.5 -0.2 0.1 0.1", "wholly outside"),
+        ("boxes", "0 0.5 0.5 0.1 0", "no area"),
+        ("boxes", "0 0.5 0.5 -0.1 0.1", "no area"),
+        ("boxes", "0 nan 0.5 0.1 0.1", "no box"),
+        ("boxes", "-1 0.5 0.5 0.1 0.1", "no box"),
+        ("boxes", "5 0.5 0.5 0.1 0.1", "class 5"),
+        ("polygons", "0 10 10 30 10 30 40", "pixels"),
+        ("pose", "0 .5 .5 .2 .2 40 30 2", "keypoint"),
+    ],
+)
+def test_a_yolo_line_that_cannot_be_right_costs_its_picture_and_is_named(
+    tmp_path: Path, kind: str, line: str, words: str
+) -> None:
+    root = write_yolo(tmp_path / "in", kind, count=2)
+    with (root / "labels" / "train" / "0.txt").open("a") as file:
+        file.write("\n" + line)
+    (left,) = am.read(root).usable().skipped
+    assert left.where == "images/train/0.png" and "0.txt, line 3" in left.reason and words in str(left)
+    assert any(words in row and "0.txt, line 3" in row for row in am.inspect(root).summary)
+    result = am.augment(root, out=tmp_path / "out", variants=1, workers=1, recipe="light")
+    assert any(words in row and "0.txt, line 3" in row for row in result.summary)
+    assert not list((tmp_path / "out").rglob("0.*"))
+    with pytest.raises(BadSample, match="line 3"):
+        am.augment(root, out=tmp_path / "strict", variants=1, workers=1, strict=True)
+    assert not (tmp_path / "strict").exists()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "0 1.0004 0.5 0.0008 0.1",  # outside by rounding
+        "0 -0.0004 0.5 0.0008 0.1",
+        "0 0.98 0.5 0.2 0.2",  # partly outside
+        "0 1.2 0.5 1.5 0.5",
+        "0 0.5 0.5 1.2 1.2",
+    ],
+)
+def test_a_yolo_box_that_hangs_over_the_edge_is_no_fault(tmp_path: Path, line: str) -> None:
+    root = write_yolo(tmp_path / "in", "boxes", count=1)
+    (root / "labels" / "train" / "0.txt").write_text(line)
+    assert not am.read(root).usable().skipped
+
+
+def test_any_class_counts_where_none_is_named_and_keys_may_be_text(tmp_path: Path) -> None:
+    root = write_yolo(tmp_path / "in", "boxes", count=1)
+    (root / "labels" / "train" / "0.txt").write_text("7 0.5 0.5 0.2 0.2")
+    (root / "data.yaml").unlink()
+    assert [str(t) for t in am.read(root)[0].targets["box_labels"]] == ["7"]
+    (root / "data.yaml").write_text("names: {'7': seven}\n")
+    assert [str(t) for t in am.read(root)[0].targets["box_labels"]] == ["seven"]
+
+
+def test_label_files_and_masks_without_a_picture_are_told_of(tmp_path: Path) -> None:
+    root = write_yolo(tmp_path / "yolo", "boxes", count=2)
+    (root / "labels" / "train" / "classes.txt").write_text("disc\nbar\n")
+    assert not am.read(root).notes
+    (root / "images" / "train" / "1.png").unlink()
+    masks = write_masks(tmp_path / "masks")
+    (masks / "images" / "3.png").unlink()
+    for data, first in ((am.read(root), "labels/train/1.txt"), (am.read(masks), "masks/3.png")):
+        assert any(first in note and "1 file(s)" in note for note in data.notes)
 
 
 def in_parts(picture: np.ndarray, *, hole: bool = False) -> list[list[float]]:

@@ -130,7 +130,7 @@ VERBS: dict[str, Verb] = {
             Option(
                 "fix",
                 Path,
-                "Write a clean copy here: broken files and duplicates left out, a split column added.",
+                "Write a clean copy here: broken files and duplicates left out, given parts kept, a split column added.",
                 None,
             ),
             Option("out", Path, "Write the page with tables and pictures here.", None),

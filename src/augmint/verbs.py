@@ -399,7 +399,7 @@ def inspect(
 
     Args:
         data: folder, `Dataset`, name of a preset recipe, or recipe file.
-        fix: write a clean copy here (broken and duplicate files out, near-duplicates in one part, a ``split`` column).
+        fix: write a clean copy here (broken and duplicate files out, near-duplicates in one part, given parts as they are, a ``split`` column).
         out: write the page with tables and pictures here.
     """
     if isinstance(data, str | Path) and is_recipe(data):

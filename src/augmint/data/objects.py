@@ -8,6 +8,7 @@
 - **Masks**: ``images/`` and ``masks/`` (or ``masks...`` several times), of the same names.
 
 Coordinates belong to the picture as a person sees it, its EXIF orientation applied; keypoints count from the middle of the first pixel.
+A sample with an annotation that cannot be right (`bounds`), or of a class that the data set does not name, is left out.
 """
 
 from __future__ import annotations
@@ -26,15 +27,21 @@ from numpy.typing import NDArray
 from augmint.core.config import load_yaml
 from augmint.core.errors import BadSample, UserError
 from augmint.core.types import Part, Ref, Scan, Skipped
-from augmint.data import outlines
+from augmint.data import bounds, outlines
 from augmint.data.files import regular
 from augmint.data.layout import part_of
 from augmint.data.sides import UNKNOWN, flips_of, twin_of
 
 LAYOUTS = ("coco", "yolo", "masks")
 _OWN = ("id", "image_id", "category_id", "bbox", "segmentation", "keypoints", "num_keypoints", "area")
+_NAMES = "classes.txt"  # the names of YOLO's classes; labelling tools put it among the label files
+_NAMED = 3  # numbers that a note gives
 _FIRST = 4096  # bytes of a JSON file that show whether it may be COCO's
 _SPLIT_AT = re.compile(r"[^a-z]+")
+_IN_FRACTIONS = (
+    "YOLO wants fractions of the picture's width and height; are these pixels? Divide them, or remove the line"
+)
+_IN_PIXELS = "COCO wants pixels of this very picture (a box: left, top, width, height); mend or remove the annotation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +135,10 @@ class _Found:
                 of_image.setdefault(annotation["image_id"], []).append(annotation)
             else:
                 self._skip(f"{name}, annotation {annotation.get('id')}", "its image_id is no whole number")
+        self._note_strays(name, of_image, found["images"])
         kinds = {c["id"]: _kind(c, name) for c in found.get("categories") or () if isinstance(c.get("id"), int)}
+        if not kinds and found["annotations"]:
+            self.notes.append(f"{name}: no categories: classes are called by their numbers")
         if any("keypoints" in a for a in found["annotations"]):
             self.notes += [f"{name}: {k.told}" for k in kinds.values() if k.told]
         known = 0
@@ -147,7 +157,7 @@ class _Found:
             if ref.id in self.refs:
                 continue
             try:
-                objects = [_coco_object(a, kinds) for a in of_image.get(image.get("id"), ())]
+                objects = [_coco_object(a, kinds, name) for a in of_image.get(image.get("id"), ())]
             except UserError as error:
                 self._skip(f"{name}, {ref.id}", error.problem, error.mend)
                 continue
@@ -157,6 +167,19 @@ class _Found:
             self.refs[ref.id] = _with(ref, told, (file,), name)
         if known:
             self.notes.append(f"{name}: {known} pictures are told of in another file already, which counts")
+
+    def _note_strays(
+        self, name: str, of_image: Mapping[int, Sequence[Any]], pictures: Iterable[dict[str, Any]]
+    ) -> None:
+        """Annotations of pictures that the file does not list belong to nothing."""
+        strays = sorted(of_image.keys() - {i["id"] for i in pictures if isinstance(i.get("id"), int)})
+        if strays:
+            num = sum(len(of_image[k]) for k in strays)
+            numbers = ", ".join(map(str, strays[:_NAMED])) + (", ..." if len(strays) > _NAMED else "")
+            self.notes.append(
+                f"{name}: {num} annotation(s) belong to no picture that it lists (image_id {numbers}): passed over; "
+                "list the picture, or mend the image_id"
+            )
 
     def _picture(self, file: Path, name: object) -> Path | None:
         if not isinstance(name, str) or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
@@ -177,7 +200,9 @@ class _Found:
             return False
         info = self._yolo_info()
         for home in homes:
-            for path in self._pictures(home / "images"):
+            pictures = list(self._pictures(home / "images"))
+            self._note_alone(pictures, home, "labels", (".txt",))
+            for path in pictures:
                 inner = path.relative_to(home / "images").with_suffix(".txt")
                 label = home / "labels" / inner
                 beside = ((label,) if label.is_file() and self._is_inside(label) else ()) + info.files
@@ -190,7 +215,10 @@ class _Found:
         homes = [(h, sorted(m for m in h.glob("masks*") if m.is_dir())) for h in self._homes()]
         homes = [(h, m) for h, m in homes if any(self._is_paired(h, m))]
         for home, folders in homes:
-            for path in self._pictures(home / "images"):
+            pictures = list(self._pictures(home / "images"))
+            for folder in folders:
+                self._note_alone(pictures, home, folder.name, self.suffixes)
+            for path in pictures:
                 inner = path.relative_to(home / "images")
                 masks = tuple(m for folder in folders if (m := _same_name(folder / inner)) is not None)
                 ref = self._ref(path, part_of(home.name) if home != self.base else part_of(inner.parts[0]))
@@ -199,6 +227,17 @@ class _Found:
                 else:
                     self.refs[ref.id] = _with(ref, {"masks": len(masks)}, masks, ",".join(f.name for f in folders))
         return bool(homes)
+
+    def _note_alone(self, pictures: Sequence[Path], home: Path, folder: str, suffixes: Sequence[str]) -> None:
+        """What lies beside no picture annotates nothing."""
+        known = {p.relative_to(home / "images").with_suffix("") for p in pictures}
+        files = [p for p in sorted((home / folder).rglob("*")) if p.suffix.lower() in suffixes and p.name != _NAMES]
+        alone = [f for f in files if f.relative_to(home / folder).with_suffix("") not in known]
+        if alone:
+            self.notes.append(
+                f"{len(alone)} file(s) in {folder}/ have no picture of the same name in images/, "
+                f"the first {alone[0].relative_to(self.base).as_posix()}: passed over; restore the picture, or remove the file"
+            )
 
     def _is_paired(self, home: Path, folders: list[Path]) -> Iterator[bool]:
         for path in self._pictures(home / "images"):
@@ -225,9 +264,9 @@ class _Found:
                 flips = flips_of(found.get("flip_idx"), count, "flip_idx", path.name)
                 if count > 1 and not flips:
                     self.notes.append(f"{path.name}: {UNKNOWN.format('flip_idx: [1, 0, ...]')}")
-                classes = {k: str(v) for k, v in names.items() if isinstance(k, int)}
+                classes = {int(k): str(v) for k, v in names.items() if str(k).isdecimal()}
                 return _YoloInfo(classes, count, each, flips, (path,))
-        path = self.base / "classes.txt"
+        path = self.base / _NAMES
         if path.is_file():
             return _YoloInfo(dict(enumerate(_lines(path))), files=(path,))
         self.notes.append("no names of classes (data.yaml or classes.txt): they are called by their numbers")
@@ -346,22 +385,27 @@ def _coco(file: Path) -> dict[str, Any] | None:
     return dict(found)
 
 
-def _coco_object(found: Mapping[str, Any], kinds: Mapping[Any, _Kind]) -> dict[str, Any]:
+def _coco_object(found: Mapping[str, Any], kinds: Mapping[Any, _Kind], where: str) -> dict[str, Any]:
     number, box = found.get("category_id"), found.get("bbox")
     what = f"annotation {found.get('id')}"
     if not isinstance(number, int):
         raise UserError(f"{what} has no category", mend="give it a category_id")
+    if kinds and number not in kinds:
+        raise UserError(
+            f"{what} has the category_id {number}, which 'categories' does not have",
+            mend=f"add it to the categories of {where}, or mend the category_id",
+        )
     numbers = np.asarray(box, np.float64) if _are_numbers(box, 4) else np.full(4, np.nan)
-    if not np.isfinite(numbers).all() or (numbers[2:] < 0).any():
-        raise UserError(f"{what} has the box {box!r}", mend="write left, top, width and height in pixels")
+    if not np.isfinite(numbers).all() or (numbers[2:] <= 0).any():
+        raise UserError(f"{what} has the box {box!r}", mend=_IN_PIXELS)
     outline, points = found.get("segmentation") or None, found.get("keypoints") or []
-    if points and not (_are_numbers(points) and len(points) % 3 == 0):
+    if points and not (_are_numbers(points) and len(points) % 3 == 0 and np.isfinite(points).all()):
         raise UserError(f"{what} has keypoints that are not three numbers each", mend="write x, y and visibility")
     more = {k: v for k, v in found.items() if k not in _OWN}
     left, top, wide, high = numbers.tolist()
     kind = kinds.get(number, _Kind(str(number)))
     return {
-        "label": kind.name, "number": number, "box": [left, top, left + wide, top + high],
+        "id": found.get("id"), "label": kind.name, "number": number, "box": [left, top, left + wide, top + high],
         "outline": outline, "points": points, "flips": kind.flips, "more": more,
     }  # fmt: skip
 
@@ -386,11 +430,11 @@ def load(ref: Ref, size: tuple[int, int]) -> dict[str, Any]:
                     f"annotated at {told[1]} x {told[0]} pixels, and it has {size[1]} x {size[0]}",
                     mend="annotate it as it is seen",
                 )
-            return _targets(ref.id, ref.targets["objects"], size)
+            return _targets(ref.id, _coco_objects(ref, size), size, _IN_PIXELS)
         if "masks" in ref.targets:
             return {"masks": tuple(_mask(path, size) for path in ref.beside)}
         if "names" in ref.targets:
-            return _targets(ref.id, list(_yolo_objects(ref, size)), size)
+            return _targets(ref.id, list(_yolo_objects(ref, size)), size, _IN_FRACTIONS)
     except UserError as error:
         raise BadSample(error.problem, where=ref.id, mend=error.mend) from None
     return {}
@@ -412,10 +456,27 @@ def counted(refs: Iterable[Ref]) -> tuple[dict[str, int], int]:
     return dict(found.most_common()), num
 
 
-def _targets(owner: str, objects: Sequence[Mapping[str, Any]], size: tuple[int, int]) -> dict[str, Any]:
+def _coco_objects(ref: Ref, size: tuple[int, int]) -> list[dict[str, Any]]:
+    """What was found of the sample, each with the place that an error names."""
+    out = [{**o, "what": f"{ref.meta['annotations']}, annotation {o['id']}"} for o in ref.targets["objects"]]
+    for o in out:
+        if min(size) > 1 and max(o["box"]) <= 1 and min(o["box"]) >= 0:
+            raise UserError(
+                f"{o['what']}: its box lies within the first pixel; is it in fractions of the picture?", mend=_IN_PIXELS
+            )
+    return out
+
+
+def _targets(owner: str, objects: Sequence[Mapping[str, Any]], size: tuple[int, int], mend: str) -> dict[str, Any]:
+    """
+    Raises:
+        UserError: for an object that cannot be right; ``mend`` says how its numbers are meant.
+    """
     things, points, places = [], [], []
     instances = np.zeros(size, np.int32)
     for i, o in enumerate(objects):
+        if wrong := bounds.fault(o["box"], o["points"], size):
+            raise UserError(f"{o['what']}: {wrong}", mend=mend)
         key = f"{owner}#{i}"
         things.append(Thing(o["label"], o["number"], key, len(o["points"]) // 3, o.get("point_size", 3), o["more"]))
         flips = o["flips"] if 3 * len(o["flips"]) == len(o["points"]) else range(len(o["points"]) // 3)
@@ -423,12 +484,8 @@ def _targets(owner: str, objects: Sequence[Mapping[str, Any]], size: tuple[int, 
             if seen > 0:
                 places.append([x, y])
                 points.append(Point(key, number, int(seen), flips[number]))
-        outline = o["outline"]
-        if outline:
-            inside = (
-                outlines.from_runs(outline, size) if isinstance(outline, Mapping) else outlines.filled(outline, size)
-            )
-            instances[inside] = i + 1
+        if o["outline"]:
+            instances[_inside(o, size, mend)] = i + 1
     return {
         "boxes": np.array([o["box"] for o in objects], np.float64).reshape(-1, 4),
         "box_labels": tuple(things),
@@ -437,6 +494,26 @@ def _targets(owner: str, objects: Sequence[Mapping[str, Any]], size: tuple[int, 
         "instances": instances if any(o["outline"] for o in objects) else None,
         "mirror": mirrored,
     }
+
+
+def _inside(found: Mapping[str, Any], size: tuple[int, int], mend: str) -> NDArray[np.bool_]:
+    """``[H, W]``: the pixels of an object with an outline.
+
+    Raises:
+        UserError: for what is no outline, or one that lies outside the picture.
+    """
+    outline = found["outline"]
+    try:
+        if isinstance(outline, Mapping):
+            return outlines.from_runs(outline, size)
+        inside = outlines.filled(outline, size)
+    except UserError as error:
+        raise UserError(f"{found['what']}: {error.problem}", mend=error.mend) from None
+    if not inside.any():  # too thin, or elsewhere
+        corners = np.concatenate([np.reshape(p, (-1, 2)) for p in outline])
+        if "outside" in (wrong := bounds.fault([*corners.min(0), *corners.max(0)], (), size)):
+            raise UserError(f"{found['what']}: {wrong.replace('box', 'outline')}", mend=mend)
+    return inside
 
 
 def _yolo_objects(ref: Ref, size: tuple[int, int]) -> Iterator[dict[str, Any]]:
@@ -451,9 +528,15 @@ def _yolo_objects(ref: Ref, size: tuple[int, int]) -> Iterator[dict[str, Any]]:
         try:
             number, *rest = (float(v) for v in text.split())
             values = np.array(rest)
-            if not np.isfinite([number, *values]).all() or number != int(number):
+            if not np.isfinite([number, *values]).all() or number != int(number) or number < 0:
                 raise ValueError
+            if names and number not in names:
+                raise UserError(
+                    f"{file.name}, line {line}: class {int(number)} is none of the {len(names)} that the data set names",
+                    mend="add it to the names of data.yaml (or classes.txt), or mend the line",
+                )
             yield {
+                "what": f"{file.name}, line {line} ('{text[:60]}')",
                 **_yolo_numbers(values, scale, count, each),
                 "number": int(number),
                 "label": names.get(int(number), str(int(number))),

@@ -153,14 +153,20 @@ class FolderSink:
         return place
 
     def copy(self, ref: Ref) -> Path:
-        """Copy a file and those beside it byte for byte to the path of its id, and note it with the ref's part."""
+        """Copy a file and those beside it byte for byte to the path of its id, and note it with the ref's part.
+
+        The id may name another top folder than the one that the file lies in: those beside it go there too.
+        """
         place = PurePosixPath(ref.id)
         if place.is_absolute() or ".." in place.parts:
             raise BadSample("this id cannot be a path inside the output", where=ref.id, mend="give another id")
         self._put(Path(place), ref.path.read_bytes())
         root = ref.path.parents[len(place.parts) - 1]
+        home = ref.path.relative_to(root).parts[0]
         for path in ref.beside:
             target = path.relative_to(root)
+            if target.parts[0] == home != place.parts[0]:  # its sample goes to another top folder
+                target = Path(place.parts[0], *target.parts[1:])
             if not (self.out / target).exists():
                 self._put(target, path.read_bytes())
         self._class_folders |= {ref.label} & set(place.parts[:-1][:2]) if ref.label is not None else set()

@@ -12,11 +12,13 @@ from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from augmint.core.errors import BadSample, Refused
 from augmint.core.run import check_output, write_jsonl, write_text
 from augmint.core.types import I64, Dataset, Part, Ref, Sample, Skipped
 from augmint.data import split
+from augmint.data.layout import split_folders
 from augmint.data.objects import counted
 from augmint.data.tables import describe
 from augmint.report import charts
@@ -32,6 +34,7 @@ SHOWN_PAIRS = 24
 FEW = 8
 _MOST_CLASSES = 8  # that the summary names
 _SPAN = (("from", "min"), ("median", "median"), ("to", "max"))
+_BY_FOLDER = ("class-folders", "flat", "metadata")  # layouts in which no further file tells where a sample lies
 _SEALED = ("test", "val", "train", None)
 _PARTS: dict[str, Part] = {"fit": "train", "held-out": "val", "test": "test"}
 T = TypeVar("T")
@@ -354,8 +357,10 @@ def fix(data: Dataset, out: Path, *, seed: int = 0) -> Fixed:
     """Write a clean copy: broken samples and exact duplicates out, near-duplicates on one side, parts in metadata.
 
     The files are copied byte for byte, in the input's layout; metadata.jsonl gets a column ``split`` (train, val,
-    test); left-out.jsonl names what was left out and why. A given test part stays as it is, and training samples that
-    nearly repeat one of its samples are left out. The copy is made under a temporary name and renamed at the end.
+    test); left-out.jsonl names what was left out and why. Given parts stay as they are, and only samples of none are divided;
+    training samples that nearly repeat one of a given test or val part are left out. A file in the folder of another part than
+    its own (which a ``split`` column may say) goes to the folder of that part. The copy is made under a temporary name and
+    renamed at the end.
 
     Raises:
         Refused: ``out`` holds something, or lies inside the data set.
@@ -369,10 +374,11 @@ def fix(data: Dataset, out: Path, *, seed: int = 0) -> Fixed:
     chosen = study.data.subset(kept)
     parts = [r.part for r in chosen.refs]
     divided = split.assign(chosen.labels, parts, study.groups[kept], seed=seed)
-    names = divided.part()
+    names = _given_stay(divided.part(), parts, study.groups[kept])
     for i in divided.left_out:
         left.append(Skipped(chosen.refs[i].id, "nearly the same as a sample of the test or val part", ""))
     rows = [(ref, _PARTS[str(n)]) for ref, n in zip(chosen.refs, names, strict=True) if str(n) in _PARTS]
+    rows, moved = _in_their_folders(rows, left) if data.layout in _BY_FOLDER else (rows, 0)
     out.parent.mkdir(parents=True, exist_ok=True)
     part_name = Path(mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
     try:
@@ -386,9 +392,51 @@ def fix(data: Dataset, out: Path, *, seed: int = 0) -> Fixed:
     summary = (
         f"{len(rows)} samples copied to {out}; {len(left)} left out (left-out.jsonl names each)",
         "split: " + ", ".join(f"{n} {p}" for p, n in counts.items()),
-        *(divided.notes if len(divided.folds) == 1 else ()),
+        *(_told_of_given(parts) if any(parts) else divided.notes if len(divided.folds) == 1 else ()),
+        *([f"{_some(moved, 'file')} went to the folder of the part that their split column says"] if moved else []),
     )
     return Fixed(out, summary, tuple(left), counts)
+
+
+def _given_stay(names: NDArray[np.str_], parts: Sequence[Part | None], groups: I64) -> NDArray[np.str_]:
+    """A training part that the data set gives stays whole, and what nearly repeats a sample of it goes with it."""
+    is_given = np.array([p == "train" for p in parts])
+    is_fixed = np.array([p in ("val", "test") for p in parts]) | (names == "left-out")
+    return np.where(np.isin(groups, groups[is_given]) & ~is_fixed, "fit", names)
+
+
+def _told_of_given(parts: Sequence[Part | None]) -> list[str]:
+    none = sum(p is None for p in parts)
+    missing = [p for p in ("train", "val", "test") if p not in parts]
+    kept = "the parts that the data set gives are kept"
+    if none:
+        return [f"{kept}; {_some(none, 'sample')} without one " + ("was" if none == 1 else "were") + " divided"]
+    return [
+        f"{kept}: it gives no {' and no '.join(missing)} part, and none was cut from the others" if missing else kept
+    ]
+
+
+def _in_their_folders(rows: Sequence[tuple[Ref, Part]], left: list[Skipped]) -> tuple[list[tuple[Ref, Part]], int]:
+    """Each sample under the folder of its part, where the folders are parts; how many were moved. One whose place there is
+    taken is left out."""
+    tops = {ref.id.split("/", 1)[0] for ref, _ in rows if "/" in ref.id}
+    folders = split_folders(tops)
+    home = {part: name for name, part in folders.items()}
+    taken = {ref.id for ref, _ in rows}
+    out, moved = [], 0
+    for ref, part in rows:
+        top, _, rest = ref.id.partition("/")
+        if not rest or folders.get(top, part) == part:
+            out.append((ref, part))
+            continue
+        place = f"{home.get(part, part)}/{rest}"
+        if place in taken:
+            left.append(Skipped(ref.id, f"it belongs to the {part} part, where there is another {place}", "rename it"))
+            continue
+        taken.add(place)
+        moved += 1
+        out.append((replace(ref, id=place), part))
+    return out, moved
 
 
 def _without_copies(study: _Study, left: list[Skipped]) -> list[int]:

@@ -25,7 +25,7 @@ from augmint.core.run import (
 from augmint.core.types import Dataset, Skipped
 from augmint.steps import output
 from augmint.steps.augmenting import Journal, augment_all, check_names, check_needs, variants_of
-from augmint.steps.inputs import fingerprints, left_out, nothing_usable
+from augmint.steps.inputs import fingerprints, left_out, noted, nothing_usable
 from augmint.steps.results import Progress, Result
 from augmint.transforms.recipe import Recipe, recipe_for
 
@@ -94,13 +94,14 @@ def augment_folder(samples: Dataset, target: Path, chosen: AugmentVerb, *, dry_r
         f"in {time.perf_counter() - started:.1f} s",
         *([SAME] if variants < chosen.variants else []),
     ]
-    return Result([*lines, *left_out(skipped)], counts, target)
+    return Result([*lines, *left_out(skipped), *noted(samples)], counts, target)
 
 
 def _planned(samples: Dataset, mine: Dataset, target: Path, variants: int, searches: bool) -> Result:
     counts = {"real": len(samples), "augmented": variants * len(mine)}
     would = f"would write {counts['real']} real and {counts['augmented']} augmented samples to {target}"
-    return Result([*(["would first try recipes on the training part"] if searches else []), would], counts)
+    first = ["would first try recipes on the training part"] if searches else []
+    return Result([*first, would, *noted(samples)], counts)
 
 
 def _made_already(target: Path) -> Result:

@@ -26,3 +26,8 @@ def left_out(skipped: tuple[Skipped, ...]) -> tuple[str, ...]:
     return tuple(f"left out {s}" for s in skipped[:5]) + (
         (f"... and {len(skipped) - 5} more",) if len(skipped) > 5 else ()
     )
+
+
+def noted(data: Dataset) -> tuple[str, ...]:
+    """A line for each remark on how the data set was read."""
+    return tuple(f"note: {n}" for n in data.notes)

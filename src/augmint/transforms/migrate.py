@@ -6,8 +6,8 @@ refused by name rather than guessed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -26,12 +26,17 @@ def from_albumentations(found: Settings) -> Recipe:
     Raises:
         UserError: for what is no such dict, or has ops or settings without a counterpart; all of them are named.
     """
-    top = found.get("transform", found)
-    if not isinstance(top, Mapping) or "transforms" not in top:
-        raise UserError("this is no albumentations pipeline", mend="give the dict of Compose(...).to_dict()")
+    top = found.get("transform", found) if isinstance(found, Mapping) else None
+    entries = top.get("transforms") if isinstance(top, Mapping) else None
+    if not isinstance(top, Mapping) or not _are_entries(entries):
+        what = "" if isinstance(found, Mapping) else f", but of type {type(found).__name__}"
+        raise UserError(
+            f"this is no albumentations pipeline as a dict{what}",
+            mend="give transform.to_dict(), where transform is the Compose",
+        )
     ways: dict[str, Any] = {}
     missing: list[str] = []
-    ops = [op for entry in top["transforms"] for op in _entry(entry, ways, missing)]
+    ops = [op for entry in entries for op in _entry(entry, ways, missing)]
     if missing:
         raise UserError(
             "no counterpart for " + ", ".join(dict.fromkeys(missing)),
@@ -40,6 +45,13 @@ def from_albumentations(found: Settings) -> Recipe:
     if top.get("p", 1) < 1:
         raise UserError("a pipeline that happens sometimes only", mend="put its p into Sequential inside Compose")
     return Recipe.from_dict({"name": "albumentations", **ways, "ops": ops})
+
+
+def _are_entries(found: object) -> TypeGuard[Sequence[Settings]]:
+    """Whether this is a list of ops, of those that choose among others too."""
+    return isinstance(found, list | tuple) and all(
+        isinstance(e, Mapping) and ("transforms" not in e or _are_entries(e["transforms"])) for e in found
+    )
 
 
 def _entry(entry: Settings, ways: dict[str, Any], missing: list[str]) -> list[dict[str, Any]]:
