@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 _ROUNDING = 1e-3  # of a side: a box may lie outside by this much because it was rounded
 _SIDES = 2  # pictures: no object that is seen in one is larger
 _AWAY = 1  # pictures: no keypoint is farther outside
@@ -21,16 +19,17 @@ def fault(box: Sequence[float], points: Sequence[float], size: tuple[int, int]) 
         points: x, y and visibility of each keypoint, in pixels; those of visibility 0 are nowhere.
         size: height and width of the picture.
     """
-    scale = np.array([size[1], size[0]], np.float64)
-    low, high = np.asarray(box[:2]) / scale, np.asarray(box[2:]) / scale
-    if (low >= high).any():
+    sides = (size[1], size[0])
+    spans = [
+        (box[i] / side, box[i + 2] / side) for i, side in enumerate(sides)
+    ]  # of x and y, in plain numbers: they are few
+    if any(low >= high for low, high in spans):
         return "its box has no area"
-    if (((low >= 1) & (high > 1 + _ROUNDING)) | ((high <= 0) & (low < -_ROUNDING))).any():
+    if any((low >= 1 and high > 1 + _ROUNDING) or (high <= 0 and low < -_ROUNDING) for low, high in spans):
         return "its box lies wholly outside the picture"
-    if (high - low >= _SIDES).any():
+    if any(high - low >= _SIDES for low, high in spans):
         return f"its box is {_SIDES} times as large as the picture, or more"
-    found = np.reshape(points, (-1, 3))
-    at = found[found[:, 2] > 0, :2] / scale
-    if ((at <= -_AWAY) | (at >= 1 + _AWAY)).any():
+    seen = [points[k : k + 2] for k in range(0, len(points), 3) if points[k + 2] > 0]
+    if any(not -_AWAY < v / side < 1 + _AWAY for at in seen for v, side in zip(at, sides, strict=True)):
         return "a keypoint lies as far outside the picture as that is large, or farther"
     return ""
