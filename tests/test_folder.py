@@ -81,3 +81,14 @@ def test_a_dry_run_refuses_what_the_run_would_refuse(pictures: Path, tmp_path: P
         am.augment(pictures, recipe="medium", dry_run=True, **same)
     assert len(str(refused.value)) < 400
     assert before == sorted(p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*"))
+
+
+def test_a_program_is_told_of_all_that_was_left_out(pictures: Path, tmp_path: Path) -> None:
+    bad = [f"{'ab'[i % 2]}/bad{i}.png" for i in range(8)]
+    for name in bad:
+        (pictures / name).write_bytes(b"no picture")
+    first = am.augment(pictures, out=tmp_path / "out", recipe="light", variants=1, workers=1)
+    assert sorted(row["where"] for row in first.facts["left_out"]) == sorted(bad)
+    assert all(row["reason"] and row["mend"] for row in first.facts["left_out"])
+    again = am.augment(pictures, out=tmp_path / "out", recipe="light", variants=1, workers=1)
+    assert again.facts == first.facts and first.to_dict()["left_out"] == first.facts["left_out"]

@@ -291,7 +291,8 @@ def test_variants_have_their_labels_beside_them_in_the_form_they_came_in(tmp_pat
     assert grid is not None and math.isclose(audio.header(out / "a" / "x.aug0.wav").seconds, 0.75)
     np.testing.assert_allclose(grid.times, [[0.125, 0.25], [0.25, 0.625], [0.375, 0.375]], atol=1e-6)
     more = am.read(out)
-    assert len(more) == 4 and all(r.beside for r in more.refs) and not more.notes[1:]
+    assert len(more) == 4 and all(r.beside for r in more.refs)
+    assert not any("no sample has" in note or "no times" in note for note in more.notes)
     assert {"a/x.aug0.wav", "b/y.aug0.flac"} <= {r["file_name"] for r in read_jsonl(out / "metadata.jsonl")}
 
 
@@ -341,3 +342,16 @@ def test_label_lines_stand_in_the_sheet(tmp_path: Path) -> None:
     white = np.flatnonzero((x[8:100] == 255).all((0, 2)))
     assert len(white) == 2
     np.testing.assert_allclose((white - 4) / (x.shape[1] - 8), [0.25, 0.5], atol=0.01)
+
+
+def test_a_file_beside_a_sound_that_has_no_times_is_told_of_and_kept(tmp_path: Path) -> None:
+    for name, table in (("a", "start,end,text\n0.1,0.2,ah\n"), ("b", "start\tend\ttext\n0.1\t0.2\tah\n")):
+        write(tmp_path / "in" / f"{name}.wav", voice(rate=RATE))
+        (tmp_path / "in" / f"{name}.csv").write_text(table)
+    notes = "\n".join(am.read(tmp_path / "in").notes)
+    assert "times lie beside 1 sounds" in notes and "the first b.csv" in notes and "start and end" in notes
+    am.augment(tmp_path / "in", out=tmp_path / "out", variants=1, workers=1, recipe="light")
+    out = sorted(p.name for p in (tmp_path / "out").glob("*.csv"))
+    assert out == ["a.aug0.csv", "a.csv", "b.csv"]
+    assert (tmp_path / "out" / "b.csv").read_bytes() == (tmp_path / "in" / "b.csv").read_bytes()
+    assert "timed" not in read_jsonl(tmp_path / "out" / "metadata.jsonl")[0]

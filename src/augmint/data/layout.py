@@ -27,6 +27,7 @@ _JUNK = {"thumbs.db", "desktop.ini", "ehthumbs.db", "__macosx", "icon\r", "$recy
 _OURS = {
     "left-out.jsonl",
     "manifest.jsonl",
+    "metrics.json",
     "recipe.yaml",
     "rejected.jsonl",
     "README.md",

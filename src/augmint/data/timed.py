@@ -28,6 +28,7 @@ from augmint.data.files import regular
 F64 = NDArray[np.float64]
 SUFFIXES = (".TextGrid", ".json", ".csv")
 SPAN, POINT = ("start", "end"), ("time",)
+WANTED = "labels are a CSV with commas and the columns start and end, or time; JSON with such numbers; or a TextGrid"
 MAX_BYTES = 32 * 2**20
 _DIGITS = 6
 

@@ -61,7 +61,7 @@ _STEADY_S = 0.020
 sounds nothing is lost with it (docs/log.md)."""
 _SHOWN_S = 4.0
 _SPOKEN = ("transcript", "normalized", "transcription", "text", "sentence")
-_SCANNED = ("seconds", "rate", "channels", "format", "coding", "bytes", "origin")
+_SCANNED = ("seconds", "rate", "channels", "format", "coding", "bytes", "origin", "timed")
 
 
 def _sound_ops(strength: float) -> tuple[Op, ...]:
@@ -151,7 +151,7 @@ class SpeechModality:
         """
         scanned = layout.scan(root, SUFFIXES, beside=timed.SUFFIXES, strict=strict)
         found = layout.examined(scanned, _with_header, root=root, strict=strict)
-        return replace(found, notes=(*found.notes, *_mixed(found.refs)))
+        return replace(found, notes=(*found.notes, *_told_of_labels(found.refs), *_mixed(found.refs)))
 
     def load(self, ref: Ref) -> Sample:
         """Decode one sound; see `audio.read` for what may be in the file and what comes out. With the labels beside it (``timed``)."""
@@ -468,8 +468,8 @@ def _with_header(ref: Ref) -> Ref:
     seen = {"seconds": round(head.seconds, 4), "rate": head.rate, "channels": head.channels, "format": head.format}
     origin = origin_of(ref.meta.get("origin"), head.mark)
     rest = {"coding": head.coding, "bytes": ref.path.stat().st_size, "origin": origin}
-    beside = tuple(path for path in ref.beside if timed.read(path, head.seconds) is not None)
-    return replace(ref, meta={**ref.meta, **seen, **rest}, beside=beside)
+    num = sum(timed.read(path, head.seconds) is not None for path in ref.beside)
+    return replace(ref, meta={**ref.meta, **seen, **rest, **({"timed": num} if ref.beside else {})})
 
 
 def _labels(ref: Ref, seconds: float) -> Iterator[Timed]:
@@ -477,6 +477,20 @@ def _labels(ref: Ref, seconds: float) -> Iterator[Timed]:
         found = timed.read(path, seconds)
         if found is not None:
             yield found
+
+
+def _told_of_labels(refs: Sequence[Ref]) -> Iterator[str]:
+    """Whether files beside sounds were understood as labels with times."""
+    with_labels = [r for r in refs if r.meta.get("timed")]
+    if with_labels:
+        yield f"labels with times lie beside {len(with_labels)} sounds: they move with what is made of these"
+    others = [r for r in refs if len(r.beside) > r.meta.get("timed", 0)]
+    if others:
+        first = next(p for p in others[0].beside if timed.read(p, others[0].meta["seconds"]) is None)
+        yield (
+            f"{len(others)} sounds have a file beside them that has no times, the first {first.name}: it is copied and not moved with "
+            f"what is made ({timed.WANTED})"
+        )
 
 
 def _mixed(refs: Sequence[Ref]) -> list[str]:

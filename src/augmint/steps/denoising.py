@@ -93,8 +93,8 @@ def train_denoiser(
 def _lines(weights: Path, found: dict[str, float], steps: int, held: int, clean: Dataset) -> list[str]:
     lines = [
         f"{steps} steps; on {held} recordings kept out, what is heard of noise falls from {found['disturbance_noisy']:.0f} to "
-        f"{found['disturbance_gan']:.0f} (method spectral: {found['disturbance_spectral']:.0f}); SI-SDR rises by "
-        f"{found['gan_db']:.1f} dB ({found['spectral_db']:.1f} dB)"
+        f"{found['disturbance_gan']:.0f} (by method spectral to {found['disturbance_spectral']:.0f}), and SI-SDR rises by "
+        f"{found['gan_db']:.1f} dB (by method spectral {found['spectral_db']:.1f} dB)"
     ]
     if found["disturbance_gan"] > found["disturbance_spectral"]:
         lines.append("it is no better than method spectral: use that, or give more --time or more recordings")

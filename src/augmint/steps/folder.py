@@ -85,8 +85,10 @@ def augment_folder(samples: Dataset, target: Path, chosen: AugmentVerb, *, dry_r
         write_text(found_before, searched.yaml())
     counts, skipped = _write(samples, mine, recipe, variants, target, run, chosen, progress)
     run.update(status="done", counts=counts)
+    lost = [{"where": s.where, "reason": s.reason, "mend": s.mend} for s in skipped]
     # A kill before or behind this leaves what the same command takes up.
-    write_json(target / FINISHED, {k: run.state[k] for k in (*about, "versions", "counts")})
+    kept = {k: run.state[k] for k in (*about, "versions", "counts")}
+    write_json(target / FINISHED, {**kept, **({"left_out": lost} if lost else {})})
     shutil.rmtree(run.path)
     lines = [
         *(searched.lines if searched is not None else ()),
@@ -94,7 +96,11 @@ def augment_folder(samples: Dataset, target: Path, chosen: AugmentVerb, *, dry_r
         f"in {time.perf_counter() - started:.1f} s",
         *([SAME] if variants < chosen.variants else []),
     ]
-    return Result([*lines, *left_out(skipped), *noted(samples)], counts, target)
+    return Result([*lines, *left_out(skipped), *noted(samples)], _facts(counts, lost), target)
+
+
+def _facts(counts: dict[str, int], lost: list[dict[str, str]]) -> dict[str, Any]:
+    return {**counts, **({"left_out": lost} if lost else {})}
 
 
 def _planned(samples: Dataset, mine: Dataset, target: Path, variants: int, searches: bool) -> Result:
@@ -122,7 +128,9 @@ def _made_already(target: Path) -> Result:
             where=target,
             mend="give another --out, or move this folder away",
         )
-    return Result(["all of this is done already; nothing was changed"], run["counts"], target)
+    return Result(
+        ["all of this is done already; nothing was changed"], _facts(run["counts"], run.get("left_out", [])), target
+    )
 
 
 def _searched(training: Dataset, chosen: AugmentVerb, progress: Progress) -> Search:
