@@ -48,10 +48,8 @@ def augment_folder(samples: Dataset, target: Path, chosen: AugmentVerb, *, dry_r
         Refused: if ``target`` holds anything else, or what other settings have made.
         Interrupted: if it was stopped; the same call goes on.
     """
-    started, found_before = (
-        time.perf_counter(),
-        target / "recipe.yaml",
-    )  # by a run of this command that was stopped later
+    started = time.perf_counter()
+    found_before = target / "recipe.yaml"  # by a run of this command that was stopped later
     searches = chosen.search and not found_before.is_file()
     source = found_before if chosen.search and not searches else chosen.recipe
     recipe = recipe_for(samples.modality, source, levels=True)
