@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -48,3 +48,13 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`` (did you mean 'x'?)`` for the nearest known word, or an empty string."""
     close = get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+def check_one_of(what: str, word: object, known: Sequence[str]) -> None:
+    """
+    Raises:
+        UserError: if a setting's word is none of those that are known.
+    """
+    if word not in known:
+        listing = (" or " if len(known) < 4 else ", ").join(known)
+        raise UserError(f"{what} is {word!r}{did_you_mean(str(word), known)}", mend=f"use {listing}")

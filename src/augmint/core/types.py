@@ -158,11 +158,7 @@ def rendered(codec: Codec, x: F32) -> Any:
 
 
 class Sink(Protocol):
-    """Writes samples into a data set on disk.
-
-    Optional: ``save(sample, part=)``, which returns the places of the files written, the sample's own first, each with its
-    SHA-256, and ``note(path, label=, origin=, extra=)``: the two halves of ``write``, for a sink whose files can be written by worker processes.
-    """
+    """Writes samples into a data set on disk."""
 
     def write(self, sample: Sample, *, part: str | None = None) -> Path:
         """Write one sample under a temporary name, rename it, and return its path relative to the sink's root."""
@@ -174,6 +170,32 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Write what is known only at the end, such as the metadata."""
+        ...
+
+
+@runtime_checkable
+class FileSink(Sink, Protocol):
+    """A sink of one file a sample, and further ones beside it, which worker processes can write: ``save`` and ``note`` are the halves of
+    ``write``."""
+
+    def save(self, sample: Sample, *, part: str | None = None) -> dict[str, str]:
+        """Write the files of one sample; returns their places, its own first, and the SHA-256 of each."""
+        ...
+
+    def note(
+        self,
+        place: Path,
+        *,
+        label: str | None,
+        origin: Origin,
+        part: str | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Keep what the metadata tells of a file that is written."""
+        ...
+
+    def beside(self, ref: Ref) -> Iterator[tuple[Path, Path]]:
+        """Each file beside a real sample, and the place that `copy` gives it."""
         ...
 
 

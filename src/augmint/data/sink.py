@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -161,18 +161,23 @@ class FolderSink:
         if place.is_absolute() or ".." in place.parts:
             raise BadSample("this id cannot be a path inside the output", where=ref.id, mend="give another id")
         self._put(Path(place), ref.path.read_bytes())
-        root = ref.path.parents[len(place.parts) - 1]
-        home = ref.path.relative_to(root).parts[0]
-        for path in ref.beside:
-            target = path.relative_to(root)
-            if target.parts[0] == home != place.parts[0]:  # its sample goes to another top folder
-                target = Path(place.parts[0], *target.parts[1:])
+        for path, target in self.beside(ref):
             if not (self.out / target).exists():
                 self._put(target, path.read_bytes())
         self._class_folders |= {ref.label} & set(place.parts[:-1][:2]) if ref.label is not None else set()
         columns, origin = self._own_columns(ref.meta), ref.meta.get("origin", "real")
         self.note(Path(place), label=ref.label, origin=origin, part=ref.part, extra=columns)
         return Path(place)
+
+    def beside(self, ref: Ref) -> Iterator[tuple[Path, Path]]:
+        """Each file beside a real sample, and the place that `copy` gives it."""
+        own = PurePosixPath(ref.id).parts
+        root = ref.path.parents[len(own) - 1]
+        home = ref.path.relative_to(root).parts[0]
+        for path in ref.beside:
+            place = path.relative_to(root)
+            # Where its sample goes to another top folder, it goes there too.
+            yield path, Path(own[0], *place.parts[1:]) if place.parts[0] == home != own[0] else place
 
     def _own_columns(self, meta: Mapping[str, Any]) -> dict[str, Any]:
         return {k: v for k, v in meta.items() if k not in self._passing}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from tempfile import mkdtemp
@@ -121,7 +121,7 @@ def inspect(data: Dataset, *, previews: bool = True) -> Inspection:
 
     study = _study(data)
     usable = study.data
-    broken = pd.DataFrame([{"where": s.where, "reason": s.reason, "mend": s.mend} for s in usable.skipped])
+    broken = pd.DataFrame([asdict(s) for s in usable.skipped])
     table = usable.table if len(usable) else pd.DataFrame({"id": [], "label": [], "part": []})
     names = getattr(usable.modality, "sizes", ("width", "height", "channels", "format"))
     duplicates, sizes, classes = _duplicates(study), _sizes(table, names), describe(usable)
@@ -349,7 +349,7 @@ class Fixed:
     counts: dict[str, int]
 
     def to_dict(self) -> dict[str, Any]:
-        left = [{"where": s.where, "reason": s.reason, "mend": s.mend} for s in self.left_out]
+        left = [asdict(s) for s in self.left_out]
         return {"path": self.path.as_posix(), "summary": self.summary, "counts": self.counts, "left_out": left}
 
 
@@ -468,4 +468,4 @@ def _copy(data: Dataset, folder: Path, rows: Sequence[tuple[Ref, Part]], left: S
     for ref, part in rows:
         sink.copy(replace(ref, part=part))
     sink.close()
-    write_jsonl(folder / "left-out.jsonl", [{"where": s.where, "reason": s.reason, "mend": s.mend} for s in left])
+    write_jsonl(folder / "left-out.jsonl", [asdict(s) for s in left])

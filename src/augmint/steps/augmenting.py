@@ -15,7 +15,7 @@ import numpy as np
 
 from augmint.core.errors import BadSample, UserError
 from augmint.core.run import file_sum, iter_jsonl, write_jsonl
-from augmint.core.types import Codec, Dataset, Modality, Ref, Sample, Sink, Skipped
+from augmint.core.types import Codec, Dataset, FileSink, Modality, Ref, Sample, Sink, Skipped
 from augmint.scale.pool import ordered_map
 from augmint.steps.results import Progress, quiet
 from augmint.transforms.mix import FILE, Mix, Pool
@@ -35,7 +35,7 @@ class _Job:
     recipe: Recipe
     seed: int
     variants: int
-    sink: Sink | None
+    sink: FileSink | None
 
 
 def variant_id(parent: str, variant: int) -> str:
@@ -75,7 +75,7 @@ class _Item:
 
 
 class _Variant(NamedTuple):
-    """A sample that was made. Where it is written already, its data is left away, and ``files`` tells of what `Sink.save` wrote."""
+    """A sample that was made. Where it is written already, its data is left away, and ``files`` tells of what `FileSink.save` wrote."""
 
     sample: Sample
     plan: Plan
@@ -104,8 +104,8 @@ def augment_sample(job: _Job, item: _Item) -> list[_Variant] | Skipped:
     return made
 
 
-def _saved(sink: Sink, sample: Sample, plan: Plan, part: str | None) -> _Variant:
-    files: dict[str, str] = sink.save(sample, part=part)  # type: ignore[attr-defined]
+def _saved(sink: FileSink, sample: Sample, plan: Plan, part: str | None) -> _Variant:
+    files = sink.save(sample, part=part)
     return _Variant(replace(sample, data=None, targets={}), plan, files)
 
 
@@ -213,7 +213,7 @@ def augment_all(
     """
     modality = data.modality
     codec = None if hasattr(modality, "transform") else modality.fit(data)
-    in_worker = sink if hasattr(sink, "save") else None
+    in_worker = sink if isinstance(sink, FileSink) else None
     job = _Job(modality, codec, recipe.on(codec), seed, variants, in_worker)
     before: Mapping[str, list[dict[str, Any]]] = journal if journal is not None and in_worker is not None else {}
     items = _items(data, job, part, before)
@@ -233,7 +233,7 @@ def augment_all(
             for one in made:
                 if in_worker is not None:
                     place, extra = Path(one["row"]["file_name"]), one["extra"]
-                    sink.note(place, label=one["label"], origin="augmented", extra=extra)  # type: ignore[attr-defined]
+                    in_worker.note(place, label=one["label"], origin="augmented", extra=extra)
                 yield one["row"]
             progress({"stage": "augment", "done": done, "total": len(data)})
             if stop:

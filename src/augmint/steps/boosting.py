@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -136,7 +136,7 @@ class Boost:
         labels = [r.label for r in p.data.refs]
         if not (self.run / "split.csv").exists():
             write_text(self.run / "split.csv", p.split.table(p.data.ids, labels).to_csv(index=False))
-        self.run.update(skipped=[{"where": s.where, "reason": s.reason, "mend": s.mend} for s in p.data.skipped])
+        self.run.update(skipped=[asdict(s) for s in p.data.skipped])
         self.run.choose("modality", p.data.modality.name, "the kind of the files that are there")
         self.run.choose("layout", p.data.layout, f"{len(p.data)} samples, {len(p.data.classes)} classes")
         self.run.choose("regime", p.regime, p.notes[-1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,7 +84,7 @@ def augment_folder(samples: Dataset, target: Path, chosen: AugmentVerb, *, dry_r
         write_text(found_before, searched.yaml())
     counts, skipped = _write(samples, mine, recipe, variants, target, run, chosen, progress)
     run.update(status="done", counts=counts)
-    lost = [{"where": s.where, "reason": s.reason, "mend": s.mend} for s in skipped]
+    lost = [asdict(s) for s in skipped]
     # A kill before or behind this leaves what the same command takes up.
     kept = {k: run.state[k] for k in (*about, "versions", "counts")}
     write_json(target / FINISHED, {**kept, **({"left_out": lost} if lost else {})})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from augmint.core.run import file_sum, settle, write_bytes, write_jsonl, write_text
-from augmint.core.types import Dataset, Modality, Ref, Sample, Sink
+from augmint.core.types import Dataset, FileSink, Modality, Ref, Sample, Sink
 from augmint.steps.results import Progress
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def part_folder(data: Dataset) -> str | None:
 def copy_reals(data: Dataset, sink: Sink, progress: Progress) -> Rows:
     """Copy every real sample; returns their manifest rows."""
     rows: Rows = []
+    files = sink if isinstance(sink, FileSink) else None
     for done, ref in enumerate(data.refs, 1):
         path = sink.copy(ref)
         row: dict[str, Any] = {
@@ -39,9 +40,8 @@ def copy_reals(data: Dataset, sink: Sink, progress: Progress) -> Rows:
             "part": ref.part,
             "parents": [],
         }
-        if ref.beside:
-            root = ref.path.parents[len(path.parts) - 1]
-            row["beside"] = {file.relative_to(root).as_posix(): "" for file in ref.beside}
+        if files is not None and ref.beside:
+            row["beside"] = {place.as_posix(): "" for _, place in files.beside(ref)}
         rows.append(row)
         if done % 100 == 0 or done == len(data):
             progress({"stage": "write", "done": done, "total": len(data)})

@@ -9,7 +9,7 @@ from typing import Any
 
 from augmint.core.errors import UserError
 from augmint.core.run import file_sum, read_json, versions
-from augmint.core.types import Dataset, Sample
+from augmint.core.types import Dataset, FileSink, Sample
 from augmint.steps.augmenting import partner
 from augmint.steps.folder import FINISHED
 from augmint.steps.results import Progress
@@ -88,7 +88,8 @@ def replay(data: Dataset, rows: Sequence[dict[str, Any]], out: Path, progress: P
         UserError: if this kind of data has no plans of its own, or a parent is gone.
     """
     transform: Callable[..., Sample] | None = getattr(data.modality, "transform", None)
-    if transform is None:
+    sink = data.modality.sink(out, layout=data.layout)
+    if transform is None or not isinstance(sink, FileSink):
         raise UserError(f"{data.modality.name} samples are not replayed", mend="run augmint augment again")
     told = {name: sha256 for row in rows for name, sha256 in _files(row).items()}
     sums = {name: _sum_of(data.root / name) for name in told}
@@ -99,12 +100,11 @@ def replay(data: Dataset, rows: Sequence[dict[str, Any]], out: Path, progress: P
     def load(name: str) -> Sample:
         return data.modality.load(partner(name, refs))
 
-    sink = data.modality.sink(out, layout=data.layout)
     planned, other = [row for row in rows if "plan" in row], []
     for done, row in enumerate(planned, 1):
         made = transform(Plan.from_dict(row["plan"]), load(row["parents"][0]), load)
         sample = replace(made, id=row["file_name"], label=row["label"], origin="augmented")
-        files: dict[str, str] = sink.save(sample)  # type: ignore[attr-defined]
+        files = sink.save(sample)
         if _files(row) != {name: files.get(name) for name in _files(row)}:
             other.append(row["file_name"])
         progress({"stage": "replay", "done": done, "total": len(planned)})

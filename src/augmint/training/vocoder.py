@@ -104,9 +104,10 @@ class State:
 
     @classmethod
     def fresh(cls, mel: Mel, size: str, seed: int, device: str) -> State:
-        net, verifier = (module.to(device) for module in networks(mel, size, seed))
-        adam = (torch.optim.Adam(module.parameters(), betas=(0.8, 0.99)) for module in (net, verifier))
-        return cls(net, verifier, *adam)  # type: ignore[arg-type]
+        net, verifier = networks(mel, size, seed)
+        net, verifier = net.to(device), verifier.to(device)
+        one, other = (torch.optim.Adam(module.parameters(), betas=(0.8, 0.99)) for module in (net, verifier))
+        return cls(net, verifier, one, other)
 
     def save(self, checkpoints: Path) -> None:
         parts: dict[str, Mapping[str, Tensor]] = {name: module.state_dict() for name, module, _ in self._parts()}

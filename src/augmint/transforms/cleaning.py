@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
-from augmint.core.errors import UserError, did_you_mean
+from augmint.core.errors import UserError, check_one_of
 from augmint.core.rng import F64
 from augmint.core.types import F32
 from augmint.transforms import engines, mask_net, spectral
@@ -41,12 +41,7 @@ class Denoise(Whole):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        known = get_args(Method)
-        if self.method not in known:
-            raise UserError(
-                f"Denoise: method is {self.method!r}{did_you_mean(str(self.method), known)}",
-                mend="use " + ", ".join(known),
-            )
+        check_one_of("Denoise: method", self.method, get_args(Method))
         if (self.method == "gan") != isinstance(self.weights, str):
             raise UserError(
                 f"Denoise: method is {self.method}, weights is {self.weights!r}",

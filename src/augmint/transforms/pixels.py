@@ -12,7 +12,7 @@ from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
-from augmint.core.errors import UserError, did_you_mean
+from augmint.core.errors import check_one_of
 from augmint.core.rng import F64
 from augmint.transforms.op import KEY, Bool, Family, Law, Op, Params, Range, number, within
 
@@ -190,12 +190,7 @@ class Binarize(PixelOp):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        known = get_args(Threshold)
-        if self.method not in known:
-            raise UserError(
-                f"Binarize: method is {self.method!r}{did_you_mean(str(self.method), known)}",
-                mend="use " + " or ".join(known),
-            )
+        check_one_of("Binarize: method", self.method, get_args(Threshold))
 
     def draw(self, u: F64) -> dict[str, F64]:
         return {"method": np.full(u.shape[:-1], float(get_args(Threshold).index(self.method)))} | super().draw(u)

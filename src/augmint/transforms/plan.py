@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any, Literal, NamedTuple, get_args
 
 from augmint.core import rng
-from augmint.core.errors import UserError, did_you_mean
+from augmint.core.errors import UserError, check_one_of, did_you_mean
 from augmint.core.rng import F64
 from augmint.transforms.bending import ElasticTransform, GridDistortion, OpticalDistortion, Perspective
 from augmint.transforms.channel import VTLP, Codec, PacketLoss
@@ -199,9 +199,7 @@ def op_alone(name: str, kind: str = PICTURES) -> type[Op]:
 def check_ways(border: object, interp: object, quality: object) -> None:
     """Refuse a border, an interpolation or a quality that the executors do not know."""
     for name, value, kind in (("border", border, Border), ("interp", interp, Interp), ("quality", quality, Quality)):
-        known = get_args(kind)
-        if value not in known:
-            raise UserError(f"{name} is {value!r}{did_you_mean(str(value), known)}", mend="use " + " or ".join(known))
+        check_one_of(name, value, get_args(kind))
 
 
 _NO_FILES: Mapping[str, str] = {}

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from augmint.core import rng
 from augmint.core.config import load_yaml
-from augmint.core.errors import UserError, did_you_mean
+from augmint.core.errors import UserError, check_one_of, did_you_mean
 from augmint.core.rng import U64
 from augmint.core.types import Codec, Modality
 from augmint.transforms.bending import Perspective
@@ -361,10 +361,8 @@ def _ids(things: Sequence[Op] | Sequence[Choice]) -> tuple[str, ...]:
 
 def _kind(said: Any, wanted: str | None) -> str | None:
     """The kind of data that a recipe is for, if it says so or is asked for one."""
-    if said is not None and said not in VOCABULARIES:
-        raise UserError(
-            f"kind is {said!r}{did_you_mean(str(said), VOCABULARIES)}", mend="use " + " or ".join(VOCABULARIES)
-        )
+    if said is not None:
+        check_one_of("kind", said, tuple(VOCABULARIES))
     if None not in (said, wanted) and said != wanted:
         raise UserError(f"a recipe for {said}, and here are {wanted}", mend="give one for this data")
     return wanted or said
