@@ -17,7 +17,6 @@ from augmint.core.doctor import Health, examine
 from augmint.core.errors import UserError
 from augmint.core.run import (
     Run,
-    Stop,
     check_apart,
     check_output,
     read_json,
@@ -31,7 +30,6 @@ from augmint.modalities import find, get
 from augmint.report import html, inspection
 from augmint.steps import output
 from augmint.steps.folder import augment_folder
-from augmint.steps.inputs import fingerprints
 from augmint.steps.previewing import CELL, contact_sheet
 from augmint.steps.replaying import Replayed, other_versions
 from augmint.steps.replaying import replay as remade
@@ -202,62 +200,18 @@ def _train_on_voices(
         budget = f"{chosen.steps} steps" if chosen.steps else f"{chosen.time:.0f} s"
         return Result([f"would train {what} on {len(voices)} recordings for {budget}, and write it to {out}"])
     with stop_on_signal() as stop:
-        train_it = _train_vocoder if chosen.vocoder else _train_denoiser
-        return train_it(Path(out), samples, voices, init, chosen, stop, progress)
+        if chosen.vocoder:
+            from augmint.steps.vocoding import run_vocoder
 
+            source = None
+            if init is not None:
+                folder = _gan_folder(Path(init))
+                source = folder, _modality_of(folder).codec(read_json(folder / "gan.json")["codec"])
+            return run_vocoder(Path(out), samples, voices, source, chosen, stop=stop, progress=progress)
+        from augmint.steps.denoising import run_denoiser
 
-def _train_denoiser(
-    out: Path,
-    samples: Dataset,
-    clean: Dataset,
-    init: str | Path | None,
-    chosen: c.TrainVerb,
-    stop: Stop,
-    progress: Progress,
-) -> Result:
-    from augmint.steps.denoising import train_denoiser
-
-    noises = _dataset(chosen.noises, chosen.strict) if chosen.noises is not None else None
-    settings = {"denoiser": True, "seed": chosen.seed, "time": chosen.time, "steps": chosen.steps}
-    inputs = {
-        **fingerprints(samples, None),
-        **({} if noises is None else {"noises": fingerprints(noises, None)["data"]}),
-    }
-    run = Run.open(out, verb="train", config=settings, inputs=inputs)
-    if run.is_done:
-        return Result(["this denoiser is trained already"], read_json(run / "denoiser.json"), run.path)
-    return train_denoiser(
-        run, clean, noises, seconds=chosen.time, steps=chosen.steps, seed=chosen.seed, stop=stop, progress=progress
-    )
-
-
-def _train_vocoder(
-    out: Path,
-    samples: Dataset,
-    voices: Dataset,
-    init: str | Path | None,
-    chosen: c.TrainVerb,
-    stop: Stop,
-    progress: Progress,
-) -> Result:
-    from augmint.steps import starting, vocoding
-
-    names = ("vocoder", "seed", "time", "steps", "grid", "size", "device")
-    settings, inputs = {name: getattr(chosen, name) for name in names}, fingerprints(samples, None)
-    if init is None:
-        codec = samples.modality.fit(voices, size=chosen.grid)
-    else:
-        folder = _gan_folder(Path(init))
-        codec = _modality_of(folder).codec(read_json(folder / "gan.json")["codec"])
-        inputs["init"] = starting.fingerprint(folder)
-    # A test part is nobody's to learn from. What cannot be used is told before the run claims its folder.
-    mine = voices.with_refs([r for r in voices.refs if r.part in (None, "train")])
-    ready = None if Run(out).is_done else vocoding.get_ready(mine, codec, chosen)
-    run = Run.open(out, verb="train", config=settings, inputs=inputs)
-    if ready is None:
-        done = vocoding.lines(run.path, vocoding.verdict_of(run.path), voices)
-        return Result(["this vocoder is trained already", *done], read_json(run / vocoding.FILE), run.path)
-    return vocoding.train_vocoder(run, ready, chosen, stop=stop, progress=progress)
+        noises = _dataset(chosen.noises, chosen.strict) if chosen.noises is not None else None
+        return run_denoiser(Path(out), samples, voices, noises, chosen, stop=stop, progress=progress)
 
 
 def _meeting_place(out: str | Path | None, scratch: Path) -> Path:

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from augmint.core.config import TrainVerb
 from augmint.core.errors import Interrupted, UserError
-from augmint.core.run import Run, write_bytes, write_json
+from augmint.core.run import Run, read_json, write_bytes, write_json
 from augmint.core.types import F32, Dataset
 from augmint.models.mask import MaskNet
+from augmint.steps.inputs import fingerprints
 from augmint.steps.results import Progress, Result
 from augmint.steps.voices import kept_out, unreadable
 from augmint.training.choose import FASTER
@@ -22,12 +24,41 @@ from augmint.training.disturbance import Disturbance
 from augmint.transforms import mask_net, spectral
 from augmint.transforms.waves import resampled
 
-WEIGHTS = "denoiser.safetensors"
+WEIGHTS, FILE = "denoiser.safetensors", "denoiser.json"
 FASTEST = 16_000
 _LEAST_HELD = 2
 _TRIED = 3  # steps that tell how long one takes
 _JUDGED = 12  # batches
 _TOLD = 50
+
+
+def run_denoiser(
+    out: Path,
+    samples: Dataset,
+    clean: Dataset,
+    noises: Dataset | None,
+    chosen: TrainVerb,
+    *,
+    stop: object,
+    progress: Progress,
+) -> Result:
+    """The run in ``out``, or what is told of it where it is done.
+
+    Args:
+        samples: all that was given; clean: those of it that can be used, as `voices.recordings` has them.
+
+    Raises:
+        Refused: ``out`` holds a run with other settings or data.
+        UserError, Interrupted: see `train_denoiser`.
+    """
+    settings = {"denoiser": True, "seed": chosen.seed, "time": chosen.time, "steps": chosen.steps}
+    theirs = {} if noises is None else {"noises": fingerprints(noises, None)["data"]}
+    run = Run.open(out, verb="train", config=settings, inputs={**fingerprints(samples, None), **theirs})
+    if run.is_done:
+        return Result(["this denoiser is trained already"], read_json(run / FILE), run.path)
+    return train_denoiser(
+        run, clean, noises, seconds=chosen.time, steps=chosen.steps, seed=chosen.seed, stop=stop, progress=progress
+    )
 
 
 def train_denoiser(
@@ -80,7 +111,7 @@ def train_denoiser(
         )  # fmt: skip
     write_bytes(run / WEIGHTS, mask_net.encoded(net.weights(rate)))
     write_json(
-        run / "denoiser.json",
+        run / FILE,
         {
             "rate": rate, "steps": steps, "voices": len(mine), "noises": len(own), "cpu_seconds": spent,
             "minutes": sum(map(len, mixer.voices)) / rate / 60, **found,

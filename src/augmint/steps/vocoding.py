@@ -21,6 +21,8 @@ from augmint.data.spectra import Mel, Speaker
 from augmint.models import sizes
 from augmint.models.blocks import count_weights
 from augmint.models.vocoder import SIZES, networks
+from augmint.steps import starting
+from augmint.steps.inputs import fingerprints
 from augmint.steps.results import Progress, Result
 from augmint.steps.voices import kept_out, unreadable
 from augmint.training import checkpoint
@@ -115,6 +117,41 @@ class Ready:
     codec: SoundCodec
     size: str
     device: str
+
+
+def run_vocoder(
+    out: Path,
+    samples: Dataset,
+    voices: Dataset,
+    source: tuple[Path, Codec] | None,
+    chosen: TrainVerb,
+    *,
+    stop: object,
+    progress: Progress,
+) -> Result:
+    """The run in ``out``, or what is told of it where it is done.
+
+    Args:
+        samples: all that was given; voices: those of it that can be used, as `voices.recordings` has them.
+        source: folder and codec of the GAN whose sounds the vocoder is for; with none, it is for the recordings' own grid.
+
+    Raises:
+        Refused: ``out`` holds a run with other settings or data.
+        UserError, Interrupted: see `get_ready` and `train_vocoder`.
+    """
+    names = ("vocoder", "seed", "time", "steps", "grid", "size", "device")
+    settings, inputs = {name: getattr(chosen, name) for name in names}, fingerprints(samples, None)
+    if source is not None:
+        inputs["init"] = starting.fingerprint(source[0])
+    # A test part is nobody's to learn from. What cannot be used is told before the run claims its folder.
+    mine = voices.with_refs([r for r in voices.refs if r.part in (None, "train")])
+    codec = source[1] if source is not None else samples.modality.fit(voices, size=chosen.grid)
+    ready = None if Run(out).is_done else get_ready(mine, codec, chosen)
+    run = Run.open(out, verb="train", config=settings, inputs=inputs)
+    if ready is None:
+        told = ["this vocoder is trained already", *lines(run.path, verdict_of(run.path), voices)]
+        return Result(told, read_json(run / FILE), run.path)
+    return train_vocoder(run, ready, chosen, stop=stop, progress=progress)
 
 
 def get_ready(voices: Dataset, codec: Codec, config: TrainVerb) -> Ready:
