@@ -191,8 +191,8 @@ class Verifier(Judge):
         x = self.stem(unshuffle(pad_to(x, self.plan.padded)))
         for i, block in enumerate(self.blocks):
             if i > 0:
+                x = halve(x) if i <= self.plan.levels else x  # before the 1x1 convolution: the same numbers for less
                 x = self.change[i - 1](x)
-                x = halve(x) if i <= self.plan.levels else x
             x = block(x)
         return (F.leaky_relu(x, 0.2) * self.pool).flatten(2).sum(2)
 
