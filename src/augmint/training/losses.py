@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from augmint.models.verifier import Verdict
-from augmint.training.slopes import piecewise_linear
+from augmint.training.slopes import PiecewiseLinear
 
 
 def relativistic(winner: Tensor, loser: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ def generator_loss(fake: Verdict, real_score: Tensor) -> Tensor:
 def gradient_penalty(score: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """``E |d score / d x|^2`` at ``x [N, ...]``: R1 on reals (Mescheder et al. 2018), R2 on fakes. Differentiable in the weights."""
     x = x.detach().requires_grad_(True)
-    with piecewise_linear():
+    with PiecewiseLinear():
         total = score(x).sum()
     (grad,) = torch.autograd.grad(total, x, create_graph=True)
     return grad.square().flatten(1).sum(1).mean()

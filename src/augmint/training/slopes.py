@@ -51,10 +51,10 @@ class _Convolution(Function):
         return _convolve(x, weight, bias, layout)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return _ConvolutionSlope.apply(grad, weight, x.detach(), ctx.layout), None, None, None
+            return _ConvolutionSlope.apply(grad, weight, x.detach(), ctx.layout), None, None, None  # type: ignore[no-untyped-call]
         # Back through the slope already, by way of something curved: here the weights count as well.
         found = _conv_gradients(grad, x, weight, ctx.layout, [True, True, ctx.has_bias])
         return *found, None
@@ -70,7 +70,7 @@ class _ConvolutionSlope(Function):
         return _conv_gradients(grad, x, weight, layout, [True, False, False])[0]
 
     @staticmethod
-    def backward(ctx: Any, moved: Tensor) -> tuple[Tensor, Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, moved: Tensor) -> tuple[Tensor, Tensor, None, None]:
         grad, weight = ctx.saved_tensors
         on_weight = _conv_gradients(grad, moved, weight, ctx.layout, [False, True, False])[1]
         return _convolve(moved, weight, None, ctx.layout), on_weight, None, None
@@ -86,7 +86,7 @@ class _LeakyRelu(Function):
         return F.leaky_relu(x, slope)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (x,) = ctx.saved_tensors
         return torch.ops.aten.leaky_relu_backward(grad, x.detach(), ctx.slope, False), None
 
@@ -99,7 +99,7 @@ class _Halved(Function):
         return pool(x, 2)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return F.interpolate(grad, scale_factor=2.0, mode="nearest") / 2 ** (grad.dim() - 2), None
 
 
@@ -107,7 +107,7 @@ _CONVOLUTIONS = (torch.conv1d, torch.conv2d, torch.conv3d)
 _POOLS = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)
 
 
-class piecewise_linear(TorchFunctionMode):  # noqa: N801: entered like a function, as `torch.no_grad` is
+class PiecewiseLinear(TorchFunctionMode):
     """Within it, the operations above stand for those that a network calls; every other one is autograd's own, curved ones too.
 
     For a slope that is recorded (``create_graph=True``) and gone back through once. What was computed within it has no gradient
@@ -119,10 +119,10 @@ class piecewise_linear(TorchFunctionMode):  # noqa: N801: entered like a functio
     ) -> Any:
         kwargs = kwargs or {}
         if func is F.leaky_relu:
-            return _LeakyRelu.apply(args[0], kwargs.get("negative_slope", *args[1:2]))
+            return _LeakyRelu.apply(args[0], kwargs.get("negative_slope", *args[1:2]))  # type: ignore[no-untyped-call]
         if func in _CONVOLUTIONS and not kwargs and not isinstance(args[4], str):
             x, weight, bias, stride, padding, dilation, groups = args
-            return _Convolution.apply(x, weight, bias, (list(stride), list(padding), list(dilation), groups))
+            return _Convolution.apply(x, weight, bias, (list(stride), list(padding), list(dilation), groups))  # type: ignore[no-untyped-call]
         if func in _POOLS and args[1:] == (2,) and not kwargs and all(size % 2 == 0 for size in args[0].shape[2:]):
-            return _Halved.apply(args[0], func)
+            return _Halved.apply(args[0], func)  # type: ignore[no-untyped-call]
         return func(*args, **kwargs)
