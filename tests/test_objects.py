@@ -303,7 +303,7 @@ def test_annotations_of_no_picture_and_of_no_category_are_told_of(tmp_path: Path
     file.write_text(json.dumps(found))
     result = am.augment(tmp_path / "in", out=tmp_path / "out", variants=1, workers=1, recipe="light")
     for lines in (am.inspect(tmp_path / "in").summary, result.summary):
-        assert any("2 annotation(s)" in line and "12345" in line and line.startswith("note") for line in lines)
+        assert any("2 annotations" in line and "12345" in line and line.startswith("note") for line in lines)
     rows = json.loads((tmp_path / "out" / "annotations" / file.name).read_text())
     assert {a["image_id"] for a in rows["annotations"]} <= {i["id"] for i in rows["images"]}
     file.write_text(json.dumps({**found, "categories": []}))
@@ -434,7 +434,7 @@ def test_label_files_and_masks_without_a_picture_are_told_of(tmp_path: Path) -> 
     masks = write_masks(tmp_path / "masks")
     (masks / "images" / "3.png").unlink()
     for data, first in ((am.read(root), "labels/train/1.txt"), (am.read(masks), "masks/3.png")):
-        assert any(first in note and "1 file(s)" in note for note in data.notes)
+        assert any(first in note and "1 file in " in note for note in data.notes)
 
 
 def in_parts(picture: np.ndarray, *, hole: bool = False) -> list[list[float]]:

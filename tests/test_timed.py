@@ -273,7 +273,7 @@ def test_variants_have_their_labels_beside_them_in_the_form_they_came_in(tmp_pat
     (tmp_path / "in" / "b" / "y.csv").write_text("start,end,word\n0.2,0.4,yes\n")
     (tmp_path / "in" / "b" / "z.TextGrid").write_text(LONG)
     data = am.read(tmp_path / "in")
-    assert any("no sample has the name of 1 label file(s), the first " in note for note in data.notes)
+    assert any("no sample has the name of 1 label file, the first " in note for note in data.notes)
     assert [len(r.beside) for r in data.refs] == [2, 1]
     (tmp_path / "r.yaml").write_text("ops:\n  - SpeedPerturb: {factor: [2, 2]}\n")
     for name, workers in (("one", 1), ("two", 2)):

@@ -15,6 +15,7 @@ from typing import Any
 
 from augmint.core.errors import BadSample, UserError, did_you_mean
 from augmint.core.types import Part, Ref, Scan, Skipped
+from augmint.core.wording import number_of
 from augmint.data.tables import NAMES, Metadata, read_metadata
 
 _PARTS: dict[str, Part] = {
@@ -367,7 +368,7 @@ def _remark(found: _Walk, refs: list[Ref], folders: dict[str, Part], has_tables:
     if alone:
         first = min(alone).relative_to(found.base).as_posix()
         found.notes.append(
-            f"no sample has the name of {len(alone)} label file(s), the first {first}: they are passed over; "
+            f"no sample has the name of {number_of(len(alone), 'label file')}, the first {first}: they are passed over; "
             "names must be the same but for the ending"
         )
     if found.others:

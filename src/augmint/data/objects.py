@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from augmint.core.config import load_yaml
 from augmint.core.errors import BadSample, UserError
 from augmint.core.types import Part, Ref, Scan, Skipped
+from augmint.core.wording import number_of
 from augmint.data import bounds, outlines
 from augmint.data.files import regular
 from augmint.data.layout import part_of
@@ -177,7 +178,7 @@ class _Found:
             num = sum(len(of_image[k]) for k in strays)
             numbers = ", ".join(map(str, strays[:_NAMED])) + (", ..." if len(strays) > _NAMED else "")
             self.notes.append(
-                f"{name}: {num} annotation(s) belong to no picture that it lists (image_id {numbers}): passed over; "
+                f"{name}: {number_of(num, 'annotation')} of no picture that it lists (image_id {numbers}): passed over; "
                 "list the picture, or mend the image_id"
             )
 
@@ -235,7 +236,7 @@ class _Found:
         alone = [f for f in files if f.relative_to(home / folder).with_suffix("") not in known]
         if alone:
             self.notes.append(
-                f"{len(alone)} file(s) in {folder}/ have no picture of the same name in images/, "
+                f"{number_of(len(alone), 'file')} in {folder}/ without a picture of the same name in images/, "
                 f"the first {alone[0].relative_to(self.base).as_posix()}: passed over; restore the picture, or remove the file"
             )
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from augmint.core.wording import number_of
+
 if TYPE_CHECKING:
     from augmint.evaluation.proof import Proof
 
@@ -83,7 +85,7 @@ def _on_pool(proof: Proof) -> list[str]:
     helps = over_classic is None or over_classic["ci95"][0] > 0  # the pool must beat doing without it, too
     if ahead < -proof.margin or not helps:
         return []
-    how = f"{ahead:.1f} points above" if ahead > 0 else f"within {proof.margin:g} point(s) of"
+    how = f"{ahead:.1f} points above" if ahead > 0 else f"within {number_of(proof.margin, 'point')} of"
     return [
         f"Using the pool directly ({best['title']}) reaches {best['mean']:.1f} %, {how} the {rival} arm"
         f"{_sureness(proof, best['name'], rival)}: if you can keep the pool at training time, train on it directly."

@@ -16,6 +16,7 @@ from torch import Tensor
 from augmint.core.errors import UserError
 from augmint.core.rng import torch_seed
 from augmint.core.types import F32, I64
+from augmint.core.wording import number_of
 
 _CONVS: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _POOLS: dict[int, Callable[..., Tensor]] = {
@@ -126,7 +127,7 @@ def trained_cnn_features(
     """
     if len(x) < 2:
         raise UserError(
-            f"features cannot be learned from {len(x)} sample(s)", mend="give at least two training samples"
+            f"features cannot be learned from {number_of(len(x), 'sample')}", mend="give at least two training samples"
         )
     labelled = np.zeros(len(x), bool) if y is None else y >= 0
     if y is None or len(np.unique(y[labelled])) < 2:

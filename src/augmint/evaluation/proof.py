@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from augmint.core.errors import UserError
 from augmint.core.types import I64
+from augmint.core.wording import number_of
 from augmint.evaluation.advice import advise
 from augmint.evaluation.arms import CNN, Arm, Regime, best_classic
 from augmint.evaluation.paired import Effect, Needed, Resamples, holm, needed, smallest_provable
@@ -285,7 +286,8 @@ def _check(predictions: Mapping[str, I64], test_y: I64, arms: Sequence[Arm]) -> 
     num_seeds = int(next(iter(shapes))[0])
     if num_seeds < 2 or not len(test_y):
         raise UserError(
-            f"{num_seeds} seed(s) and {len(test_y)} test samples prove nothing", mend="take at least 3 seeds, better 10"
+            f"{number_of(num_seeds, 'seed')} and {number_of(len(test_y), 'test sample')} prove nothing",
+            mend="take at least 3 seeds, better 10",
         )
     return num_seeds
 
@@ -361,7 +363,7 @@ def _sentence(
         case "HURTS":
             return f"{verdict}: {subject} lowers {metric} {change}."
         case "NO DIFFERENCE":
-            return f"{verdict}: {subject} changes {metric} by less than {margin:g} point(s) either way ({found.effect:+.1f}; {basis})."
+            return f"{verdict}: {subject} changes {metric} by less than {number_of(margin, 'point')} either way ({found.effect:+.1f}; {basis})."
         case _:
             what = f"{subject} changes {metric} by {found.effect:+.1f} points, which may be chance ({basis})"
             return f"{verdict}: {what}; {_settle(lacking)}."

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from augmint.core.errors import BadSample, Refused
 from augmint.core.run import check_output, write_jsonl, write_text
 from augmint.core.types import I64, Dataset, Part, Ref, Sample, Skipped
+from augmint.core.wording import number_of
 from augmint.data import split
 from augmint.data.layout import split_folders
 from augmint.data.objects import counted
@@ -217,11 +218,11 @@ def _sizes(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
 
 def _summary(data: Dataset, table: pd.DataFrame, sizes: pd.DataFrame, duplicates: pd.DataFrame) -> list[str]:
     counts = data.counts
-    lines = [f"{data.root.name}: {_some(len(table), f'usable {data.modality.name} sample')}, layout {data.layout}"]
+    lines = [f"{data.root.name}: {number_of(len(table), f'usable {data.modality.name} sample')}, layout {data.layout}"]
     if counts:
         low, high = min(counts.values()), max(counts.values())
-        each = f"{_some(low, 'sample')} each" if low == high else f"{low} to {high} samples"
-        lines.append(f"{_some(len(counts), 'class', 'classes')}, {each}")
+        each = f"{number_of(low, 'sample')} each" if low == high else f"{low} to {high} samples"
+        lines.append(f"{number_of(len(counts), 'class', 'classes')}, {each}")
     else:
         lines.append(_targets(data) or "no labels")
     if bool(table["part"].notna().any()):
@@ -238,7 +239,7 @@ def _summary(data: Dataset, table: pd.DataFrame, sizes: pd.DataFrame, duplicates
         formats = table["format"].value_counts().items() if "format" in table else ()
         lines.append("; ".join(["sizes " + span, ", ".join(f"{n} {name}" for name, n in formats)]).rstrip("; "))
     exact = int((duplicates["kind"] == "exact").sum()) if len(duplicates) else 0
-    lines.append(f"{_some(exact, 'exact duplicate')}, {_some(len(duplicates) - exact, 'near-duplicate')}")
+    lines.append(f"{number_of(exact, 'exact duplicate')}, {number_of(len(duplicates) - exact, 'near-duplicate')}")
     left = data.skipped
     lines.append(f"{len(left)} left out" + (":" if left else ""))
     lines += [f"  {s}" for s in left[:10]]
@@ -249,7 +250,7 @@ def _targets(data: Dataset) -> str:
     """What is annotated, if anything is."""
     masks = sum("masks" in ref.targets for ref in data.refs)
     if masks:
-        return f"masks beside {_some(masks, 'sample')}"
+        return f"masks beside {number_of(masks, 'sample')}"
     objects, num = counted(data.refs)
     if not objects:
         return ""
@@ -257,7 +258,7 @@ def _targets(data: Dataset) -> str:
     shown = ", ".join(each[:_MOST_CLASSES]) + (
         f" and {len(each) - _MOST_CLASSES} more" if len(each) > _MOST_CLASSES else ""
     )
-    return f"{_some(sum(objects.values()), 'object')} in {num} of {_some(len(data.refs), 'sample')}: {shown}"
+    return f"{number_of(sum(objects.values()), 'object')} in {num} of {number_of(len(data.refs), 'sample')}: {shown}"
 
 
 def _span(column: pd.Series[Any]) -> str:
@@ -273,7 +274,7 @@ def _advice(study: _Study, duplicates: pd.DataFrame, classes: pd.DataFrame) -> l
     labelled = classes[classes["class"] != "(no label)"] if len(classes) else classes
     if len(labelled) and labelled["samples"].min() < FEW:
         poor = labelled.nsmallest(1, "samples").iloc[0]
-        have = _some(int(poor["samples"]), "sample")
+        have = number_of(int(poor["samples"]), "sample")
         out.append(f"class '{poor['class']}' has {have}: a few more real ones are worth more than anything made")
     if len(labelled) > 1 and labelled["samples"].max() >= 4 * max(labelled["samples"].min(), 1):
         out.append("the classes are unbalanced: balanced sampling is compared with in every proof")
@@ -297,16 +298,14 @@ def _advice_on_copies(duplicates: pd.DataFrame) -> list[str]:
     out = []
     exact = duplicates[duplicates["kind"] == "exact"].dropna(subset=["label", "label_of_other"])
     if conflicts := int((exact["label"] != exact["label_of_other"]).sum()):
-        out.append(f"{_some(conflicts, 'exact duplicate')} under another label: look at the pairs, one label is wrong")
+        out.append(
+            f"{number_of(conflicts, 'exact duplicate')} under another label: look at the pairs, one label is wrong"
+        )
     sealed = duplicates[(duplicates["part"] == "test") != (duplicates["part_of_other"] == "test")]
     if len(sealed):
-        pairs = _some(len(sealed), "pair")
+        pairs = number_of(len(sealed), "pair")
         out.append(f"{pairs} of duplicates across the border of the test part: results on it would look too good")
     return out
-
-
-def _some(count: int, one: str, many: str = "") -> str:
-    return f"{count} {one if count == 1 else many or one + 's'}"
 
 
 def _spread(data: Dataset, count: int) -> list[int]:
@@ -393,7 +392,7 @@ def fix(data: Dataset, out: Path, *, seed: int = 0) -> Fixed:
         f"{len(rows)} samples copied to {out}; {len(left)} left out (left-out.jsonl names each)",
         "split: " + ", ".join(f"{n} {p}" for p, n in counts.items()),
         *(_told_of_given(parts) if any(parts) else divided.notes if len(divided.folds) == 1 else ()),
-        *([f"{_some(moved, 'file')} went to the folder of the part that their split column says"] if moved else []),
+        *([f"{number_of(moved, 'file')} went to the folder of the part that their split column says"] if moved else []),
     )
     return Fixed(out, summary, tuple(left), counts)
 
@@ -410,7 +409,7 @@ def _told_of_given(parts: Sequence[Part | None]) -> list[str]:
     missing = [p for p in ("train", "val", "test") if p not in parts]
     kept = "the parts that the data set gives are kept"
     if none:
-        return [f"{kept}; {_some(none, 'sample')} without one " + ("was" if none == 1 else "were") + " divided"]
+        return [f"{kept}; {number_of(none, 'sample')} without one " + ("was" if none == 1 else "were") + " divided"]
     return [
         f"{kept}: it gives no {' and no '.join(missing)} part, and none was cut from the others" if missing else kept
     ]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from augmint.core.errors import UserError
 from augmint.core.run import read_json, read_jsonl, write_bytes, write_text
+from augmint.core.wording import number_of
 from augmint.generation.draw import Gan
 from augmint.models.blocks import count_weights
 from augmint.models.generator import Z_DIM, Maker
@@ -105,7 +106,7 @@ def card(run: Path, gan: Gan, *, onnx: bool) -> str:
     lines = [
         "---", "tags: [augmint, gan]", "---", "", f"# {gan.name}", "",
         f"A generator ({count_weights(gan.generator):,} weights) and its verifier ({count_weights(gan.verifier):,}) of {shape} grids with "
-        f"{grid.channels} channel(s), trained with augmint {state['versions'].get('augmint', '')} for {steps} steps.", "",
+        f"{number_of(grid.channels, 'channel')}, trained with augmint {state['versions'].get('augmint', '')} for {steps} steps.", "",
         "## Trained on", "",
         f"- data fingerprint: `{state['inputs'].get('data', 'unknown')}`",
         *([f"- unlabelled pool: `{state['inputs']['unlabelled']}`"] if "unlabelled" in state["inputs"] else []),
