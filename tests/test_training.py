@@ -794,10 +794,8 @@ def test_a_step_follows_the_slope_of_the_objective_written_out(done: int, penali
         assert theirs.grad is not None
         assert torch.allclose(theirs.grad, torch.zeros_like(mine) if mine.grad is None else mine.grad, atol=1e-9)
 
-    after = (
-        state.verifier
-    )  # the generator answers to the verifier as it is now, and is to be above what the reals had before
-    torch.log(1 + torch.exp(d.score(real, y).detach() - after.score(fake, y))).mean().backward()
+    after = state.verifier  # the generator answers to the verifier as it is now
+    torch.log(1 + torch.exp(after.score(real, y) - after.score(fake, y))).mean().backward()
     for mine, theirs in zip(g.parameters(), state.generator.parameters(), strict=True):
         assert mine.grad is not None and theirs.grad is not None
         assert torch.allclose(theirs.grad, mine.grad, atol=1e-9)

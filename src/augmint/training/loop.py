@@ -327,12 +327,13 @@ def one_step(state: State, data: Data, s: Schedule, recipe: Recipe) -> Losses:
     ranks.average_grads(verifier)
     state.opt_v.step()
 
-    # Generator: fake above real, judged by the verifier as it is now. What it is to be above is still the reals' score of before
-    # this step: a pass less, and every figure as good (docs/log.md).
+    # Generator: fake above real, judged by the verifier as it is now.
     verifier.requires_grad_(False)
     with s.half(real):
+        with torch.no_grad():
+            real_score = verifier.score(real_seen, label)
         judged = verifier(fake_seen, label).to(real.dtype)
-    g_loss = losses.generator_loss(judged, on_real.score.detach())
+    g_loss = losses.generator_loss(judged, real_score.to(real.dtype))
     state.opt_g.zero_grad(set_to_none=True)
     torch.autograd.backward(g_loss)
     ranks.average_grads(state.generator)
