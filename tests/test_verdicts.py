@@ -57,6 +57,19 @@ def test_a_verdict_is_what_its_interval_says(found, regime, margin):
     assert leaves_classic == (got.verdict("classic") != "HELPS" and not with_synthetic)
 
 
+def test_a_lift_that_copies_reach_too_is_not_said_to_be_what_is_new():
+    """400 test samples, 8 seeds; the synthetic arm is right on 60 more than the classic one."""
+    y = np.zeros(400, np.int64)
+    answers = {
+        name: np.tile((np.arange(400) >= num_right).astype(np.int64), (8, 1))
+        for name, num_right in (("real", 200), ("classic", 300), ("synthetic", 360))
+    }
+    for copies, wanted in (("classic", False), ("synthetic", True)):
+        got = proof.judge(answers | {"duplicates": answers[copies]}, y, ARMS, regime="closed")
+        assert got.verdict("synthetic") == "HELPS"
+        assert any("as many copies of real samples" in line for line in got.advice) == wanted
+
+
 @quick
 @given(results())
 def test_exchanged_arms_exchange_the_verdict(found):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from augmint.core.wording import number_of
+from augmint.core.wording import number_of, signed
 
 if TYPE_CHECKING:
     from augmint.evaluation.proof import Proof
@@ -42,7 +42,7 @@ def _on_use(proof: Proof) -> list[str]:
     classic, synthetic = proof.verdict("classic"), proof.verdict("synthetic")
     if synthetic == "HELPS":
         alone = "" if classic == "HELPS" else ", which alone is not proven to help: the lift was measured on top of it"
-        out = [f"Train with the synthetic samples and classic augmentation{alone}."]
+        out = [f"Train with the synthetic samples and classic augmentation{alone}.", *_on_newness(proof)]
     else:
         asked = {"the synthetic samples": synthetic, "classic augmentation": classic}
         out = [f"Train without {what}: {_WHY[v]}." for what, v in asked.items() if v in _WHY]
@@ -50,6 +50,18 @@ def _on_use(proof: Proof) -> list[str]:
     if "sqrt_adjusted" in mean and mean["sqrt_adjusted"] >= max(mean.get("real", 0.0), mean.get("classic", 0.0)):
         out.append("With unbalanced classes, square-root sampling with logit adjustment costs nothing: use it first.")
     return out
+
+
+def _on_newness(proof: Proof) -> list[str]:
+    """A word where the control that holds nothing new may do as well: then the lift may be chance, or that of more repetition."""
+    row = next((c for c in proof.comparisons if (c["a"], c["b"]) == ("synthetic", "duplicates")), None)
+    if row is None or row["ci95"][0] > 0:
+        return []
+    effect, low, high = signed(row["effect"], *row["ci95"])
+    return [
+        f"It is not shown that what is new in them helps: as many copies of real samples may do as well ({effect}, {low} to {high} "
+        "between the two). Look at the copy check, or try again with more test samples."
+    ]
 
 
 def _on_worth(proof: Proof) -> list[str]:
@@ -65,10 +77,10 @@ def _on_worth(proof: Proof) -> list[str]:
     if verdict == "HELPS" or not doubling or doubling["ci95"][0] <= 0:
         return []
     most = found["points"][-1]["num_real"]
-    low, high = doubling["ci95"]
+    low, high = signed(*doubling["ci95"])
     return [
         f"As many labelled samples again ({most:.0f} more) would bring about {doubling['effect']:+.1f} points of "
-        f"{proof.metric} ({low:+.1f} to {high:+.1f}): label more, if you can."
+        f"{proof.metric} ({low} to {high}): label more, if you can."
     ]
 
 
@@ -100,9 +112,9 @@ def _on_verifier(proof: Proof) -> list[str]:
     if not ahead:
         return []
     best = max(ahead, key=lambda c: float(mean[c["a"]]))
-    title, (low, high) = next(a["title"] for a in proof.arms if a["name"] == best["a"]), best["ci95"]
+    title, (low, high) = next(a["title"] for a in proof.arms if a["name"] == best["a"]), signed(*best["ci95"])
     return [
-        f"The verifier has learned more than the set can teach: {title} reaches {mean[best['a']]:.1f} % ({low:+.1f} to {high:+.1f} "
+        f"The verifier has learned more than the set can teach: {title} reaches {mean[best['a']]:.1f} % ({low} to {high} "
         f"against the best classic arm). Use it: gan.classify(x), or start from gan.verifier.as_backbone()."
     ]
 
@@ -110,8 +122,8 @@ def _on_verifier(proof: Proof) -> list[str]:
 def _sureness(proof: Proof, direct: str, rival: str) -> str:
     for row in proof.comparisons:
         if {row["a"], row["b"]} == {direct, rival}:
-            low, high = row["ci95"] if row["a"] == direct else [-v for v in reversed(row["ci95"])]
-            return f" (difference {low:+.1f} to {high:+.1f})"
+            low, high = signed(*(row["ci95"] if row["a"] == direct else [-v for v in reversed(row["ci95"])]))
+            return f" (difference {low} to {high})"
     return ""
 
 

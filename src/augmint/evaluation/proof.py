@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from augmint.core.errors import UserError
 from augmint.core.types import I64
-from augmint.core.wording import number_of
+from augmint.core.wording import number_of, signed
 from augmint.evaluation.advice import advise
 from augmint.evaluation.arms import CNN, Arm, Regime, best_classic
 from augmint.evaluation.paired import Effect, Needed, Resamples, holm, needed, smallest_provable
@@ -95,7 +95,8 @@ class Proof:
                 told = "(this one)"
             if arm["name"] in against:
                 c = against[arm["name"]]
-                told = f"{c['effect']:+5.1f} [{c['ci95'][0]:+.1f}, {c['ci95'][1]:+.1f}]"
+                low, high = signed(*c["ci95"])
+                told = f"{c['effect']:+5.1f} [{low}, {high}]"
             mark = " *" if arm["kind"] == "control" else "  "
             rows.append(f"{arm['title']:{wide}}{mark}{arm['mean']:7.1f} %  {told}")
         return [*self.sentences, "", *rows, "* a control", "", *self.advice]
@@ -353,8 +354,8 @@ def _sentence(
     scope: Scope,
 ) -> str:
     subject = _SUBJECT[question]
-    low, high = found.ci95
-    basis = f"95 % interval {low:+.1f} to {high:+.1f}, {found.num_seeds} paired seeds, {found.num_test} test samples"
+    low, high = signed(*found.ci95)
+    basis = f"95 % interval {low} to {high}, {found.num_seeds} paired seeds, {found.num_test} test samples"
     basis += f"; {_SCOPES[scope]}" if question == "synthetic" else ""
     change = f"by {abs(found.effect):.1f} points ({before:.1f} % to {after:.1f} %; {basis})"
     match verdict:
