@@ -1,6 +1,6 @@
 """A hundred and three hundred pictures: does augmentation that is steered by held-out pictures help, and are there copies?
 
-Claim: with 100 and with 300 digits of 16 pixels (of which 15 % are held out and steer the augmentation) and 120 CPU seconds, the steered
+Claim: with 100 and with 300 digits of 16 pixels (of which 15 % are held out and steer the augmentation) and 120 CPU seconds, or the 600 passes at which the product ends, the steered
 augmentation of real and fake lowers the Fréchet distance to 500 unseen digits and raises recall, on the mean of 3 seeds, against the same
 engine, data and time without it; and of 1,000 synthetic digits the copy check flags no more than half a point above what it flags
 among unseen reals.

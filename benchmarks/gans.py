@@ -39,7 +39,7 @@ from augmint.models.generator import Maker
 from augmint.models.sizes import networks
 from augmint.models.verifier import Judge
 from augmint.steps import widening
-from augmint.training.choose import best_precision
+from augmint.training.choose import best_precision, most_steps
 from augmint.training.loop import Data, Schedule, State, latents, one_step, train
 from augmint.training.losses import gamma_for
 from augmint.transforms.recipe import Recipe
@@ -187,7 +187,8 @@ def train_ours(
     recipe: Recipe | None = None,
     changes: Callable[[Schedule], Schedule] = lambda s: s,
 ) -> Ours:
-    """The product's loop for a CPU time, and how wide it then draws; the averaged generator of the last step.
+    """The product's loop for a CPU time (and no longer than the product goes on), and how wide it then draws; the averaged generator
+    of the last step.
 
     Args:
         data: its held-out part, where there is one, steers ``aug_p``.
@@ -204,6 +205,7 @@ def train_ours(
     widened = _Widened(data, seed)
     budget.seconds -= widened.seconds(state)
     steps = max(1, int(0.98 * (budget.seconds - budget.used) / _step_seconds(state, data, schedule, recipe)))
+    steps = min(steps, most_steps(len(data.x), schedule.batch))
     probed = steps
     with suppress(Interrupted):  # where the machine became slower than the probe, the budget holds
         train(state, data, replace(schedule, steps=steps), recipe, stop=budget)

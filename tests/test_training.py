@@ -25,6 +25,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 from scipy import stats
+from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from augmint.core import rng
@@ -221,14 +222,26 @@ def test_both_optimisers_get_the_scheduled_rate_and_betas() -> None:
             assert group["weight_decay"] == 0
 
 
-def test_the_gap_is_the_share_of_the_advantage_that_unseen_reals_do_not_have() -> None:
-    t = torch.tensor
-    assert adapt.gap(t([3.0, 5.0]), t([2.0, 2.0]), t([0.0, 0.0])) == pytest.approx((4 - 2) / (4 - 0))
-    assert adapt.gap(t([4.0]), t([5.0]), t([0.0])) == 0
-    assert adapt.gap(t([4.0]), t([-5.0]), t([0.0])) == 1
-    assert adapt.gap(t([1.0]), t([0.0]), t([1.0])) == 0
-    assert adapt.gap(t([1.0]), t([0.0]), t([2.0])) == 0
-    assert adapt.gap(t([104.0]), t([102.0]), t([100.0])) == pytest.approx(0.5), "only differences mean something"
+def test_the_gap_is_the_area_under_the_curve_of_training_against_unseen_reals() -> None:
+    """With every pair there is, it is ``2 AUC - 1`` (scikit-learn's)."""
+    g = np.random.default_rng(0)
+    train, held = g.normal(0.7, 1, 300), g.normal(0, 1, 80)
+    area = roc_auc_score(np.repeat([1, 0], [300, 80]), np.concatenate([train, held]))
+    pairs = torch.from_numpy(np.tile(train, (80, 1)))
+    assert adapt.gap(pairs, torch.from_numpy(held)) == pytest.approx(2 * area - 1)
+    assert adapt.gap(100 + 1000 * pairs, 100 + 1000 * torch.from_numpy(held)) == pytest.approx(2 * area - 1), "no scale"
+    assert adapt.gap(-pairs, -torch.from_numpy(held)) == 0, "unseen reals above: no overfitting"
+    assert adapt.gap(torch.ones(3, 4), torch.ones(3)) == 0 and adapt.gap(torch.ones(3, 4), torch.zeros(3)) == 1
+
+
+def test_training_samples_to_compare_with_are_of_the_class_of_each_held_out_one() -> None:
+    x, y = halves(9, classes=3)
+    data = Data(x, y, 4, x[:0], y[:0])
+    wanted = torch.tensor([2, 0, 0, 1, 2, 3])
+    drawn = data.draw_like(5, wanted)
+    found = [int(y[(x == one.numpy()).all(axis=(1, 2, 3))][0]) for one in drawn]
+    assert found[:5] == wanted[:5].tolist() and found[5] in (0, 1, 2), "of a class that nobody has, any"
+    assert not torch.equal(data.draw_like(6, wanted), drawn)
 
 
 @settings(max_examples=50, deadline=None)
@@ -237,7 +250,8 @@ def test_the_augmentation_probability_follows_the_gap_and_stays_in_its_range(aug
     for found in gaps:
         after = adapt.next_aug_p(aug_p, found)
         assert 0 <= after <= 0.8
-        assert after >= aug_p if found > 0.5 else after <= aug_p
+        assert after >= aug_p if found > 0.3 else after <= aug_p
+        assert abs(after - aug_p) <= min(0.1, abs(found - 0.3) / 4) + 1e-12
         aug_p = after
 
 

@@ -26,7 +26,7 @@ PANELS = (
     ("Losses", "loss (nats)", (("g_loss", "generator"), ("v_loss", "verifier")), False),
     ("Gradient penalties", "penalty", (("r1", "R1, at reals"), ("r2", "R2, at fakes")), False),
     ("Rebuilding real samples", "rebuild error", (("recon", "verifier's decoder"),), False),
-    ("Held-out gap", "score gap", (("gap", "training minus held-out"),), False),
+    ("Held-out gap", "told apart", (("gap", "training reals above unseen ones"),), True),
     ("Augmentation inside training", "probability", (("aug_p", "aug_p"),), True),
     ("Learning rate", "rate", (("lr", "lr"),), False),
     ("Fréchet distance to held-out reals", "Fréchet distance", (("fid", "fid"),), False),

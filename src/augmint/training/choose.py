@@ -173,12 +173,16 @@ def steps(run: Run, state: State, data: Data, schedule: Schedule, wanted: int | 
             per_step = seconds_per_step(state, data, schedule)
             run.choose("step_seconds", float(f"{per_step:.4g}"), "measured on a copy at the start")
         per_step = float(chosen(run, "step_seconds"))
-        # The most that was of use here; past it a small set is only learned by heart.
-        cap = max(500, 60 * len(data.x) // schedule.batch * 10)
+        cap = most_steps(len(data.x), schedule.batch)
         num = int(min(cap, max(FEWEST_STEPS, 0.92 * seconds / per_step)))
         why = f"{seconds:.0f} s at {1000 * per_step:.0f} ms a step, {FEWEST_STEPS} to {cap:,}"
     run.choose("steps", num, why, anew=True)
     return int(chosen(run, "steps"))
+
+
+def most_steps(num_samples: int, batch: int) -> int:
+    """600 passes, the most that was of use here: past it a small set is only learned by heart."""
+    return max(500, 60 * num_samples // batch * 10)
 
 
 def seconds_per_step(state: State, data: Data, schedule: Schedule) -> float:

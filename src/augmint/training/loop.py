@@ -32,6 +32,8 @@ Losses = dict[str, float | Tensor]
 """Figures of a step that may still lie on the device: reading one waits for the whole step."""
 COUNTERS = ("step", "samples_seen", "aug_p", "lr_scale", "best_recall", "improved_at", "notes")
 NUM_GAP = 128
+MATCHED = 4
+"""Training samples that each of up to `NUM_GAP` held-out reals is compared with."""
 STEERED = 4
 """So many times a tick the augmentation is steered, from the first tick on: once would move it by less than half of its range in a
 whole run."""
@@ -205,6 +207,14 @@ class Data:
         place, label = (sent(torch.from_numpy(v), self.x.device) for v in (index, self.y[index]))
         return self.x[place], label
 
+    def draw_like(self, key: int, y: Tensor) -> Tensor:
+        """A sample of each of these classes ``[N]``; of any class where one has none."""
+        groups = {int(self.y[g[0]]): g for g in self.groups}
+        choices = [groups.get(c, np.arange(len(self.y))) for c in y.tolist()]
+        u = rng.uniform(key, np.arange(len(choices)))
+        index = np.array([g[int(v * len(g))] for g, v in zip(choices, u, strict=True)])
+        return self.x[sent(torch.from_numpy(index), self.x.device)]
+
 
 def read(losses: Losses) -> Figures:
     """Losses as numbers, in one transfer."""
@@ -352,13 +362,12 @@ def _steer(state: State, data: Data, s: Schedule) -> Figures:
     if len(data.held_out_x) < 8:
         return {}
     n = min(NUM_GAP, len(data.held_out_x))
-    held, held_y = data.held_out_x[:n], data.held_out_y[:n]
-    real, y = data.draw(rng.key(s.seed, "gap", state.step), n)
-    z = sent(latents(rng.key(s.seed, "gap z", state.step), n), held.device)
+    held, y = data.held_out_x[:n], data.held_out_y[:n]
+    often = y.repeat_interleave(MATCHED)
+    real = data.draw_like(rng.key(s.seed, "gap", state.step), often)
     with s.half(held):
-        fake = state.generator(z, held_y).to(held.dtype)
-        score = [state.verifier.score(x, label) for x, label in ((real, y), (held, held_y), (fake, held_y))]
-    found = adapt.gap(*(x.to(held.dtype) for x in score))
+        score = [state.verifier.score(x, label).to(held.dtype) for x, label in ((real, often), (held, y))]
+    found = adapt.gap(score[0].view(n, MATCHED), score[1])
     found = ranks.told(found)  # the last bits of a rank's own may differ
     state.aug_p = adapt.next_aug_p(state.aug_p, found)
     return {"gap": found}
