@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -85,8 +86,11 @@ def test_new_samples_near_one_are_nearer_the_lower_the_strength() -> None:
     ]
     assert far == sorted(far) and far[0] < 0.2 * far[-1]
     made_like = gan.generate(3, like=target, seed=1)
-    assert {s.label for s in made_like} == {"owl"}  # of its class, unless another is asked for
-    assert {s.label for s in gan.generate(3, like=target, label="cat")} == {"cat"}
+    assert {s.label for s in made_like} == {"owl"}
+    with pytest.raises(UserError, match="of the class 'owl', and 'cat' is asked for"):
+        gan.generate(3, like=target, label="cat")
+    unlabelled = Sample("mine", x)
+    assert {s.label for s in gan.generate(3, like=unlabelled, label="cat")} == {"cat"}, "nobody knows better"
 
 
 def test_a_walk_is_closed_even_and_goes_by_its_stops() -> None:
@@ -131,7 +135,15 @@ def test_the_command_makes_samples_near_a_file_and_a_walk(tmp_path: Path) -> Non
     root = write_images(tmp_path / "data")
     am.train(root, out=tmp_path / "run", **TINY, **TRAIN)
     file = str(root / "lying" / "003.png")
+    with pytest.raises(UserError, match="--strength"):
+        am.generate(tmp_path / "run", num=6, out=tmp_path / "near", strength=0.2)
     near = am.generate(tmp_path / "run", num=6, out=tmp_path / "near", like=file, style="standing", workers=1)
+    for line in (tmp_path / "near" / "manifest.jsonl").read_text().splitlines():
+        assert json.loads(line)["dials"] == {"style": "standing", "like": file, "strength": 0.5}
+    with pytest.raises(UserError, match="is a class, not a file"):
+        am.generate(tmp_path / "run", num=6, out=tmp_path / "no", like="lying")
+    loaded = am.load(tmp_path / "run")
+    assert loaded.classify(am.read(root))[0].shape == (len(am.read(root)),)
     assert near.facts["num"] >= 1
     assert {p.parent.name for p in (tmp_path / "near").rglob("*.png")} == {"lying"}
     am.generate(tmp_path / "run", num=10, out=tmp_path / "walk", walk=True, workers=1)

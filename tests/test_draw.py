@@ -27,6 +27,7 @@ from augmint.generation.dials import Dials
 from augmint.generation.draw import CHUNK, Gan, Known
 from augmint.models.generator import Generator
 from augmint.models.verifier import Verifier
+from augmint.steps import synthesis
 from augmint.steps.synthesis import synthesise
 
 torch.set_num_threads(1)
@@ -371,7 +372,7 @@ def test_a_class_without_reals_borrows_from_all(gan: Gan) -> None:
 
 
 def test_a_gan_without_its_reals_cannot_do_that() -> None:
-    with pytest.raises(UserError, match="training samples"):
+    with pytest.raises(UserError, match="without the real samples"):
         made(known=False).verifier_draw(labels(0))
 
 
@@ -446,3 +447,46 @@ def test_what_teaches_the_calibration_is_made_as_the_candidates_are(
     synthesise(gan, GenerateConfig(), seed=3, want={0: 12, 1: 12, 2: 12}, dials=dials, source=source)
     assert len({seed for seed, _ in calls}) == len(calls) == 2
     assert all(how == {"dials": dials, "source": source} for _, how in calls)
+
+
+# -- what it takes ---------------------------------------------------------------------------------------------------
+
+
+def test_samples_are_judged_as_their_tensors_are(gan: Gan) -> None:
+    samples = gan.generate(5, seed=4)
+    x = np.stack([s.data for s in samples])
+    assert np.array_equal(gan.score(samples).evidence, gan.score(x).evidence)
+    assert np.array_equal(gan.classify(iter(samples))[0], gan.classify(x)[0])
+    assert np.array_equal(gan.reconstruct(samples), gan.reconstruct(x)) and gan.reconstruct(samples).shape == x.shape
+    assert gan.classify([])[0].shape == (0,)
+
+
+@pytest.mark.parametrize(
+    "given,told",
+    [
+        (np.zeros((3, 1, 8, 8), np.float32), "takes N x 2 x 8 x 8 in"),
+        (np.zeros((2, 8, 8), np.float32), "takes N x 2 x 8 x 8 in"),
+        ("photos/", "is no list of samples"),
+        (Sample("one", np.zeros((2, 8, 8), np.float32)), "is no list of samples"),
+    ],
+)
+def test_what_is_neither_tensors_of_the_grid_nor_samples_is_refused(gan: Gan, given: Any, told: str) -> None:
+    for judge in (gan.score, gan.classify, gan.reconstruct):
+        with pytest.raises(UserError, match=told):
+            judge(given)
+
+
+def test_samples_of_one_class_are_measured_against_reals_of_that_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    gan, seen = made(held=60), []
+    own = synthesis.measure
+
+    def measure(fake: Any, real: Any, *args: Any, **more: Any) -> Any:
+        seen.append((real, more))
+        return own(fake, real, *args, **more)
+
+    monkeypatch.setattr(synthesis, "measure", measure)
+    synthesise(gan, GenerateConfig(), seed=0, want={1: 12})
+    (real, more), known = seen[0], gan.known
+    assert known is not None
+    assert np.array_equal(real, known.held_x[known.held_y == 1])
+    assert np.array_equal(more["other_x"], known.x[known.y == 1])

@@ -33,6 +33,7 @@ PUBLIC = [
     "from_albumentations",
     "generate",
     "inspect",
+    "load",
     "preview",
     "prove",
     "read",
@@ -98,6 +99,7 @@ METRICS = [
 ]
 MANIFEST = [
     "file_name",
+    "dials",
     "sha256",
     "beside",
     "origin",

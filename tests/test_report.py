@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from augmint.core.errors import UserError
-from augmint.report import closeness, evidence, figures, gallery, html, plots
+from augmint.report import closeness, evidence, figures, gallery, html, plots, view
 from augmint.report.numbers import duration, figure, p_value
 from augmint.report.svg import Scale, nice_step, span
 from augmint.report.terms import Terms
@@ -708,3 +708,17 @@ def test_on_a_phone_nothing_is_drawn_behind_the_names() -> None:
     spans = [(float(y), float(y) + float(h)) for y, h in bands] + [(float(a), float(b)) for a, b in lines]
     assert len(names) == len(bands) == 2
     assert all(b < y - 12 or a > y + 3 for y in names for a, b in spans)
+
+
+def test_what_was_told_in_training_stands_in_the_report_once_with_its_steps() -> None:
+    journal = (
+        "2026-01-01T00:00:00+00:00  step 10: copying: 6 % of the samples lie too near\n"
+        "2026-01-01T00:00:01+00:00  resumed at step 10\n"
+        "2026-01-01T00:00:02+00:00  step 20: overfitting: by heart\n"
+        "2026-01-01T00:00:03+00:00  step 30: copying: 9 % of the samples lie too near\n"
+    )
+    assert view.remarks(journal) == [
+        "2 times, at steps 10 to 30: copying: 9 % of the samples lie too near.",
+        "Step 20: overfitting: by heart.",
+    ]
+    assert view.remarks("") == []

@@ -42,7 +42,7 @@ def test_the_largest_side_that_the_time_affords(longest: int, aspect: float, sec
 
     enough = [s for s in sides if steps(s) >= FEW_STEPS]
     assert side == (longest if longest <= 32 else max(enough, default=32))
-    assert why == "from the data" or f"{seconds:.0f} s" in why
+    assert why == sizing.OWN_SIDE or f"{seconds:.0f} s" in why
 
 
 def test_what_is_too_large_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:

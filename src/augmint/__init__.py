@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         export,
         generate,
         inspect,
+        load,
         preview,
         prove,
         read,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOMES = {
-    "augmint.verbs": "read boost augment train generate prove report export inspect preview replay doctor demo",
+    "augmint.verbs": "read load boost augment train generate prove report export inspect preview replay doctor demo",
     "augmint.core.types": "Dataset Sample",
     "augmint.core.errors": "UserError",
     "augmint.evaluation.proof": "Proof",
@@ -71,6 +72,7 @@ __all__ = [
     "from_albumentations",
     "generate",
     "inspect",
+    "load",
     "preview",
     "prove",
     "read",

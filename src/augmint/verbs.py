@@ -173,7 +173,8 @@ def train(
         )  # fmt: skip
         run.update(status="done", counts={"real": len(samples)})
         if out is not None and ranks.is_first():
-            html.write(run.path, run / "report.html", samples.modality)
+            page = html.write(run.path, run / "report.html", samples.modality)
+            progress({"stage": "write", "note": f"report: {page}"})
     return gan
 
 
@@ -237,23 +238,23 @@ def generate(
     """Make ``num`` new samples with a trained run, curated: class counts are exact, every rejected one has its reason."""
     chosen = c.settings(c.GenerateVerb, config=config, flags=settings)
     folder, target = _gan_folder(Path(run)), Path(out)
-    from augmint.generation.draw import Gan
     from augmint.steps.synthesis import synthesise, told
 
-    gan = Gan.load(folder, _modality_of(folder))
+    gan = load(folder)
     if num < 1:
         raise UserError(f"cannot make {num} samples", mend="give -n 1 or more")
     spoken = _spoken(gan, chosen.vocoder, progress)
-    dials, own = gan.dials(quality=chosen.quality, style=chosen.style, like=chosen.like, strength=chosen.strength)
-    classes = gan.numbers(label or own)
+    _check_dials(chosen)
+    dials, own = gan.dials(
+        quality=chosen.quality, style=chosen.style, like=chosen.like, strength=chosen.strength, label=label
+    )
+    classes = gan.numbers(own)
     want = {k: num // len(classes) + (i < num % len(classes)) for i, k in enumerate(classes)}
     if dry_run:
         return Result([f"would make {num} samples of {len(classes)} classes and write them to {target}"], {"num": num})
     check_output(target)
-    if chosen.walk and chosen.source != "generator":
-        raise UserError("a walk leads through the generator's space", mend="leave --source verifier out")
     if chosen.walk:
-        frames = gan.walk(num, label=label or own, dials=dials, seed=chosen.seed)
+        frames = gan.walk(num, label=own, dials=dials, seed=chosen.seed)
         rows = output.write_walk(frames, gan.modality, target)
         return Result([f"wrote a walk of {len(rows)} frames to {target}"], {"num": len(rows)}, target)
     made = synthesise(
@@ -261,7 +262,7 @@ def generate(
         want={k: n for k, n in want.items() if n}, dials=dials, source=chosen.source,
     )  # fmt: skip
     sink = gan.modality.sink(target, layout="class-folders" if gan.classes else "flat")
-    rows = output.write_synthetic([made], sink)
+    rows = output.write_synthetic([made], sink, dials=_dials_told(chosen))
     sink.close()
     output.write_manifest(target, rows)
     output.write_rejected(target / "rejected.jsonl", [made])
@@ -269,6 +270,27 @@ def generate(
     return Result(
         [f"wrote {len(rows)} samples to {target}: {told(made.curation, len(made.y))}"], {"num": len(rows)}, target
     )
+
+
+def _dials_told(chosen: c.GenerateVerb) -> dict[str, Any]:
+    """What samples are steered by, for the manifest; nothing where nothing does."""
+    told = {"quality": chosen.quality or None, "style": chosen.style, "like": chosen.like}
+    told |= {"strength": chosen.strength} if chosen.like is not None else {}
+    told |= {"source": chosen.source} if chosen.source != "generator" else {}
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _check_dials(chosen: c.GenerateVerb) -> None:
+    """Refuse settings that would do nothing, before anything is made."""
+    given = chosen.model_fields_set
+    if chosen.walk and chosen.source != "generator":
+        raise UserError("a walk leads through the generator's space", mend="leave --source verifier out")
+    if chosen.source == "verifier" and (chosen.like or chosen.style):
+        raise UserError("style and likeness are dials of the generator", mend="leave --source verifier out")
+    if chosen.walk and "keep" in given:
+        raise UserError("the frames of a walk are not curated", mend="leave --keep or --walk out")
+    if "strength" in given and chosen.like is None:
+        raise UserError("--strength says how far from --like, which is not given", mend="give --like FILE as well")
 
 
 def _spoken(gan: Gan, vocoder: str | None, progress: Progress) -> dict[str, str]:
@@ -461,6 +483,18 @@ def _pool(data: Data, unlabelled: Data | None, strict: bool) -> Dataset | None:
 def _only(chosen: c.Section, section: type[c.Section]) -> dict[str, Any]:
     """The values of one section, for the part that receives nothing else."""
     return {name: getattr(chosen, name) for name in section.model_fields}
+
+
+def load(run: str | Path) -> Gan:
+    """The GAN of a run that `train` or `boost` finished, or of an exported one.
+
+    Raises:
+        UserError: if there is none.
+    """
+    from augmint.generation.draw import Gan
+
+    folder = _gan_folder(Path(run))
+    return Gan.load(folder, _modality_of(folder))
 
 
 def _gan_folder(run: Path) -> Path:

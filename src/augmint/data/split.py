@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from augmint.core import rng
 from augmint.core.types import F32, I64
+from augmint.core.wording import number_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -206,7 +207,7 @@ def assign(
         tests = [_take(units, test_frac * len(open_at), rng.key("split test", seed))]
     else:
         tests = _outer(units, folds, rng.key("split folds", seed))
-        notes.append(f"{len(tests)} outer folds, for {num} samples are fewer than {SMALL}")
+        notes.append(f"{number_of(len(tests), 'outer fold')}, for {num} samples are fewer than {SMALL:,}")
     made = []
     for k, chosen in enumerate(tests):
         held = val

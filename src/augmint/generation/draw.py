@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from augmint.core import rng
 from augmint.core.errors import UserError, did_you_mean
 from augmint.core.run import read_json, write_json
 from augmint.core.types import F32, I64, Codec, Modality, Ref, Sample, rendered
+from augmint.core.wording import number_of
 from augmint.generation.codes import Codes, nth_keys
 from augmint.generation.dials import PULL, Dials, invert, walk
 from augmint.models.generator import Z_DIM, Maker
@@ -26,6 +27,8 @@ from augmint.training import checkpoint
 NEUTRAL = Dials()
 Source = str | Path | Sample
 """A class (for ``style``), the path of a file, or a sample."""
+Given = F32 | Iterable[Sample]
+"""Tensors ``[N, C, *shape]`` in [-1, 1] on the GAN's own grid, or samples (a `Dataset`, what `generate` gave, a list), which are brought there."""
 CHUNK = 64
 """Samples go through the networks in padded chunks of one size, since the size of a batch changes bits: 64 of up to 64 x 64 cells,
 fewer of larger grids."""
@@ -59,6 +62,11 @@ class Known:
     y: I64
     held_x: F32
     held_y: I64
+
+    def of(self, classes: Iterable[int]) -> Known:
+        """Those of these classes: what samples of them alone are measured against."""
+        fit, held = (np.isin(np.maximum(y, 0), list(classes)) for y in (self.y, self.held_y))
+        return Known(self.x[fit], self.y[fit], self.held_x[held], self.held_y[held])
 
 
 class Gan:
@@ -97,7 +105,8 @@ class Gan:
     def summary(self) -> list[str]:
         """A few lines for people."""
         shape = " x ".join(str(s) for s in self.codec.grid.shape)
-        return [f"a GAN of {shape} grids, {self.codec.grid.channels} channels, {max(1, len(self.classes))} classes"]
+        channels = number_of(self.codec.grid.channels, "channel")
+        return [f"a GAN of {shape} grids, {channels}, {number_of(max(1, len(self.classes)), 'class', 'classes')}"]
 
     def to_dict(self) -> dict[str, Any]:
         return {"classes": list(self.classes), "grid": list(self.codec.grid.size)}
@@ -127,8 +136,8 @@ class Gan:
             seed: another seed gives other samples; sample ``i`` of a class does not depend on ``num``.
             source: ``generator``, or ``verifier`` for the verifier's own generative branch.
         """
-        dials, own = self.dials(quality=quality, style=style, like=like, strength=strength)
-        y = self._labels(num, label or own)
+        dials, own = self.dials(quality=quality, style=style, like=like, strength=strength, label=label)
+        y = self._labels(num, own)
         return self._told(self.draw(y, seed=seed, dials=dials, source=source), y, seed)
 
     def walk(self, num: int, *, label: str | None = None, dials: Dials = NEUTRAL, seed: int = 0) -> list[Sample]:
@@ -149,27 +158,41 @@ class Gan:
         style: Source | None = None,
         like: Source | None = None,
         strength: float = 0.5,
+        label: str | None = None,
     ) -> tuple[Dials, str | None]:
-        """What `generate` was asked for as `Dials`, and the class of ``like``. Finding the ``w`` of a real sample takes seconds.
+        """What `generate` was asked for as `Dials`, and the class to make: ``label``, or that of ``like``.
+
+        Finding the ``w`` of a real sample takes seconds.
 
         Raises:
-            UserError: if ``style`` or ``like`` is neither a class (for ``style``) nor a sample that can be read.
+            UserError: if ``style`` or ``like`` is neither a class (for ``style``) nor a sample that can be read, or ``like`` is
+                known to be of another class than ``label``.
         """
-        near, own = (None, None) if like is None else self._inverted(like)
+        self.numbers(label)
+        near, own = (None, label) if like is None else self._inverted(like, label)
         if isinstance(style, str) and style in self.classes:
             return Dials(quality, near, strength, self.classes.index(style)), own
         return Dials(quality, near, strength, None if style is None else self._inverted(style)[0]), own
 
-    def _inverted(self, source: Source) -> tuple[Tensor, str | None]:
-        """``w [stages, D]`` of a real sample, and its class: as labelled or filed, else as the verifier names it."""
+    def _inverted(self, source: Source, wanted: str | None = None) -> tuple[Tensor, str | None]:
+        """``w [stages, D]`` of a real sample, and its class: as labelled or filed, else as wanted, else as the verifier names it."""
         sample = source if isinstance(source, Sample) else self._read(Path(source))
         x = self.codec.encode(sample)[None]
-        label = self.classes.index(sample.label) if sample.label in self.classes else int(self.classify(x)[0][0])
+        known = sample.label if sample.label in self.classes else None
+        if known is not None and wanted is not None and known != wanted:
+            raise UserError(
+                f"'{sample.id}' is of the class '{known}', and '{wanted}' is asked for",
+                mend=f"leave the label out, or give a sample of '{wanted}'; finer traits alone are what style takes",
+            )
+        name = known or wanted
+        label = int(self.classify(x)[0][0]) if name is None else self.classes.index(name)
         w = invert(self.generator, self.verifier, torch.from_numpy(x[0]), label)
         return w, self.classes[label] if self.classes else None
 
     def _read(self, path: Path) -> Sample:
         if not path.is_file():
+            if str(path) in self.classes:
+                raise UserError(f"'{path}' is a class, not a file", mend=f"give a file of it, or --label {path}")
             raise UserError(
                 f"'{path}' is neither a file nor a class{did_you_mean(str(path), self.classes)}",
                 mend="give a file of the same kind as the data"
@@ -224,7 +247,10 @@ class Gan:
             UserError: if the training samples are not known, or a style or likeness is asked for.
         """
         if self.known is None:
-            raise UserError("this GAN does not know its training samples", mend="load it from its run")
+            raise UserError(
+                "this GAN was exported, without the real samples whose codes the verifier draws from",
+                mend="load it from its run",
+            )
         if dials.like is not None or dials.style is not None:
             raise UserError("style and likeness are dials of the generator", mend="leave --source verifier out")
         if self._codes is None:
@@ -238,8 +264,27 @@ class Gan:
 
     # -- judging samples -----------------------------------------------------------------------------------------
 
-    def score(self, x: F32, y: I64 | None = None) -> Scores:
-        """Both scores of ``[N, C, *shape]``; without labels the verifier's own are used."""
+    def on_grid(self, x: Given) -> F32:
+        """``[N, C, *shape]`` in [-1, 1]: what the networks see of these samples; such tensors are what they are.
+
+        Raises:
+            UserError: if tensors are of another size, or what is given is neither tensors nor samples.
+        """
+        size = self.codec.grid.size
+        if isinstance(x, np.ndarray):
+            if x.shape[1:] != size:
+                told = f"N x {' x '.join(map(str, size))} in [-1, 1]"
+                raise UserError(f"tensors of {x.shape}: this GAN takes {told}", mend="give such tensors, or samples")
+            return np.asarray(x, np.float32)
+        if isinstance(x, str | Path | Sample):
+            raise UserError(
+                f"{x!r:.60} is no list of samples", mend="give a list, or what augmint.read(folder) returns"
+            )
+        return np.stack([self.codec.encode(s) for s in x]) if x else np.zeros((0, *size), np.float32)
+
+    def score(self, x: Given, y: I64 | None = None) -> Scores:
+        """Both scores of each sample; ``y [N]`` are class indices, without which the verifier's own are used."""
+        x = self.on_grid(x)
         found = self._evidence(x, self.classify(x)[0] if y is None else y)
         realness, rebuild = _percentile(self._held_scores, found[:, 0]), _percentile(self._held_errors, found[:, 1])
         return Scores(realness, rebuild, found)
@@ -253,16 +298,18 @@ class Gan:
 
         return self._in_chunks(judge, torch.from_numpy(np.ascontiguousarray(x)), torch.from_numpy(np.maximum(y, 0)))
 
-    def classify(self, x: F32) -> tuple[I64, F32]:
-        """Class indices ``[N]`` and how sure the verifier is of each, in [0, 1]."""
+    def classify(self, x: Given) -> tuple[I64, F32]:
+        """Class indices ``[N]`` (into ``classes``) and how sure the verifier is of each, in [0, 1]."""
+        x = self.on_grid(x)
         zeros = torch.zeros(len(x), dtype=torch.long)
         p = self._in_chunks(
             lambda part, _: self.verifier.classify(part).softmax(1), torch.from_numpy(np.ascontiguousarray(x)), zeros
         )
         return p.argmax(1).astype(np.int64), p.max(1)
 
-    def reconstruct(self, x: F32) -> F32:
-        """``[N, C, *shape]`` as the verifier's generative branch rebuilds it."""
+    def reconstruct(self, x: Given) -> F32:
+        """``[N, C, *shape]`` in [-1, 1]: each sample as the verifier's generative branch rebuilds it."""
+        x = self.on_grid(x)
         zeros = torch.zeros(len(x), dtype=torch.long)
         return self._in_chunks(
             lambda part, _: self.verifier.reconstruct(part).clamp(-1, 1),

@@ -39,12 +39,14 @@ def load(run_dir: Path, modality: Modality | None = None) -> Files:
     config = run_dir / "config.yaml"
     # With outer folds each has a GAN of its own; the curves and pictures of the first stand for all.
     trained = run_dir / "fold-0" if (run_dir / "fold-0" / "metrics.jsonl").exists() else run_dir
+    journal = trained / "log.txt"
     return Files(
         name=run_dir.name,
         state=read_json(run_dir / "run.json"),
         choices=_json(run_dir / "choices.json") or {},
         config=config.read_text(encoding="utf-8") if config.exists() else "",
         log=read_jsonl(trained / "metrics.jsonl"),
+        journal=journal.read_text(encoding="utf-8") if journal.exists() else "",
         proof=_json(run_dir / "eval" / "proof.json"),
         metrics=_json(run_dir / "eval" / "metrics.json"),
         gallery=read_jsonl(run_dir / "eval" / "gallery.jsonl"),

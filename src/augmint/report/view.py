@@ -5,6 +5,7 @@ Every function returns ``None`` (or an empty list) where the run has nothing to 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -49,6 +50,7 @@ class Files:
     choices: Row = field(default_factory=dict)
     config: str = ""
     log: Sequence[Row] = ()
+    journal: str = ""
     proof: Row | None = None
     metrics: Row | None = None
     gallery: Sequence[Row] = ()
@@ -83,6 +85,7 @@ def view(files: Files) -> dict[str, Any]:
         "calibration": calibration(metrics.get("calibration")),
         "curation": curation(metrics.get("curation")),
         "curves": training_curves(files.log),
+        "remarks": remarks(files.journal),
         "snapshots": list(files.snapshots),
         "dials": files.dials,
         "data": data(files, choices),
@@ -231,6 +234,25 @@ def training_curves(log: Sequence[Row]) -> list[dict[str, Any]]:
             drawn = figures.curves(kept, title=title, x_label=x_label, y_label=y_label, unit_range=unit_range)
             out.append({"title": title, "figure": Markup(drawn)})
     return out
+
+
+def remarks(journal: str) -> list[str]:
+    """What was told in words while it trained, each kind once, in its last wording, with the steps at which it was told.
+
+    Args:
+        journal: the text of ``log.txt``.
+    """
+    found: dict[str, tuple[list[int], str]] = {}
+    for step, text in re.findall(r"^\S+  step (\d+): (.+)$", journal, re.MULTILINE):
+        kind = text.partition(":")[0]
+        steps = [*found.get(kind, ([], ""))[0], int(step)]
+        found[kind] = steps, text
+    return [
+        f"Step {steps[0]}: {text}."
+        if len(steps) == 1
+        else f"{len(steps)} times, at steps {steps[0]} to {steps[-1]}: {text}."
+        for steps, text in found.values()
+    ]
 
 
 def _in_order(log: Sequence[Row]) -> list[Row]:

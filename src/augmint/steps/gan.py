@@ -30,6 +30,8 @@ Progress = Callable[[dict[str, Any]], None]
 Net = TypeVar("Net", bound=nn.Module)
 SNAPSHOT_ROWS = 8
 DIAL_COLUMNS = 10
+FEWEST_TO_JUDGE = 20
+"""Held-out reals: with fewer, distance and recall are noise, and none are taken."""
 
 
 def train_gan(
@@ -78,7 +80,7 @@ class _Watcher:
 
     def __call__(self, state: State, figures: Figures, known: Material) -> Figures:
         gan = Gan(self.data.modality, self.codec, self.data.classes, _here(state.ema), _here(state.verifier))
-        n = min(300, len(known.held_out_x)) if len(known.held_out_x) >= 20 else 0
+        n = min(300, len(known.held_out_x)) if len(known.held_out_x) >= FEWEST_TO_JUDGE else 0
         y = known.held_out_y[:n] if n else np.arange(64) % max(1, known.num_classes)
         fake = gan.draw(y, seed=rng.key("tick", self.seed) % 2**31)
         found = self._held_out(fake, known, n) if n else {}

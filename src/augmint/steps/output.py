@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,8 +48,11 @@ def copy_reals(data: Dataset, sink: Sink, progress: Progress) -> Rows:
     return rows
 
 
-def write_synthetic(made: Iterable[Synthetic], sink: Sink, *, part: str | None = None) -> Rows:
-    """Write what curation kept; returns manifest rows with scores and model."""
+def write_synthetic(
+    made: Iterable[Synthetic], sink: Sink, *, part: str | None = None, dials: Mapping[str, Any] | None = None
+) -> Rows:
+    """Write what curation kept; returns manifest rows with scores and model, and with the dials that steered them, if any did."""
+    steered = {"dials": dict(dials)} if dials else {}
     rows: Rows = []
     for fold, synthetic in enumerate(made):
         for index in synthetic.kept.tolist():
@@ -57,7 +60,7 @@ def write_synthetic(made: Iterable[Synthetic], sink: Sink, *, part: str | None =
             name = sample.id if fold == 0 else f"{sample.id}-fold{fold}"
             sample = replace(sample, id=name, meta=metadata(sample))
             path = sink.write(sample, part=part)
-            rows.append(manifest_row(sample, path))
+            rows.append({**manifest_row(sample, path), **steered})
     return rows
 
 

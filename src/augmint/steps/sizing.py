@@ -19,6 +19,9 @@ SIDES = (32, 48, 64, 96, 128, 192, 256, 384)
 nothing, and a verdict would be about other pictures than yours."""
 
 
+OWN_SIDE = "the data's own, or the largest that is taken unasked"
+
+
 def fitting(
     prepare_on: Callable[[int | None], Prepared],
     config: TrainConfig,
@@ -36,7 +39,7 @@ def fitting(
     own = prepare_on(None)
     longest, side, why = max(own.codec.grid.shape), chosen, "as chosen at the start"
     if side is None:
-        side, why = longest, "from the data"
+        side, why = longest, OWN_SIDE
         time = seconds(own)
         if config.steps is None and time is not None:
             time *= 1 - POOL_PART if len(own.pool_x) else 1.0
@@ -45,7 +48,7 @@ def fitting(
         return own, longest, why
     smaller = prepare_on(side)
     if smaller.codec.grid == own.codec.grid:  # of rows and the like there is one size only
-        return own, longest, "from the data"
+        return own, longest, OWN_SIDE
     return smaller, side, why
 
 
@@ -54,7 +57,7 @@ def largest(modality: Modality, grid: Grid, num_classes: int, config: TrainConfi
     none does. Measured from the smallest up, so that no more than a few steps are spent on what is too large."""
     longest = max(grid.shape)
     if longest <= SIDES[0]:
-        return longest, "from the data"
+        return longest, OWN_SIDE
     found, told = 0, []
     for side in [*(s for s in SIDES if s < longest), longest]:
         shape = tuple(max(1, round(n * side / longest)) for n in grid.shape)

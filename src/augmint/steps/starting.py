@@ -78,7 +78,7 @@ def start(gan: Gan, folder: Path, prepared: Prepared, fold: Fold) -> tuple[Start
             f"the run to start from has learned {len(seen)} samples of this data's test part; the first: "
             f"{prepared.data.ids[int(fold.test[seen[0].test])]}",
             where=folder,
-            mend="give the --seed of that run, for the same split, or start from a run on other data",
+            mend="start from a run on other data; of the same folder, give the --seed of that run, for the same split",
         )
     return found, told
 

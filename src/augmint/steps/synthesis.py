@@ -99,24 +99,28 @@ def synthesise(
     """
     known, num_classes = gan.known, len(gan.classes)
     if known is None:
-        raise UserError("this GAN does not know its training samples", mend="load it from its run")
+        raise UserError(
+            "this GAN was exported, without the real samples that curation judges by",
+            mend="generate from its run; in Python gan.generate(...) makes samples that are scored and not curated",
+        )
     want = want or wanted(known.y, num_classes)
+    own = known.of(want)
     y = np.concatenate([np.full(ceil(SPARE * n / config.keep), c, dtype=np.int64) for c, n in want.items()])
     progress({"stage": "generate", "done": 0, "total": len(y)})
     made = partial(gan.draw, dials=dials or Dials(quality=config.quality), source=source)
     x = made(y, seed=seed)
     extractor = trained_cnn_features(known.x, known.y if num_classes > 1 else None, seed=seed)
-    held_x, held_y = known.held_x, known.held_y
+    held_x, held_y = own.held_x, own.held_y
     half = rng.permutation(rng.key("third split", seed), len(held_x))
     first, third = np.sort(half[: len(half) // 2]), np.sort(half[len(half) // 2 :])
 
-    scores, evidence = gan.score(x, y), Evidence.of(gan, extractor, known.x, y, made, seed=seed)
+    scores, evidence = gan.score(x, y), Evidence.of(gan, extractor, own.x, y, made, seed=seed)
     of_x = evidence(x, y)
     calibration = Calibration.fit(
         evidence(held_x[first], held_y[first]), of_x, seed=seed, num_scores=evidence.num_scores
     )
     probability = calibration.probability(of_x)
-    copies = check(x, known.x, held_x, like=likeness(gan.codec))
+    copies = check(x, known.x, known.held_x, like=likeness(gan.codec))
     curation = curate(
         probability,
         y,
@@ -128,7 +132,7 @@ def synthesise(
         judge=curation_judge(extractor(x), extractor(held_x[third]), seed=seed),
     )
     progress({"stage": "generate", "done": len(y), "total": len(y), "note": told(curation, len(y))})
-    metrics = _measured(gan, x, y, curation, copies, calibration, extractor, known, seed)
+    metrics = _measured(gan, x, y, curation, copies, calibration, extractor, own, seed)
     return Synthetic(gan, seed, x, y, scores, probability.astype(np.float32), copies, curation, known, metrics)
 
 

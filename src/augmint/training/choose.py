@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ from augmint.transforms.recipe import Recipe
 
 FEWEST_STEPS = 200
 """With fewer, nothing is learned and no verdict would mean anything: a budget that is too short is exceeded, and told."""
+USED = 0.92
+"""Of the time, for steps."""
 FEW_STEPS = 600
 """With fewer, pictures are still blots on most data: told, with what would help."""
 MEMORY_SHARE = 0.5
@@ -121,7 +124,7 @@ def compiled(run: Run, config: TrainConfig, state: State, data: Data, schedule: 
         if config.compile == "off":
             found, why = False, "as set"
         elif config.compile == "on":
-            found, why = True, f"as set; {_try_compiled(state, data, schedule)[1]}"
+            found, why = True, f"as set; {_try_compiled(state, data, schedule)[1].partition(';')[0]}"
         elif data.device == "cpu":
             found, why = False, "on a CPU only where --compile on asks for it"
         elif seconds < WORTH_COMPILING:
@@ -174,8 +177,11 @@ def steps(run: Run, state: State, data: Data, schedule: Schedule, wanted: int | 
             run.choose("step_seconds", float(f"{per_step:.4g}"), "measured on a copy at the start")
         per_step = float(chosen(run, "step_seconds"))
         cap = most_steps(len(data.x), schedule.batch)
-        num = int(min(cap, max(FEWEST_STEPS, 0.92 * seconds / per_step)))
-        why = f"{seconds:.0f} s at {1000 * per_step:.0f} ms a step, {FEWEST_STEPS} to {cap:,}"
+        num = int(min(cap, max(FEWEST_STEPS, USED * seconds / per_step)))
+        why = (
+            f"{USED:.0%} of {seconds:.0f} s at {1000 * per_step:.0f} ms a step (the rest is for figures and pictures), "
+            f"at least {FEWEST_STEPS}, at most 600 passes ({cap:,})"
+        )
     run.choose("steps", num, why, anew=True)
     return int(chosen(run, "steps"))
 
@@ -251,6 +257,15 @@ def end(run: Run, state: State, schedule: Schedule) -> str:
     text = f"ended at step {state.step} of {schedule.steps}: {why}"
     run.log(text)
     return text
+
+
+def kept(run: Run, best: Path) -> str:
+    """Write down whose weights the run's GAN has, and why; a sentence on it."""
+    state = checkpoint.load_state(best)
+    fid = state["best_fid"]
+    why = "the last: nothing is held out to choose by" if fid is None else f"the lowest held-out distance, {fid:.3g}"
+    run.choose("best_step", state["step"], why, anew=True)
+    return f"the weights of step {state['step']} are kept: {why}"
 
 
 def short(run: Run, steps: int, config: TrainConfig) -> str:

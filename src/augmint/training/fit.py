@@ -159,6 +159,7 @@ def fit(
     if best is not None:
         checkpoint.load_into(state.ema, best, "ema")
         checkpoint.load_into(state.verifier, best, "verifier")
+        _tell(progress, choose.kept(run, best))
     verifier = copy.deepcopy(state.verifier).cpu()  # a copy is not compiled: what comes now is in parts of any size
     return Fitted(state.ema.cpu(), verifier, known.x, known.y, pool_y, pool_sure, known.held_out_y)
 
