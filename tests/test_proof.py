@@ -228,7 +228,7 @@ def test_proof_goes_through_json_and_makes_a_table():
     with pytest.raises(UserError, match="not a proof"):
         proof.Proof.from_dict({"x": 1})
     rows = {(c["a"], c["b"]) for c in got.comparisons}
-    assert rows == {("consistency", "classic"), ("synthetic", "consistency")}
+    assert rows == {("consistency", "classic"), ("synthetic", "consistency"), ("synthetic", "real")}
     assert all(c["p_holm"] >= c["p"] for c in got.comparisons)
     assert [r["n"] for r in got.per_class] == list(np.bincount(y))
 

@@ -70,6 +70,17 @@ def test_a_lift_that_copies_reach_too_is_not_said_to_be_what_is_new():
         assert any("as many copies of real samples" in line for line in got.advice) == wanted
 
 
+def test_a_lift_over_an_arm_that_is_worse_than_nothing_is_said_to_be_that():
+    """400 test samples, 8 seeds: right on 360, 300 and 360 of them, or on 300, 300 and 360."""
+    y = np.zeros(400, np.int64)
+    for alone, wanted in ((360, True), (300, False)):
+        rights = {"real": alone, "classic": 300, "synthetic": 360, "duplicates": 300}
+        answers = {k: np.tile((np.arange(400) >= n).astype(np.int64), (8, 1)) for k, n in rights.items()}
+        got = proof.judge(answers, y, ARMS, regime="closed")
+        assert got.verdict("synthetic") == "HELPS"
+        assert any(line.startswith("Over the real samples alone") for line in got.advice) == wanted
+
+
 @quick
 @given(results())
 def test_exchanged_arms_exchange_the_verdict(found):

@@ -31,10 +31,10 @@ def table(level, *, num_test=2000, num_seeds=10, seed=0, noise=0.004):
     return difficulty + jitter < level
 
 
-def predictions(gain, *, slope=0.06, **more):
-    """Accuracy rises by ``slope`` with each unit of log(labels); synthetic samples add ``gain``."""
-    level = {name: 0.8 + slope * np.log(n.sum() / 80) for name, n in LABELLED.items()}
-    level |= {"real": 0.7, "synthetic": 0.8 + gain}
+def predictions(times, *, exponent=0.3, **more):
+    """The error is ``.2 (n / 80)^-exponent``; synthetic samples do what ``times`` the labels would."""
+    level = {name: 1 - 0.2 * (n.sum() / 80) ** -exponent for name, n in LABELLED.items()}
+    level |= {"real": 0.7, "synthetic": 1 - 0.2 * times ** -abs(exponent or 0.3)}
     y = np.arange(2000) % 4
     right = {k: table(v, seed=i, **more) for i, (k, v) in enumerate(sorted(level.items()))}
     return {k: np.where(r, y, (y + 1) % 4) for k, r in right.items()}, y
@@ -46,20 +46,31 @@ def judged(found, y, arms=ARMS):
 
 @pytest.mark.parametrize("wanted", [5.0, 10.0, 20.0])
 def test_the_worth_of_a_planted_effect_is_recovered(wanted):
-    gain = 0.06 * np.log(1 + wanted / 20)
-    got = judged(*predictions(gain))
+    got = judged(*predictions(1 + wanted / 20))
     found = got.more_real
     assert found["worth"]["k"] == pytest.approx(wanted, rel=0.12)
     low, high = found["worth"]["ci95"]
     assert low < wanted < high and found["worth"]["per_class"]
     assert [p["num_real"] for p in found["points"]] == [40, 60, 80]
-    assert found["doubling"]["effect"] == pytest.approx(6 * np.log(2), rel=0.1)
+    assert found["doubling"]["effect"] == pytest.approx(20 * (1 - 2**-0.3), rel=0.1)
     assert any(f"about {found['worth']['k']:.1f} more labelled samples a class" in line for line in got.advice)
     json.dumps(got.to_dict(), allow_nan=False)
 
 
+@pytest.mark.parametrize("level", [0.5, 0.9, 0.99, 1.0])
+def test_more_labels_never_promise_more_than_the_error_that_is_left(level):
+    """The fewer, the much worse: a line of accuracies would end above 100 %."""
+    y = np.arange(400) % 4
+    right = {"classic": table(level, num_test=400), "reals_75%": table(level - 0.2, num_test=400, seed=1)}
+    right |= {"reals_50%": table(level - 0.4, num_test=400, seed=2)}
+    right |= {"real": right["reals_50%"], "synthetic": right["classic"]}
+    doubling = judged({k: np.where(r, y, (y + 1) % 4) for k, r in right.items()}, y).more_real["doubling"]
+    assert 0 < doubling["effect"] <= 100 - 100 * level + 0.13, "half a test sample in 400, where no error is left"
+    assert doubling["ci95"][1] <= 100
+
+
 def test_an_effect_of_nothing_is_worth_nothing():
-    got = judged(*predictions(0.0))
+    got = judged(*predictions(1.0))
     low, high = got.more_real["worth"]["ci95"]
     assert low < 0 < high and abs(got.more_real["worth"]["k"]) < 1.5
     assert any("As many labelled samples again (80 more)" in line for line in got.advice)
@@ -68,13 +79,13 @@ def test_an_effect_of_nothing_is_worth_nothing():
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"slope": 0.0}, "does not measurably rise"),
-        ({"slope": -0.05}, "does not measurably rise"),
-        ({"slope": 0.02, "gain": 0.1}, "beyond what was measured"),
+        ({"exponent": 0.0}, "does not measurably fall"),
+        ({"exponent": -0.3}, "does not measurably fall"),
+        ({"exponent": 0.2, "times": 6.0}, "beyond what was measured"),
     ],
 )
 def test_where_it_cannot_be_said_it_says_why(change, why):
-    found = judged(*predictions(**({"gain": 0.03} | change))).more_real
+    found = judged(*predictions(**({"times": 1.6} | change))).more_real
     assert found["worth"] is None and why in found["why"]
 
 
@@ -84,7 +95,7 @@ def test_no_effect_and_no_slope_are_worth_nothing_and_warn_of_nothing():
 
 
 def test_without_the_arms_there_is_no_worth():
-    found, y = predictions(0.03)
+    found, y = predictions(1.6)
     alone = judged(found, y, ARMS[:3])
     assert alone.more_real["worth"] is None and "fewer labelled reals" in alone.more_real["why"]
     assert alone.share_curve == [] and len(alone.more_real["points"]) == 1
@@ -93,14 +104,14 @@ def test_without_the_arms_there_is_no_worth():
 
 
 def test_points_of_a_curve_stand_in_no_table():
-    found, y = predictions(0.03)
+    found, y = predictions(1.6)
     arms = [*ARMS, Arm("share_25%", "", "synthetic", filler="synthetic", share=0.25, curve="share")]
     got = judged(found | {"share_25%": found["classic"]}, y, arms)
     assert {a["name"] for a in got.arms} == {"real", "classic", "synthetic"} and got.share == 0.5
     assert not {"reals_50%", "reals_75%", "share_25%"} & ({c["a"] for c in got.comparisons} | set(got.per_class[0]))
     assert [row["share"] for row in got.share_curve] == [0.0, 0.25, 0.5]
     assert got.share_curve[0]["mean"] == got.share_curve[1]["mean"] and got.share_curve[1]["p_holm"] == 1
-    assert got.share_curve[2]["mean"] == pytest.approx(83, abs=0.3)
+    assert got.share_curve[2]["mean"] == pytest.approx(100 - 20 * 1.6**-0.3, abs=0.3)
 
 
 def test_the_slope_is_that_of_a_least_squares_line():

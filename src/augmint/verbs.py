@@ -57,7 +57,7 @@ def read(path: str | Path, *, modality: str | Modality | None = None, strict: bo
     """
     root = Path(path).expanduser().resolve()
     if not root.exists():
-        raise UserError("there is no such folder", where=path, mend="check the path")
+        raise UserError("there is no such folder or table", where=path, mend="check the path")
     if modality is None:
         modality = "table" if root.is_file() else find(root)
     kind = get(modality) if isinstance(modality, str) else modality

@@ -42,7 +42,11 @@ def _on_use(proof: Proof) -> list[str]:
     classic, synthetic = proof.verdict("classic"), proof.verdict("synthetic")
     if synthetic == "HELPS":
         alone = "" if classic == "HELPS" else ", which alone is not proven to help: the lift was measured on top of it"
-        out = [f"Train with the synthetic samples and classic augmentation{alone}.", *_on_newness(proof)]
+        out = [
+            f"Train with the synthetic samples and classic augmentation{alone}.",
+            *_on_reals(proof),
+            *_on_newness(proof),
+        ]
     else:
         asked = {"the synthetic samples": synthetic, "classic augmentation": classic}
         out = [f"Train without {what}: {_WHY[v]}." for what, v in asked.items() if v in _WHY]
@@ -50,6 +54,18 @@ def _on_use(proof: Proof) -> list[str]:
     if "sqrt_adjusted" in mean and mean["sqrt_adjusted"] >= max(mean.get("real", 0.0), mean.get("classic", 0.0)):
         out.append("With unbalanced classes, square-root sampling with logit adjustment costs nothing: use it first.")
     return out
+
+
+def _on_reals(proof: Proof) -> list[str]:
+    """A word where the lift over the best classic arm is none over the real samples alone: then that arm was the worse start."""
+    row = next((c for c in proof.comparisons if (c["a"], c["b"]) == ("synthetic", "real")), None)
+    if row is None or row["ci95"][0] > 0:
+        return []
+    effect, low, high = signed(row["effect"], *row["ci95"])
+    return [
+        f"Over the real samples alone, without classic augmentation, it is not proven ({effect}, {low} to {high}): here that augmentation "
+        "costs what the synthetic samples bring. Try another --recipe, or train on the real samples as they are."
+    ]
 
 
 def _on_newness(proof: Proof) -> list[str]:
@@ -72,7 +88,7 @@ def _on_worth(proof: Proof) -> list[str]:
         low, high = worth["ci95"]
         return [
             f"The synthetic samples are worth about {worth['k']:.1f} more labelled samples a class (95 % interval "
-            f"{low:.1f} to {high:.1f}), on the line of accuracy against the number of labelled samples."
+            f"{low:.1f} to {high:.1f}), on the curve of the error against the number of labelled samples."
         ]
     if verdict == "HELPS" or not doubling or doubling["ci95"][0] <= 0:
         return []

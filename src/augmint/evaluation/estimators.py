@@ -80,7 +80,7 @@ def _named(name: str) -> Any:
     with _working_folder():
         try:
             found = importlib.import_module(module)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise UserError(
                 f"the probe '{name}' cannot be imported: {type(error).__name__}: {error}", mend=_MEND
             ) from error
@@ -114,7 +114,7 @@ def _guarded(name: str, run: Callable[[F32, I64, F32, int], Any]) -> Probe:
     def probe(x: F32, y: I64, test_x: F32, seed: int, where: str) -> I64:
         try:
             found = np.asarray(run(x, y, test_x, seed))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise UserError(
                 f"the probe '{name}' failed: {type(error).__name__}: {error}",
                 where=where,

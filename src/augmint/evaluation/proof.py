@@ -354,7 +354,7 @@ def _sentence(
     scope: Scope,
 ) -> str:
     subject = _SUBJECT[question]
-    low, high = signed(*found.ci95)
+    low, high = signed(*_pair(found.ci95))
     basis = f"95 % interval {low} to {high}, {found.num_seeds} paired seeds, {found.num_test} test samples"
     basis += f"; {_SCOPES[scope]}" if question == "synthetic" else ""
     change = f"by {abs(found.effect):.1f} points ({before:.1f} % to {after:.1f} %; {basis})"
@@ -384,7 +384,7 @@ def _settle(lacking: Needed | None) -> str:
 def _secondary(
     arms: Sequence[Arm], regime: Regime, right: Mapping[str, NDArray[np.bool_]], draws: Resamples
 ) -> tuple[list[dict[str, Any]], dict[float, dict[str, Any]]]:
-    """Every other arm against the best classic, and the synthetic arm against each control; Holm over all of them.
+    """Every other arm against the best classic, and the synthetic arm against each control and the reals alone; Holm over all.
 
     Other shares are in the same family, and come apart by their share.
     """
@@ -393,7 +393,7 @@ def _secondary(
     others = [a for a in arms if a.kind != "base" and a.name != best and a.curve != "reals"]
     pairs = [(a.name, best) for a in others if best in right]
     if "synthetic" in right:
-        pairs += [("synthetic", a.name) for a in others if a.kind == "control"]
+        pairs += [("synthetic", a.name) for a in arms if (a.kind == "control" and a in others) or a.kind == "base"]
     found = [(a, b, draws.effect(right[a], right[b])) for a, b in pairs if (a, b) not in primary]
     rows, at_share = [], dict[float, dict[str, Any]]()
     for (a, b, e), adjusted in zip(found, holm([e.p for *_, e in found]), strict=True):

@@ -168,7 +168,8 @@ class Boost:
         if p.has_task:
             least = smallest_provable(p.num_test, self.config.seeds)
             lines.append(
-                f"{p.num_test} test samples and {self.config.seeds} seeds can at best prove a lift of about {least:.1f} points"
+                f"{p.num_test} test samples and {self.config.seeds} seeds find a lift of about {least:.1f} points four times in five, "
+                "smaller ones less often"
             )
         if self.config.vocoder is not None:
             lines.append(self.run.reason("vocoder"))

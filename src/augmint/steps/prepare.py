@@ -81,9 +81,19 @@ class Prepared:
 
 
 def prepare(
-    data: Dataset, pool: Dataset | None, *, seed: int, folds: int, grid: int | None, strict: bool = False
+    data: Dataset,
+    pool: Dataset | None,
+    *,
+    seed: int,
+    folds: int,
+    grid: int | None,
+    strict: bool = False,
+    hold_out: bool = True,
 ) -> Prepared:
     """Read everything once, find near-duplicates, and split.
+
+    Args:
+        hold_out: keep a part of the training samples from all training, where the data brings none of its own to hold out.
 
     Raises:
         UserError: if no sample can be read.
@@ -102,7 +112,8 @@ def prepare(
 
     enough = len(pool_x) >= ENOUGH_POOL
     parts = [r.part for r in data.refs]
-    split = assign(y, parts, alike[: len(x)], seed=seed, held_out_frac=0.0 if enough else HELD_OUT_FRAC, folds=folds)
+    held_out_frac = HELD_OUT_FRAC if hold_out and not enough else 0.0
+    split = assign(y, parts, alike[: len(x)], seed=seed, held_out_frac=held_out_frac, folds=folds)
     if len(pool_x):
         tested = np.unique(alike[np.concatenate([f.test for f in split.folds])])
         clean = ~np.isin(alike[len(x) :], tested)
