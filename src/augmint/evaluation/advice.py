@@ -129,8 +129,11 @@ def _on_verifier(proof: Proof) -> list[str]:
         return []
     best = max(ahead, key=lambda c: float(mean[c["a"]]))
     title, (low, high) = next(a["title"] for a in proof.arms if a["name"] == best["a"]), signed(*best["ci95"])
+    over_set = next((c for c in proof.comparisons if (c["a"], c["b"]) == ("synthetic", best["a"])), None)
+    surely = over_set is None or over_set["ci95"][1] < 0
+    what = "has learned more than the set can teach" if surely else "may know as much as the set can teach, or more"
     return [
-        f"The verifier has learned more than the set can teach: {title} reaches {mean[best['a']]:.1f} % ({low} to {high} "
+        f"The verifier {what}: {title} reaches {mean[best['a']]:.1f} % ({low} to {high} "
         f"against the best classic arm). Use it: gan.classify(x), or start from gan.verifier.as_backbone()."
     ]
 
