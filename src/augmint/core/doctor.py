@@ -108,7 +108,9 @@ def _torch() -> Iterator[Check]:
         yield Check("cuda", "warn", "torch is built for CUDA and sees no device", "works on the CPU; check the driver")
     else:
         yield Check("cuda", "ok", "none; everything runs on the CPU")
-    yield Check("cores", "ok", str(os.cpu_count()))
+    have = os.cpu_count() or 1
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else have
+    yield Check("cores", "ok", str(have) if usable == have else f"{usable} of {have}: this process may use no more")
 
 
 def _strangers() -> Iterator[Check]:

@@ -33,6 +33,8 @@ from augmint.transforms.recipe import Recipe, recipe_for
 Synthetic = Dataset | Gan | Sequence[Sample]
 FEWEST_TESTED = 2
 TOO_MANY_COPIES = 0.02
+NAMED = 5
+"""Copies of test samples that a refusal names."""
 TOO_ROUGH = 5.0
 """A test part that cannot prove a lift of this many points is called too small."""
 
@@ -205,7 +207,10 @@ def _refuse_leaks(offer: Offer, p: Prepared, folds: Sequence[Fold]) -> None:
     found = copies(offer.x, p.x[test], p.x, only_identical=offer.sealed is not None)
     if not found:
         return
-    first, same = found[0], sum(c.identical for c in found)
+    same, pairs = (
+        sum(c.identical for c in found),
+        [f"{offer.ids[c.index]} is {p.data.ids[test[c.test]]}" for c in found],
+    )
     given = any(r.part == "test" for r in p.data.refs)
     mend = "take them out, and better: make the set anew from the training part alone"
     if not given:
@@ -215,7 +220,7 @@ def _refuse_leaks(offer: Offer, p: Prepared, folds: Sequence[Fold]) -> None:
         )
     raise Refused(
         f"{len(found)} of {len(offer.x)} synthetic samples are copies of test samples ({same} identical, {len(found) - same} "
-        f"nearly so); the first: {offer.ids[first.index]} is {p.data.ids[test[first.test]]}",
+        f"nearly so); the first: {', '.join(pairs[:NAMED])}",
         mend=mend,
     )
 
