@@ -250,8 +250,8 @@ def test_the_augmentation_probability_follows_the_gap_and_stays_in_its_range(aug
     for found in gaps:
         after = adapt.next_aug_p(aug_p, found)
         assert 0 <= after <= 0.8
-        assert after >= aug_p if found > 0.3 else after <= aug_p
-        assert abs(after - aug_p) <= min(0.1, abs(found - 0.3) / 4) + 1e-12
+        assert after >= aug_p if found > 0.5 else after <= aug_p
+        assert abs(after - aug_p) <= min(0.1, abs(found - 0.5) / 4) + 1e-12
         aug_p = after
 
 

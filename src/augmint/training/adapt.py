@@ -6,7 +6,7 @@ import math
 
 import torch
 
-TARGET_GAP = 0.3
+TARGET_GAP = 0.5
 FULL_GAP = 0.4
 """So far from the target `next_aug_p` takes a whole step."""
 CAP = 0.8
