@@ -18,12 +18,9 @@ from augmint.scale import ranks
 from augmint.steps import starting
 from augmint.steps.gan import FEWEST_TO_JUDGE
 from augmint.steps.inputs import fingerprints
-from augmint.steps.prepare import FOLDS, Prepared, prepare
+from augmint.steps.prepare import FOLDS, MIN_PER_CLASS, Prepared, prepare
 from augmint.steps.sizing import fitting
 from augmint.training.fit import Material
-
-FEWEST_TO_LEARN = 8
-"""Samples of a class: with fewer, and no pool, boost trains no GAN at all (research before the project), and train says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +128,7 @@ def _on_parts(prepared: Prepared, material: Material) -> list[str]:
         f"{learned}, {len(material.held_out_x)} held out to choose by, {len(fold.test)} kept from it as a test part, for `augmint prove`"
     ]
     fewest = int(num.min()) if prepared.num_classes else len(material.x)
-    if fewest < FEWEST_TO_LEARN and not material.has_pool:
+    if fewest < MIN_PER_CLASS and not material.has_pool:
         which = f" of '{prepared.data.classes[int(num.argmin())]}'" if prepared.num_classes else ""
         notes.append(
             f"{number_of(fewest, 'sample')}{which} to learn from: so few are learned by heart, and what is made repeats them; "
