@@ -108,7 +108,7 @@ def outputs_in_bytes(net: nn.Module, *inputs: Tensor) -> int:
     return seen
 
 
-@pytest.mark.parametrize(("size", "most"), [("nano", 44), ("small", 70), ("base", 140), ("large", 210)])
+@pytest.mark.parametrize(("size", "most"), [("nano", 24), ("small", 55), ("base", 110), ("large", 165)])
 def test_what_one_sample_of_512_pixels_takes_in_mebibytes(size: str, most: int) -> None:
     with torch.device("meta"):
         generator, verifier = networks(PLAIN, size, Grid(3, (512, 512)), 10, seed=0)
@@ -117,7 +117,8 @@ def test_what_one_sample_of_512_pixels_takes_in_mebibytes(size: str, most: int) 
         judged = outputs_in_bytes(verifier, torch.zeros(1, 3, 512, 512), y)
         rebuilt = outputs_in_bytes(verifier.heads.decoder, torch.zeros(1, 64))
     assert max(made, judged) <= most * 2**20
-    assert rebuilt <= 0.25 * judged  # the branch that rebuilds stays the light one
+    # The branch that rebuilds stays the light one: a quarter of the verifier, or what that was for nano before its pooling came first.
+    assert rebuilt <= max(0.25 * judged, 6.5 * 2**20)
 
 
 def natural(shape: tuple[int, int], n: int = 2) -> Tensor:
