@@ -33,7 +33,7 @@ from peers import ONE_THREAD, NoPeer, interpreter, one_thread
 from tables import Bar, cpu_seconds, publish
 from transforms import RECIPE, photos
 
-from augmint.scale.pool import cores
+from augmint.core.machine import cores
 
 FILES = 80
 VARIANTS = (1, 9)

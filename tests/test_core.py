@@ -30,9 +30,10 @@ from augmint.core import config as core_config
 from augmint.core import rng, run
 from augmint.core.config import BoostConfig, GenerateConfig, TrainConfig, TrainVerb, build, load_yaml
 from augmint.core.errors import BadSample, Interrupted, Refused, UserError, did_you_mean
+from augmint.core.machine import cores
 from augmint.core.presets import preset, share_of
 from augmint.core.run import Run, check_output, read_json, read_jsonl, stop_on_signal, write_bytes, write_json
-from augmint.scale.pool import cores, ordered_map
+from augmint.scale.pool import ordered_map
 
 WORDS = st.text(st.sampled_from("\x1fsia1") | st.characters(exclude_categories=("Cs",)), max_size=12)
 MENDS = "to mend it"

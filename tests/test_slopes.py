@@ -24,7 +24,7 @@ class Curved(nn.Module):
         x = nn.functional.silu(self.first(x))
         x = nn.functional.avg_pool2d(torch.tanh(self.second(x)), 2)
         x = nn.functional.leaky_relu(self.same(x))  # with its default slope
-        return self.last(nn.functional.avg_pool2d(x, 2, 1).square().mean((2, 3))).squeeze(1)  # type: ignore[no-any-return]
+        return self.last(nn.functional.avg_pool2d(x, 2, 1).square().mean((2, 3))).squeeze(1)
 
 
 class Score(nn.Module):
@@ -35,7 +35,7 @@ class Score(nn.Module):
         self.verifier = verifier
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.verifier(x, torch.arange(len(x)) % 3).score  # type: ignore[no-any-return]
+        return self.verifier(x, torch.arange(len(x)) % 3).score
 
 
 def the_long_way(net: nn.Module, x: Tensor) -> Tensor:

@@ -31,10 +31,10 @@ from torch import nn
 from augmint.core import rng
 from augmint.core.config import TrainConfig
 from augmint.core.errors import Interrupted, UserError
+from augmint.core.machine import cores
 from augmint.core.run import Run, read_jsonl
 from augmint.models.generator import Generator
 from augmint.models.verifier import Verifier
-from augmint.scale.pool import cores
 from augmint.training import adapt, checkpoint, ema, fit, loop, losses, semi, watch
 from augmint.training.fit import Material
 from augmint.training.loop import Data, Schedule, State, one_step, train

@@ -15,6 +15,8 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, Literal
 
+from augmint.core.machine import cores
+
 # Runs in a child: a broken binary package can end the interpreter, and a good one costs seconds to import.
 _PROBE = """
 import json, torch, cv2
@@ -108,8 +110,7 @@ def _torch() -> Iterator[Check]:
         yield Check("cuda", "warn", "torch is built for CUDA and sees no device", "works on the CPU; check the driver")
     else:
         yield Check("cuda", "ok", "none; everything runs on the CPU")
-    have = os.cpu_count() or 1
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else have
+    have, usable = os.cpu_count(), cores()
     yield Check("cores", "ok", str(have) if usable == have else f"{usable} of {have}: this process may use no more")
 
 

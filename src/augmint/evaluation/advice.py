@@ -57,20 +57,20 @@ def _on_use(proof: Proof) -> list[str]:
 
 
 def _on_reals(proof: Proof) -> list[str]:
-    """A word where the lift over the best classic arm is none over the real samples alone: then that arm was the worse start."""
-    row = next((c for c in proof.comparisons if (c["a"], c["b"]) == ("synthetic", "real")), None)
+    """A word where the lift over the best classic arm is not proven over the real samples alone: that arm may have been the worse start."""
+    row = _between(proof, "synthetic", "real")
     if row is None or row["ci95"][0] > 0:
         return []
     effect, low, high = signed(row["effect"], *row["ci95"])
     return [
-        f"Over the real samples alone, without classic augmentation, it is not proven ({effect}, {low} to {high}): here that augmentation "
-        "costs what the synthetic samples bring. Try another --recipe, or train on the real samples as they are."
+        f"Over the real samples alone, without classic augmentation, it is not proven ({effect}, {low} to {high}): that augmentation "
+        "may cost here what the synthetic samples bring. Try another --recipe, or train on the real samples as they are."
     ]
 
 
 def _on_newness(proof: Proof) -> list[str]:
     """A word where the control that holds nothing new may do as well: then the lift may be chance, or that of more repetition."""
-    row = next((c for c in proof.comparisons if (c["a"], c["b"]) == ("synthetic", "duplicates")), None)
+    row = _between(proof, "synthetic", "duplicates")
     if row is None or row["ci95"][0] > 0:
         return []
     effect, low, high = signed(row["effect"], *row["ci95"])
@@ -129,13 +129,18 @@ def _on_verifier(proof: Proof) -> list[str]:
         return []
     best = max(ahead, key=lambda c: float(mean[c["a"]]))
     title, (low, high) = next(a["title"] for a in proof.arms if a["name"] == best["a"]), signed(*best["ci95"])
-    over_set = next((c for c in proof.comparisons if (c["a"], c["b"]) == ("synthetic", best["a"])), None)
+    over_set = _between(proof, "synthetic", best["a"])
     surely = over_set is None or over_set["ci95"][1] < 0
     what = "has learned more than the set can teach" if surely else "may know as much as the set can teach, or more"
     return [
         f"The verifier {what}: {title} reaches {mean[best['a']]:.1f} % ({low} to {high} "
         f"against the best classic arm). Use it: gan.classify(x), or start from gan.verifier.as_backbone()."
     ]
+
+
+def _between(proof: Proof, a: str, b: str) -> Row | None:
+    """The comparison of these two arms, if there is one."""
+    return next((c for c in proof.comparisons if (c["a"], c["b"]) == (a, b)), None)
 
 
 def _sureness(proof: Proof, direct: str, rival: str) -> str:

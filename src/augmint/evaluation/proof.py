@@ -393,7 +393,8 @@ def _secondary(
     others = [a for a in arms if a.kind != "base" and a.name != best and a.curve != "reals"]
     pairs = [(a.name, best) for a in others if best in right]
     if "synthetic" in right:
-        pairs += [("synthetic", a.name) for a in arms if (a.kind == "control" and a in others) or a.kind == "base"]
+        alone = [a for a in arms if a.kind == "base"]
+        pairs += [("synthetic", a.name) for a in [*alone, *(a for a in others if a.kind == "control")]]
     found = [(a, b, draws.effect(right[a], right[b])) for a, b in pairs if (a, b) not in primary]
     rows, at_share = [], dict[float, dict[str, Any]]()
     for (a, b, e), adjusted in zip(found, holm([e.p for *_, e in found]), strict=True):

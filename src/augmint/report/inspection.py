@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augmint.core.errors import BadSample, Refused
+from augmint.core.machine import cores
 from augmint.core.run import check_output, write_jsonl, write_text
 from augmint.core.types import I64, Dataset, Part, Ref, Sample, Skipped
 from augmint.core.wording import number_of
@@ -24,7 +25,6 @@ from augmint.data.objects import counted
 from augmint.data.tables import describe
 from augmint.report import charts
 from augmint.report.page import rendered
-from augmint.scale.pool import cores
 
 if TYPE_CHECKING:
     import pandas as pd

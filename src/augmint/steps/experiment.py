@@ -17,6 +17,7 @@ from torch import nn
 from augmint.core import rng
 from augmint.core.config import BoostConfig, ProveVerb
 from augmint.core.errors import Interrupted
+from augmint.core.machine import cores
 from augmint.core.run import Run, read_json, write_bytes, write_json
 from augmint.core.types import F32, I64
 from augmint.data.split import Fold
@@ -25,7 +26,6 @@ from augmint.evaluation.arms import CNN, Arm, Augment, Regime, Task, Views, arms
 from augmint.evaluation.lift import LEARNED, run, seconds_per_arm, seconds_per_step, steps_to_learn
 from augmint.evaluation.proof import Proof, Told, judge, register
 from augmint.generation.draw import Gan
-from augmint.scale.pool import cores
 from augmint.steps.prepare import Prepared
 from augmint.steps.shares import can_be_lowered, settled, share
 from augmint.transforms.recipe import Recipe

@@ -11,13 +11,14 @@ import numpy as np
 import yaml
 
 from augmint.core.errors import UserError
+from augmint.core.machine import cores
 from augmint.core.types import Dataset, Modality
 from augmint.data.leaks import groups
 from augmint.data.split import assign
 from augmint.evaluation.arms import Arm, Task
 from augmint.evaluation.lift import run, seconds_per_step
 from augmint.evaluation.paired import Effect, Resamples
-from augmint.scale.pool import cores, ordered_map
+from augmint.scale.pool import ordered_map
 from augmint.steps.results import Progress
 from augmint.transforms.recipe import PRESETS, Recipe, rand
 

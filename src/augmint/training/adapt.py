@@ -17,7 +17,7 @@ def gap(train: torch.Tensor, held_out: torch.Tensor) -> float:
 
     ``2 P(D(train) > D(held-out)) - 1`` over pairs of a class, at least 0. ADA's validation heuristic (Karras et al. 2020, eq. 1) sets
     the difference of the two against that to fakes, which on small sets is near nothing itself: it jumps from 0 to 1 from one
-    time to the next (docs/log.md). Their other one needs scores with an absolute zero, which relativistic scores do not have.
+    time to the next (decision 021). Their other one needs scores with an absolute zero, which relativistic scores do not have.
 
     Args:
         train: ``[N, M]``: scores of M training samples of the class of each held-out real.

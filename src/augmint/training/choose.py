@@ -15,11 +15,11 @@ import torch
 
 from augmint.core.config import TrainConfig
 from augmint.core.errors import UserError
+from augmint.core.machine import cores, free_memory
 from augmint.core.run import Run
 from augmint.core.types import F32
 from augmint.models.verifier import Judge
 from augmint.scale import ranks
-from augmint.scale.pool import cores, free_memory
 from augmint.training import checkpoint, probe
 from augmint.training.loop import Data, Figures, Schedule, State, one_step
 from augmint.transforms.recipe import Recipe
