@@ -25,6 +25,7 @@ from augmint.evaluation.arms import Task
 from augmint.evaluation.lift import steps_to_learn
 from augmint.evaluation.paired import smallest_provable
 from augmint.evaluation.proof import Proof
+from augmint.modalities import get
 from augmint.steps.comparing import tests_needed as needed  # not a test
 from augmint.steps.experiment import probe_input, undertrained
 from augmint.transforms.local import GaussianNoise
@@ -161,7 +162,7 @@ def test_npz_refuses_objects_and_arrays_that_do_not_fit(tmp_path: Path) -> None:
 
     x = np.ones((4, 2))
     assert "not readable as npz" in problem(x=np.array([{}] * 4, dtype=object), y=np.arange(4))
-    assert "no arrays x and y; found: a" in problem(a=x)
+    assert "no array x; found: a" in problem(a=x)
     assert "do not fit together" in problem(x=x, y=np.arange(3))
     assert "do not fit together" in problem(x=x[0], y=np.arange(2))
     x[2, 1] = np.nan
@@ -334,6 +335,44 @@ def test_a_foreign_maker_has_no_sample_that_the_other_arms_lack(tmp_path: Path) 
     assert parts.to_dict() == {"test": 120, "fit": 40}
     copies = json.loads((tmp_path / "out" / "eval" / "metrics.json").read_text())["copies"]
     assert copies["flagged"] >= 38, "the check looks at all of them, too"
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".npz"])
+def test_what_a_pool_does_by_itself_stands_beside_a_foreign_set(suffix: str, tmp_path: Path) -> None:
+    """Six labels and 400 rows without any: label spreading comes near the line that separates the Gaussians (98.9 %, from the
+    normal distribution function at half their distance), and its arm is there whoever made the synthetic set."""
+    real = saved(with_split(table(3, 1, gap=1.87), table(200, 2, gap=1.87)), tmp_path / "r.csv")
+    made, pool = table(20, 3, gap=1.87), table(200, 4, gap=1.87)
+    if suffix == ".csv":
+        pool.drop(columns="label").to_csv(tmp_path / "p.csv", index=False)
+    else:
+        np.savez(tmp_path / "p.npz", x=pool[COLUMNS].to_numpy(), columns=np.array(COLUMNS))
+    out = tmp_path / "out"
+    proof = am.prove(
+        real,
+        saved(made, tmp_path / "s.csv"),
+        unlabelled=tmp_path / f"p{suffix}",
+        out=out,
+        seeds=3,
+        probe_steps=60,
+        workers=1,
+    )
+    means = dict(zip(proof.table["name"], proof.table["mean"], strict=True))
+    assert {"consistency", "spread", "spread_trained", "synthetic"} <= set(means)
+    assert means["spread"] == pytest.approx(98.9, abs=2)
+    assert "unlabelled" in Run(out).state["inputs"] and "--unlabelled" in Run(out).state["command"]
+
+
+def test_a_gan_that_had_a_pool_says_so_where_no_arm_has_it(tmp_path: Path) -> None:
+    from augmint.steps.handwriting import write_digits
+
+    real, pool = write_digits(tmp_path, get("image"), per_class=5, with_pool=True, draw=0)
+    assert pool is not None
+    am.train(real, unlabelled=pool, out=tmp_path / "run", steps=3, size="nano")
+    alone = "\n".join(am.prove(real, tmp_path / "run", dry_run=True).summary)
+    beside = "\n".join(am.prove(real, tmp_path / "run", unlabelled=pool, dry_run=True).summary)
+    assert "Give it with --unlabelled" in alone and "a closed set" in alone
+    assert "Give it with --unlabelled" not in beside and "few labels and a pool of 8" in beside
 
 
 def test_a_share_cannot_be_picked_after_the_fact(proven: Any, tmp_path: Path) -> None:

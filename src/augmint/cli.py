@@ -101,6 +101,7 @@ VERBS: dict[str, Verb] = {
             Option("REAL", Path, "Folder with the real samples, or a feature table: CSV, Parquet or npz."),
             Option("SYNTHETIC", Path, "Folder or table with the synthetic samples, or the folder of a run."),
             Option("out", Path, "Folder for the proof and its report (default: only the verdicts are printed).", None),
+            _POOL,
         ),
         "ProveVerb",
         True,

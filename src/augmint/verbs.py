@@ -309,6 +309,7 @@ def prove(
     synthetic: str | Path | Dataset | Gan | Sequence[Sample],
     *,
     out: str | Path | None = None,
+    unlabelled: Data | None = None,
     config: Path | None = None,
     dry_run: bool = False,
     progress: Progress = quiet,
@@ -321,19 +322,22 @@ def prove(
         synthetic: a folder or table of the same kind (made by any tool), a run of augmint, a `Gan`, or samples. For what augmint
             made, the test part is the one that the GAN was kept from; of another maker nobody can know what it has seen.
         out: folder for the proof and its report.
+        unlabelled: further real samples without labels, which the maker of the set had too: what they do by themselves is then shown
+            beside it.
     """
     from augmint.generation.draw import Gan
     from augmint.steps.comparing import compare
 
     chosen = c.settings(c.ProveVerb, config=config, flags=settings)
     samples = real if isinstance(real, Dataset) else read(real, strict=chosen.strict)
+    pool = _pool(samples, unlabelled, chosen.strict)
     if samples.layout != "table" and isinstance(synthetic, str | Path) and (Path(synthetic) / "run.json").exists():
         synthetic = Gan.load(_gan_folder(Path(synthetic)), samples.modality)
     elif isinstance(synthetic, str | Path):
         synthetic = read(synthetic, modality=samples.modality, strict=chosen.strict)
     with TemporaryDirectory() as scratch, stop_on_signal() as stop:
         place = Path(out) if out is not None else Path(scratch) / "proof"
-        found = compare(samples, synthetic, place, chosen, dry_run=dry_run, stop=stop, progress=progress)
+        found = compare(samples, pool, synthetic, place, chosen, dry_run=dry_run, stop=stop, progress=progress)
         if not isinstance(found, Result) and out is not None:
             html.write(place, place / "report.html", samples.modality)
             progress({"stage": "write", "note": f"report: {place / 'report.html'}"})

@@ -35,7 +35,7 @@ class Rows:
     Attributes:
         columns: names of the features; of an npz without ``columns`` they are ``x0, x1 ...`` and ``named`` is False.
         values: ``[N, D]`` finite numbers.
-        labels: ``[N]`` class names, ``None`` where there is none.
+        labels: ``[N]`` class names, ``None`` where there is none: a table of a pool has none at all.
         parts: ``[N]`` what the column ``split`` says.
         notes: which column the labels were taken from, and what was left out.
     """
@@ -53,12 +53,12 @@ def read_rows(path: Path) -> Rows:
     """Read a feature table.
 
     CSV (comma, semicolon or tab) and Parquet: columns of numbers are the features; labels stand in ``label``, else
-    ``target``, else ``class``, else in the last column that holds no numbers; ``split`` (train, val or test) is optional;
+    ``target``, else ``class``, else in the last column that holds no numbers, else nowhere; ``split`` (train, val or test) is optional;
     ``id``, ``file_name``, ``origin`` and other columns without numbers are left out and named. npz: arrays ``x`` ``[N, D]``,
-    ``y`` ``[N]`` and optionally ``split`` ``[N]`` and ``columns`` ``[D]``; pickled objects are refused.
+    and optionally ``y`` ``[N]``, ``split`` ``[N]`` and ``columns`` ``[D]``; pickled objects are refused.
 
     Raises:
-        UserError: not such a file, too large, without labels, or with a value that is missing, infinite or no number
+        UserError: not such a file, too large, or with a value that is missing, infinite or no number
             (named with its row and column).
     """
     if path.suffix.lower() not in SUFFIXES:
@@ -126,34 +126,31 @@ def _from_frame(frame: pd.DataFrame, path: Path) -> Rows:
     if twice or not len(frame):
         problem = f"there are two columns '{twice[0]}'" if twice else "there are no rows"
         raise UserError(problem, where=path, mend="mend the table")
-    label, why = _label_column(frame, path)
+    label, why = _label_column(frame)
     numbers = [c for c in frame.columns if c not in (label, *_PASSED_OVER) and _is_numeric(frame[c])]
     others = [c for c in frame.columns if c not in (label, "split", *numbers)]
     if not numbers:
         raise UserError("there is no column of numbers", where=path, mend="give one column a feature")
     values = np.stack([_finite(frame[c], c, path) for c in numbers], axis=1)
-    notes = [f"{path.name}: labels from column '{label}'{why}, {len(numbers)} columns of numbers"]
+    notes = [f"{path.name}: {why}, {len(numbers)} columns of numbers"]
     if others:
         notes.append(f"{path.name}: left out {', '.join(others[:8])}: no features")
     parts = frame["split"].tolist() if "split" in frame else [None] * len(frame)
-    labels = _names(frame[label].tolist(), path)
+    labels = _names(frame[label].tolist() if label is not None else [None] * len(frame), path)
     return Rows(path, tuple(numbers), values, labels, _parts(parts, path), tuple(notes))
 
 
-def _label_column(frame: pd.DataFrame, path: Path) -> tuple[str, str]:
-    """The column with the classes and, where it had to be guessed, why that one."""
+def _label_column(frame: pd.DataFrame) -> tuple[str | None, str]:
+    """The column with the classes, if there is one, and where they were taken from."""
     for name in LABELS:
         if name in frame.columns:
-            return name, ""
+            return name, f"labels from column '{name}'"
     words = [c for c in frame.columns if c not in _PASSED_OVER and not _is_numeric(frame[c])]
     if not words:
         near = "".join(did_you_mean("label", frame.columns.tolist()))
-        raise UserError(
-            f"there is no column `label`{near}, `target` or `class`, and none with words",
-            where=path,
-            mend="name the column with the classes label",
-        )
-    return words[-1], " (the last one without numbers, for there is no `label`, `target` or `class`)"
+        return None, f"no labels (there is no column `label`{near}, `target` or `class`, and none with words)"
+    guessed = "the last one without numbers, for there is no `label`, `target` or `class`"
+    return words[-1], f"labels from column '{words[-1]}' ({guessed})"
 
 
 def _is_numeric(column: pd.Series[Any]) -> bool:
@@ -205,9 +202,9 @@ def _from_arrays(path: Path) -> Rows:
             where=path,
             mend="write it with numpy.savez(file, x=..., y=...), plain arrays",
         ) from None
-    if not {"x", "y"} <= set(found):
+    if "x" not in found:
         raise UserError(
-            f"there are no arrays x and y; found: {', '.join(names) or 'none'}",
+            f"there is no array x; found: {', '.join(names) or 'none'}",
             where=path,
             mend="write it with numpy.savez(file, x=..., y=...)",
         )
@@ -220,8 +217,10 @@ def _from_arrays(path: Path) -> Rows:
         count = int((bad[:, 1] == j).sum())
         raise _not_finite(float(x[i, j]), columns[j], count, f"{path}, {_row(i)} (x[{i}])")
     parts = found["split"].tolist() if "split" in found else [None] * len(x)
-    notes = (f"{path.name}: labels from array 'y', {x.shape[1]} features from 'x'",)
-    return Rows(path, columns, x, _names(found["y"].tolist(), path), _parts(parts, path), notes, named)
+    y = found["y"].tolist() if "y" in found else [None] * len(x)
+    labels = "labels from array 'y'" if "y" in found else "no labels (there is no array y)"
+    notes = (f"{path.name}: {labels}, {x.shape[1]} features from 'x'",)
+    return Rows(path, columns, x, _names(y, path), _parts(parts, path), notes, named)
 
 
 def _checked_array(found: dict[str, NDArray[Any]], path: Path) -> F64:
@@ -233,7 +232,7 @@ def _checked_array(found: dict[str, NDArray[Any]], path: Path) -> F64:
         raise UserError(
             f"the arrays do not fit together: {told} ({x.dtype})",
             where=path,
-            mend="give numbers x [N, D], y [N] and, if at all, split [N] and columns [D]",
+            mend="give numbers x [N, D] and, where there are any, y [N], split [N] and columns [D]",
         )
     out: F64 = x.astype(np.float64)
     return out

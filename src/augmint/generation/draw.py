@@ -88,11 +88,13 @@ class Gan:
         known: Known | None = None,
         name: str = "gan",
         sealed: str | None = None,
+        pooled: bool = False,
     ) -> None:
-        """``sealed`` names the split whose test part this GAN never saw, as ``seed/folds/fold``."""
+        """``sealed`` names the split whose test part this GAN never saw, as ``seed/folds/fold``; ``pooled``: it learned from an
+        unlabelled pool too."""
         self.modality, self.codec, self.classes, self.name = modality, codec, tuple(classes), name
         self.generator, self.verifier = generator.eval(), verifier.eval()
-        self.known, self.sealed = known, sealed
+        self.known, self.sealed, self.pooled = known, sealed, pooled
         self._codes: Codes | None = None
         self._held_scores: F32 | None = None
         self._held_errors: F32 | None = None
@@ -337,7 +339,7 @@ class Gan:
             "classes": list(self.classes),
             "codec": self.codec.to_dict(),
         }
-        write_json(run / "gan.json", {**about, "name": self.name, "sealed": self.sealed})
+        write_json(run / "gan.json", {**about, "name": self.name, "sealed": self.sealed, "pooled": self.pooled})
 
     @classmethod
     def load(cls, run: Path, modality: Modality) -> Gan:
@@ -360,8 +362,10 @@ class Gan:
         if (run / "gan" / "known.safetensors").exists():  # an exported GAN has left its samples behind
             k = {name: v.numpy() for name, v in checkpoint.load_part(run / "gan", "known").items()}
             known = Known(k["x"].astype(np.float32), k["y"], k["held_x"].astype(np.float32), k["held_y"])
-        name, sealed = about["name"], about["sealed"]
-        return cls(modality, codec, about["classes"], generator, verifier, known=known, name=name, sealed=sealed)
+        return cls(
+            modality, codec, about["classes"], generator, verifier,
+            known=known, name=about["name"], sealed=about["sealed"], pooled=about.get("pooled", False),
+        )  # fmt: skip
 
     # -- inside --------------------------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ from augmint.evaluation.paired import smallest_provable
 from augmint.evaluation.proof import Proof
 from augmint.generation.draw import Gan
 from augmint.steps.experiment import Offered, experiment, probe_input, probe_steps, undertrained
-from augmint.steps.inputs import left_out
+from augmint.steps.inputs import fingerprints, left_out
 from augmint.steps.prepare import FOLDS, Prepared, prepare, read_sealed
 from augmint.steps.results import Progress, Result
 from augmint.steps.shares import share
@@ -58,6 +58,7 @@ class Offer:
 
 def compare(
     real: Dataset,
+    pool: Dataset | None,
     synthetic: Synthetic,
     place: Path,
     config: ProveVerb,
@@ -81,7 +82,7 @@ def compare(
     seed, num_folds, fold = read_sealed(sealed) if sealed is not None else (config.seed, FOLDS, None)
     # A maker from elsewhere may have had all training samples, so all arms get them: what one arm alone had would look like a lift.
     p = prepare(
-        real, None, seed=seed, folds=num_folds, grid=config.grid, strict=config.strict, hold_out=sealed is not None
+        real, pool, seed=seed, folds=num_folds, grid=config.grid, strict=config.strict, hold_out=sealed is not None
     )
     _check_task(p)
     folds = p.folds if fold is None else p.folds[fold : fold + 1]
@@ -90,7 +91,7 @@ def compare(
     recipe = recipe_for(real.modality, config.recipe, tensors=True, levels=True)
     amount, why = share(config, p.regime)
     num_test = sum(int((p.y[f.test] >= 0).sum()) for f in folds)
-    lines = [*p.notes, *offer.notes, *_classic(recipe), *_power(num_test, config.seeds)]
+    lines = [*p.notes, *offer.notes, *_classic(recipe), *_power(num_test, config.seeds), *_on_pool(synthetic, p)]
     if config.audit:
         _check_audit(p, folds[0], offer)
     if dry_run:
@@ -99,11 +100,12 @@ def compare(
         progress({"stage": "read", "note": line})
 
     kept = config.model_dump(exclude={"workers", "strict"})
-    given = {"data": real.fingerprint, "synthetic": f"{len(offer.x)} samples, {_digest(offer.x, offer.y)}", **probe}
+    given = {**fingerprints(real, pool), "synthetic": f"{len(offer.x)} samples, {_digest(offer.x, offer.y)}", **probe}
     run = Run.open(place, verb="prove", config=kept, inputs=given)
     if "command" not in run.state:
         where = synthetic.root if isinstance(synthetic, Dataset) else "SYNTHETIC"
-        run.update(command=command("prove", real.root, where, "--out", place, "--config", run / "config.yaml"))
+        more: list[str | Path] = ["--unlabelled", pool.root] if pool is not None else []
+        run.update(command=command("prove", real.root, where, *more, "--out", place, "--config", run / "config.yaml"))
     write_text(run / "split.csv", p.split.table(p.data.ids, [r.label for r in p.data.refs]).to_csv(index=False))
     run.choose("modality", real.modality.name, "the kind of the files that are there")
     run.choose("regime", p.regime, p.notes[-1])
@@ -114,11 +116,14 @@ def compare(
     offered = [Offered(fold, kept=(offer.x, offer.y), gan=gan) for fold in folds]
     probe_steps(run, p, recipe, config)
     took = float(run.chosen("proof_seconds"))
-    for line in (f"the experiment takes about {took:.0f} s", *undertrained(run, config)):
+    for line in (
+        f"the experiment takes {f'about {took:.0f} s' if took >= 1 else 'less than a second'}",
+        *undertrained(run, config),
+    ):
         progress({"stage": "read", "note": line})
     proof = experiment(run, p, offered, recipe, config, seed=config.seed, stop=stop, progress=progress)
     found = _metrics(p, folds[0], offer, config.seed)
-    remarks = _on_copies(found["copies"])
+    remarks = [*_on_pool(synthetic, p), *_on_copies(found["copies"])]
     if config.audit:
         attack = audit(offer.x, p.x[folds[0].fit], p.x[_unseen(p, folds[0], offer)])
         remarks.append(attack.sentence[0].upper() + attack.sentence[1:] + ".")
@@ -128,6 +133,16 @@ def compare(
     write_json(run / "eval" / "metrics.json", found)
     run.update(status="done", counts={"real": len(real), "synthetic": len(offer.x)})
     return proof
+
+
+def _on_pool(synthetic: Synthetic, p: Prepared) -> list[str]:
+    """A word where a GAN has learned from a pool that no other arm has."""
+    if not isinstance(synthetic, Gan) or not synthetic.pooled or len(p.pool_x):
+        return []
+    return [
+        "This GAN learned from an unlabelled pool, which no other arm has: a lift may be the pool's. Give it with --unlabelled, and "
+        "what it does by itself is shown beside."
+    ]
 
 
 def _on_copies(found: dict[str, Any]) -> list[str]:
@@ -151,7 +166,7 @@ def _check_task(p: Prepared) -> None:
     """Whether there is something to learn and something to test it on."""
     if p.regime == "none":
         raise UserError(
-            "there is nothing to prove: " + p.notes[-1],
+            "there is nothing to prove: " + "; ".join([*_no_labels(p.data), p.notes[-1]]),
             where=p.data.root,
             mend="give labelled samples of two classes at least, and more than a few",
         )
@@ -161,6 +176,11 @@ def _check_task(p: Prepared) -> None:
             where=p.data.root,
             mend=f"give about {tests_needed(TOO_ROUGH, 10)} labelled test samples to prove a lift of {TOO_ROUGH:g} points",
         )
+
+
+def _no_labels(data: Dataset) -> list[str]:
+    """Of a table without labels, where they were looked for."""
+    return list(data.notes) if data.layout == "table" and not data.classes else []
 
 
 def tests_needed(points: float, num_seeds: int) -> int:
@@ -256,7 +276,8 @@ def _on_grid(synthetic: Synthetic, p: Prepared, sealed: str | None, *, strict: b
     labels = {s.label for s in loaded if s.label is not None}
     if not labels & set(known):
         raise UserError(
-            f"no class is in both sets: real {', '.join(list(known)[:5])}; synthetic {', '.join(sorted(labels)[:5]) or 'none'}",
+            f"no class is in both sets: real {', '.join(list(known)[:5])}; synthetic {', '.join(sorted(labels)[:5]) or 'none'}"
+            + "".join(f" ({note})" for note in notes if not labels),
             mend="give the synthetic samples the class names of the real ones",
         )
     usable = [s for s in loaded if s.label in known]

@@ -56,7 +56,7 @@ def train_gan(
     known = Known(fitted.x, fitted.y, material.held_out_x, fitted.held_out_y)
     gan = Gan(
         data.modality, codec, data.classes, fitted.generator, fitted.verifier,
-        known=known, name=run.path.name, sealed=sealed,
+        known=known, name=run.path.name, sealed=sealed, pooled=material.has_pool,
     )  # fmt: skip
     spread, why = ranks.told(watcher.spread(gan) if ranks.is_first() else (1.0, ""))
     gan.generator.mapping.widen(spread)

@@ -188,7 +188,7 @@ def _regime(data: Dataset, y: I64, split: Split, num_pool: int) -> tuple[str, st
     if num_pool:
         return (
             "pool",
-            f"few labels and a pool of {num_pool}: the verifier labels the pool, the generator learns from it",
+            f"few labels and a pool of {num_pool}: labels are carried over to it, and what it does without a generator is compared",
         )
     fit_y = y[split.folds[0].fit]
     if regime_of(fit_y) == "imbalance":
