@@ -20,7 +20,7 @@ def share_of(regime: str) -> tuple[float, str]:
     """The synthetic share of a batch that a regime starts from, and why (measured: docs/log.md)."""
     match regime:
         case "pool":
-            return 0.5, "an unlabelled pool was given: the generator has seen more than the labels (50 %)"
+            return 0.5, "an unlabelled pool was given: whoever made the samples has seen more than the labels"
         case "imbalance":
             return 0.25, "unbalanced classes: at most a quarter of the rare classes' draws"
         case _:

@@ -190,7 +190,7 @@ def _terms(row: Row, words: Terms) -> list[tuple[str, str]]:
     if row.get("scope"):
         terms.append(("Scope", OF_SET if words.is_foreign else str(row["scope"])))
     if (smallest := number(row, "smallest_provable")) is not None:
-        terms.append(("Smallest lift this data could prove", f"{smallest:.2f} points"))
+        terms.append(("Lift that is found four times in five", f"{smallest:.2f} points"))
     if (share := number(row, "share")) is not None:
         reason = f": {row['share_reason']}" if row.get("share_reason") else ""
         terms.append(("Synthetic share of a batch", f"{100 * share:.0f} %{reason}"))
