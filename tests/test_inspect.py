@@ -344,7 +344,7 @@ def test_sixteen_bits_that_hold_twelve_are_told(tmp_path: Path, channels: int) -
             x[..., 3] = 65_535
     (line,) = told(tmp_path, pictures)
     assert line.startswith("advice: 16-bit pictures use only 7 % of their range (levels 17") and "of 65,535" in line
-    assert "brightness and contrast are fractions of all of it; stretch them first" in line and "see 17 levels" in line
+    assert "these levels are black and white" in line and "see 17 levels" in line
     low, factor = line.split("x to (x - ")[1].split(" cut")[0].split(") * ")
     stretched = (pictures[0][..., :1].astype(float) - int(low)) * float(factor)
     assert abs(stretched.max() - 65_535) < 655 and abs(stretched.min()) < 655  # a hundredth

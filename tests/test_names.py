@@ -55,7 +55,7 @@ OPTIONS = {
     "augment": f"--out {_RUN} {_AUGMENT} --search --no-search {_SETTINGS} {_EVERY}",
     "train": f"--out --unlabelled --init --denoiser --no-denoiser --noises --vocoder --no-vocoder {_RUN} {_TRAIN} {_SETTINGS} {_EVERY}",
     "generate": f"--num --out --label {_RUN} {_GENERATE} --style --like --strength --source --walk --no-walk {_SETTINGS} {_EVERY}",
-    "prove": f"--out {_RUN} {_AUGMENT} {_PROVE} --grid --audit --no-audit {_SETTINGS} {_EVERY}",
+    "prove": f"--out {_RUN} {_AUGMENT} {_PROVE} --unlabelled --grid --audit --no-audit {_SETTINGS} {_EVERY}",
     "report": _EVERY,
     "export": f"--out --onnx {_EVERY}",
     "inspect": f"--fix --out {_EVERY}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from html import escape
 from pathlib import Path, PurePosixPath
@@ -36,8 +37,12 @@ LARGEST = 64  # pixels on the longer side, unless a size is asked for: what a CP
 SMALLEST = 4
 SMALLEST_JUDGED = 32
 _DEEPEST = 65_535  # the highest level of 16 bits
+_ALL_LEVELS = (0, _DEEPEST)
 _NARROW = 0.3  # of the range: what 14 bits use is less
 _FAULTS = 0.001  # of the values: hot and dead pixels
+_FAR = 0.25
+_TAKEN = "to the commands these levels are black and white, and what they write has these levels again"
+_MIXED = "brightness and contrast are fractions of all of it, unless all pictures are of this kind"
 _SCANNED = ("height", "width", "channels", "format", "bytes", "origin", "annotations")
 
 
@@ -71,15 +76,16 @@ class ImageModality:
 
         A picture whose rim is transparent somewhere is cut out of its surroundings: beyond its edges is nothing, not its mirror image.
         """
-        x: U8 = sample.data
+        x, span = sample.data, plan.span if plan.steps and sample.data.dtype == np.uint16 else None
+        x = _stretched(x, span)
         if plan.border == "reflect" and x.shape[2] == 4 and _is_cut_out(x):
             plan = replace(plan, border="zero")
-        scene = run_mix.apply(plan, _scene(sample, x), _Partners(load, x))
+        scene = run_mix.apply(plan, _scene(replace(sample, data=x), x), _Partners(load, x, span))
         mixed = {k: round(v, 6) for k, v in scene.labels.items()} if len(scene.labels) > 1 else None
         has_targets = bool(sample.targets) or scene.targets.is_there
         return replace(
             sample,
-            data=scene.picture,
+            data=_back(scene.picture, span),
             targets=vars(scene.targets) if has_targets else {},
             meta={**sample.meta, "soft_label": mixed} if mixed else sample.meta,
         )
@@ -93,7 +99,8 @@ class ImageModality:
         """One grid for all pictures: their own size where it is common and at most 64, else a letterbox.
 
         Mixed sizes get the median longer side (at most 64) and the median aspect, or a square where upright and lying
-        pictures are mixed. ``size`` sets the longer side. Channels are the widest that occur.
+        pictures are mixed. ``size`` sets the longer side. Channels are the widest that occur. Where all pictures have 16
+        bits, the levels that they use span the grid's range, and what is made of it has 16 bits too.
         """
         if not len(dataset):
             raise UserError("there are no pictures to fit a grid to", where=dataset.root, mend="check the folder")
@@ -101,11 +108,37 @@ class ImageModality:
         height, width = _grid_size(shapes[:, :2].astype(np.float64), size)
         channels = int(shapes[:, 2].max())
         fits = (np.abs(shapes[:, 0] * width - shapes[:, 1] * height) <= np.maximum(shapes[:, 0], shapes[:, 1])).all()
-        pad = (0,) * channels if fits or channels == 4 else _border_level(dataset, channels)
-        return ImageCodec(channels, height, width, pad)
+        codec = ImageCodec(channels, height, width, (0,) * channels, self._levels(dataset))
+        return codec if fits or channels == 4 else replace(codec, pad=_border_level(dataset, codec))
+
+    def span(self, dataset: Dataset) -> tuple[int, int] | None:
+        """The levels that transforms take for black and white, where all pictures have 16 bits and use little of them."""
+        found = self._levels(dataset)
+        return None if found == _ALL_LEVELS else found
+
+    def _levels(self, dataset: Dataset) -> tuple[int, int] | None:
+        """Lowest and highest level of colours where all pictures (200 are looked at) have 16 bits; all levels where much of them is used.
+
+        A level that lies farther out than `_FAR`, in parts of what all but a thousandth of the values span, is a faulty pixel's.
+        """
+        spans = []
+        for sample in _some(dataset):
+            if (span := self.seen(sample)) is None:
+                return None
+            colours = sample.data[..., :3]
+            spans.append((*span, int(colours.min()), int(colours.max())))
+        if not spans:
+            return None
+        lows, highs, least, most = zip(*spans, strict=True)
+        reach = round(_FAR * (max(highs) - min(lows)))
+        low, high = max(min(least), min(lows) - reach), min(max(most), max(highs) + reach)
+        return (low, high) if 0 < high - low < _NARROW * _DEEPEST else _ALL_LEVELS
 
     def codec(self, state: Mapping[str, Any]) -> ImageCodec:
-        return ImageCodec(state["channels"], state["height"], state["width"], tuple(state["pad"]))
+        span = state.get("span")
+        return ImageCodec(
+            state["channels"], state["height"], state["width"], tuple(state["pad"]), tuple(span) if span else None
+        )
 
     def features(self, batch: F32) -> F32:
         """``[N, D]`` of ``[N, C, H, W]``: 8 x 8 box means, level and contrast of each channel, and 4 x 4 cells of
@@ -140,9 +173,9 @@ class ImageModality:
         which = "" if len(narrow) == len(deep) else f"{len(narrow)} of {len(deep)} "
         share = math.ceil(100 * (high - low) / _DEEPEST)
         return [
-            f"{which}16-bit pictures use only {share} % of their range (levels {low:,} to {high:,} of {_DEEPEST:,}): brightness and contrast are "
-            f"fractions of all of it; stretch them first, all alike, x to (x - {low}) * {_DEEPEST / (high - low):.3g} cut at both ends (docs/transforms.md shows "
-            f"how; ops in 8 bits, AutoContrast too, see {round(high / 257) - round(low / 257) + 1} levels of them)"
+            f"{which}16-bit pictures use only {share} % of their range (levels {low:,} to {high:,} of {_DEEPEST:,}): {_TAKEN if not which else _MIXED}; "
+            f"stretch them for Augment, which sees one at a time, and for other programs, all alike, x to (x - {low}) * {_DEEPEST / (high - low):.3g} cut at both "
+            f"ends (docs/transforms.md shows how; ops in 8 bits, AutoContrast too, see {round(high / 257) - round(low / 257) + 1} levels of them there)"
         ]
 
     def sheet(self, rows: Sequence[Sequence[Sample]], titles: Sequence[str]) -> tuple[bytes, str]:
@@ -160,7 +193,7 @@ class ImageModality:
 
     def preview(self, sample: Sample, *, width: int = 96) -> str:
         """An ``<img>`` with the picture inside; small pictures keep sharp pixels, large ones are shrunk first."""
-        data = images.eight_bits(sample.data)
+        data = _visible(sample.data)
         height = max(1, round(width * data.shape[0] / data.shape[1]))
         if data.shape[1] > 2 * width:
             data = _resized(data, (2 * height, 2 * width))
@@ -182,15 +215,33 @@ def _scene(sample: Sample, like: NDArray[Any]) -> run_mix.Scene:
     return run_mix.Scene(_promoted(x, like.shape[2]), Targets(**sample.targets), labels)
 
 
+def _stretched(x: NDArray[Any], span: tuple[int, int] | None) -> NDArray[Any]:
+    """16 bits over the whole range; what lies outside the span is cut. Whole levels come `_back` as they were."""
+    if span is None or x.dtype != np.uint16:
+        return x
+    low, high = span
+    colours = np.rint((x[..., :3].clip(low, high) - float(low)) * (_DEEPEST / (high - low))).astype(np.uint16)
+    return np.concatenate([colours, x[..., 3:]], axis=2)
+
+
+def _back(x: NDArray[Any], span: tuple[int, int] | None) -> NDArray[Any]:
+    if span is None:
+        return x
+    low, high = span
+    colours = np.rint(low + x[..., :3] * ((high - low) / _DEEPEST)).astype(np.uint16)
+    return np.concatenate([colours, x[..., 3:]], axis=2)
+
+
 class _Partners:
     """Partners as scenes, of the picture's kind; what is in one's boxes gets keys of its own each time."""
 
-    def __init__(self, load: Callable[[str], Sample], like: NDArray[Any]) -> None:
-        self._load, self._like, self._count = load, like, 0
+    def __init__(self, load: Callable[[str], Sample], like: NDArray[Any], span: tuple[int, int] | None) -> None:
+        self._load, self._like, self._span, self._count = load, like, span, 0
 
     def __call__(self, name: str) -> run_mix.Scene:
         self._count += 1
-        scene = _scene(self._load(name), self._like)
+        sample = self._load(name)
+        scene = _scene(replace(sample, data=_stretched(sample.data, self._span)), self._like)
         boxes, points = self._own(scene.targets.box_labels), self._own(scene.targets.keypoint_labels)
         return replace(scene, targets=replace(scene.targets, box_labels=boxes, keypoint_labels=points))
 
@@ -205,11 +256,19 @@ def _is_cut_out(x: U8) -> bool:
 
 def _shown(x: U8, side: int) -> U8:
     """RGB over paper; a small picture is enlarged to about ``side`` pixels without smoothing."""
-    x = _promoted(images.eight_bits(x), 4)
+    x = _promoted(_visible(x), 4)
     alpha = x[:, :, 3:] / 255.0
     rgb: U8 = np.rint(x[:, :, :3] * alpha + np.array(contact.PAPER) * (1 - alpha)).astype(np.uint8)
     times = max(1, side // max(rgb.shape[:2]))
     return np.repeat(np.repeat(rgb, times, axis=0), times, axis=1)
+
+
+def _visible(x: NDArray[Any]) -> U8:
+    """In 8 bits; what uses little of 16 bits is brightened to be seen."""
+    if x.dtype == np.uint16 and x.shape[2] < 4 and 0 < (top := int(x.max())) < _NARROW * _DEEPEST:
+        x = (x * (_DEEPEST / top)).astype(np.uint16)
+    out: U8 = images.eight_bits(x)
+    return out
 
 
 def _with_header(ref: Ref) -> Ref:
@@ -251,16 +310,18 @@ def _grid_size(sizes: F32 | np.ndarray[Any, np.dtype[np.float64]], size: int | N
     return max(SMALLEST, round(height * scale)), max(SMALLEST, round(width * scale))
 
 
-def _border_level(dataset: Dataset, channels: int) -> tuple[int, ...]:
-    """Median of the outermost pixels over at most 200 pictures: what letterbox bars blend in with."""
-    edges = []
-    for i in np.unique(np.linspace(0, len(dataset) - 1, 200).astype(int)):
-        try:
-            x = _promoted(images.eight_bits(dataset[int(i)].data), channels)
-        except BadSample:
-            continue
-        edges.append(np.median(np.concatenate([x[0], x[-1], x[:, 0], x[:, -1]]), axis=0))
-    return tuple(int(v) for v in np.median(edges, axis=0)) if edges else (0,) * channels
+def _some(dataset: Dataset, most: int = 200) -> Iterator[Sample]:
+    """At most so many samples from all over a data set, those left out that cannot be read."""
+    for i in np.unique(np.linspace(0, len(dataset) - 1, most).astype(int)):
+        with suppress(BadSample):
+            yield dataset[int(i)]
+
+
+def _border_level(dataset: Dataset, codec: ImageCodec) -> tuple[int, ...]:
+    """Median of the outermost pixels of some pictures: what letterbox bars blend in with."""
+    pictures = [codec.levels(sample.data) for sample in _some(dataset)]
+    edges = [np.median(np.concatenate([x[0], x[-1], x[:, 0], x[:, -1]]), axis=0) for x in pictures]
+    return tuple(int(v) for v in np.median(edges, axis=0)) if edges else codec.pad
 
 
 def _promoted(x: NDArray[Any], channels: int) -> NDArray[Any]:
@@ -301,6 +362,7 @@ def _gradients(batch: F32) -> F32:
 class ImageCodec:
     """Between pictures of any size and one grid: aspect kept, the rest filled with ``pad`` (levels 0 to 255).
 
+    ``span``: the levels of 16 bits that stand for -1 and 1, what lies beyond them is cut; ``None`` for pictures of 8 bits.
     Four channels are premultiplied on the grid, so that what lies under full transparency cannot be learned; `decode`
     undoes it.
     """
@@ -309,6 +371,7 @@ class ImageCodec:
     height: int
     width: int
     pad: tuple[int, ...]
+    span: tuple[int, int] | None = None
 
     @property
     def grid(self) -> Grid:
@@ -316,12 +379,18 @@ class ImageCodec:
 
     def encode(self, sample: Sample) -> F32:
         """``[C, height, width]`` float32 in [-1, 1]."""
-        x = _promoted(images.eight_bits(sample.data), self.channels)
+        x = self.levels(sample.data)
         if self.channels == 4:
-            alpha = x[:, :, 3:].astype(np.float32) / 255.0
-            x = np.concatenate([x[:, :, :3] * alpha, x[:, :, 3:]], axis=2, dtype=np.float32)
-        boxed = self._letterbox(x.astype(np.float32)) / 127.5 - 1.0
+            x = np.concatenate([x[:, :, :3] * (x[:, :, 3:] / 255.0), x[:, :, 3:]], axis=2, dtype=np.float32)
+        boxed = self._letterbox(x) / 127.5 - 1.0
         return np.ascontiguousarray(boxed.transpose(2, 0, 1), dtype=np.float32)
+
+    def levels(self, x: NDArray[Any]) -> F32:
+        """A picture's levels, float32 in [0, 255] over the span, with the grid's channels."""
+        if self.span is None:
+            return _promoted(images.eight_bits(x), self.channels).astype(np.float32)
+        x = x if x.dtype == np.uint16 else x.astype(np.uint16) * 257
+        return _promoted(_stretched(x, self.span), self.channels).astype(np.float32) / np.float32(257)
 
     def _letterbox(self, x: F32) -> F32:
         scale = min(self.height / x.shape[0], self.width / x.shape[1])
@@ -336,15 +405,16 @@ class ImageCodec:
         out[top : top + height, left : left + width] = inner
         return out
 
-    def decode(self, x: F32) -> U8:
-        """uint8 ``[height, width, C]``; straight alpha where there are four channels."""
+    def decode(self, x: F32) -> NDArray[Any]:
+        """uint8 ``[height, width, C]``, uint16 where there is a span; straight alpha where there are four channels."""
         y = (np.clip(x, -1.0, 1.0).transpose(1, 2, 0).astype(np.float32) + 1.0) * 127.5
         if self.channels == 4:
             alpha = np.rint(y[:, :, 3:]) / 255.0
             colour = np.where(alpha > 0, y[:, :, :3] / np.maximum(alpha, 1e-6), 0.0)
             y = np.concatenate([np.minimum(colour, 255.0), y[:, :, 3:]], axis=2)
-        out: U8 = np.rint(y).astype(np.uint8)
-        return out
+        if self.span is None:
+            return np.asarray(np.rint(y), dtype=np.uint8)
+        return _back(np.rint(y.astype(np.float64) * 257).astype(np.uint16), self.span)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

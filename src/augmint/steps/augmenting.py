@@ -36,6 +36,7 @@ class _Job:
     seed: int
     variants: int
     sink: FileSink | None
+    span: tuple[int, int] | None = None
 
 
 def variant_id(parent: str, variant: int) -> str:
@@ -97,11 +98,18 @@ def augment_sample(job: _Job, item: _Item) -> list[_Variant] | Skipped:
     for variant in range(job.variants):
         key = sample_key(job.seed, ref.id, variant)
         plan = item.plans[variant] if item.plans else job.recipe.plan_of(key, own=ref.id)
-        plan = plan.without([i for i in plan.others if not partners.is_usable(i)])
+        plan = replace(plan.without([i for i in plan.others if not partners.is_usable(i)]), span=job.span)
         new = _transformed(job, sample, plan, key, partners)
         new = replace(new, id=variant_id(ref.id, variant), label=_largest(new), meta=_own_meta(new), origin="augmented")
         made.append(_Variant(new, plan) if job.sink is None else _saved(job.sink, new, plan, item.part))
     return made
+
+
+def span_of(data: Dataset) -> tuple[int, int] | None:
+    """What its plans take for black and white, where its kind of data knows such a thing."""
+    found = getattr(data.modality, "span", None)
+    span: tuple[int, int] | None = found(data) if found is not None else None
+    return span
 
 
 def _saved(sink: FileSink, sample: Sample, plan: Plan, part: str | None) -> _Variant:
@@ -214,7 +222,7 @@ def augment_all(
     modality = data.modality
     codec = None if hasattr(modality, "transform") else modality.fit(data)
     in_worker = sink if isinstance(sink, FileSink) else None
-    job = _Job(modality, codec, recipe.on(codec), seed, variants, in_worker)
+    job = _Job(modality, codec, recipe.on(codec), seed, variants, in_worker, span_of(data))
     before: Mapping[str, list[dict[str, Any]]] = journal if journal is not None and in_worker is not None else {}
     items = _items(data, job, part, before)
     with closing(

@@ -11,6 +11,7 @@ import numpy as np
 from augmint.core.errors import BadSample, UserError
 from augmint.core.types import Dataset, Sample
 from augmint.report.page import rendered
+from augmint.steps.augmenting import span_of
 from augmint.transforms.mix import Pool
 from augmint.transforms.op import Op
 from augmint.transforms.pixels import PixelOp
@@ -110,7 +111,7 @@ class _Sheet:
     """The samples of a data set and what plans make of them."""
 
     def __init__(self, data: Dataset, seed: int) -> None:
-        self.data, self.seed, self.pool = data, seed, Pool(data.ids)
+        self.data, self.seed, self.pool, self.span = data, seed, Pool(data.ids), span_of(data)
         self.number = {name: i for i, name in enumerate(data.ids)}
 
     def usable(self) -> list[Sample]:
@@ -155,7 +156,7 @@ class _Sheet:
 
     def _plan(self, recipe: Recipe, sample: Sample, variant: int) -> Plan:
         key = sample_key(self.seed, sample.id, variant)
-        return recipe.plan_of(key, own=sample.id, pool=self.pool)
+        return replace(recipe.plan_of(key, own=sample.id, pool=self.pool), span=self.span)
 
     def _made(self, plan: Plan, sample: Sample) -> Sample:
         def load(name: str) -> Sample:

@@ -255,7 +255,8 @@ class Plan:
     """The steps that happen to one sample, in order, and how they are computed.
 
     ``border`` and ``interp``: how pixels beyond the edge and between pixels are found. ``quality``: of changes of pitch and tempo.
-    ``kind``: of data, which its ops' names are for; see `VOCABULARIES`.
+    ``kind``: of data, which its ops' names are for; see `VOCABULARIES`. ``span``: the levels of 16 bits that are black and white to
+    the ops, where a data set uses less than all of them.
     """
 
     steps: tuple[Step, ...] = ()
@@ -263,9 +264,12 @@ class Plan:
     interp: Interp = "linear"
     kind: str = PICTURES
     quality: Quality = "best"
+    span: tuple[int, int] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        ways: dict[str, str] = {"border": self.border, "interp": self.interp}
+        ways: dict[str, Any] = {"border": self.border, "interp": self.interp}
+        if self.span is not None:
+            ways["span"] = list(self.span)
         if self.kind != PICTURES:
             ways = {"kind": self.kind, "quality": self.quality}
         return {**ways, "steps": [s.to_dict() for s in self.steps]}
@@ -305,7 +309,7 @@ class Plan:
         kind = found["kind"] if "kind" in found else kind_for(str(s.get("op")) for s in steps)
         if not isinstance(kind, str) or kind not in VOCABULARIES:
             raise UserError(f"a plan for {kind!r}, which is no kind of data", mend="restore the manifest")
-        return cls(tuple(_step(s, kind) for s in steps), border, interp, kind, quality)
+        return cls(tuple(_step(s, kind) for s in steps), border, interp, kind, quality, _span(found.get("span")))
 
     @classmethod
     def from_json(cls, text: str) -> Plan:
@@ -316,6 +320,15 @@ class Plan:
         if not isinstance(found, dict):
             raise UserError("a plan is a JSON object", mend="restore the manifest")
         return cls.from_dict(found)
+
+
+def _span(found: object) -> tuple[int, int] | None:
+    if found is None:
+        return None
+    match found:
+        case [int(low), int(high)] if 0 <= low < high <= 65_535:
+            return low, high
+    raise UserError(f"a plan with the span {found!r}, which is no two levels of 16 bits", mend="restore the manifest")
 
 
 _WAYS: Mapping[str, Any] = {"border": "reflect", "interp": "linear", "quality": "best"}
