@@ -1,12 +1,14 @@
 """The proof says HURTS when it must: half of every batch from a broken GAN.
 
-Claim: 10 or 20 labelled digits a class, no pool, and a GAN with a hundredth of the gradient penalty, which collapses (recall under .05
-on real digits that nobody trained on); a share of 50 % of its samples gives the verdict HURTS, in each of three draws of both.
+Claim: 10 or 20 labelled digits a class, no pool, and a broken GAN, whose recall on real digits that nobody trained on is under .05:
+one with a hundredth of the gradient penalty, one with a thousandth, and one that was stopped after 60 steps; a share of 50 % of its samples
+gives the verdict HURTS, in each of three draws of both, and never HELPS.
 
 The samples go in as the GAN makes them: curation is another defence, and not the one tested here. Recall is measured on the
-digits outside training and test part, with features that saw only the training reals.
+digits outside training and test part, with features that saw only the training reals. What a penalty too small leaves behind is one or a few
+good pictures a class; what training too short does, pictures that are no digits.
 
-Run: python benchmarks/poison.py [--draws 3] [--per-class 10,20]; about 8 minutes. Exit code 1: a bar is missed.
+Run: python benchmarks/poison.py [--draws 3] [--per-class 10,20]; about 15 minutes. Exit code 1: a bar is missed.
 """
 
 from __future__ import annotations
@@ -39,6 +41,8 @@ from augmint.transforms.recipe import Recipe
 from augmint.verbs import read
 
 SHARE, PER_CLASS, MOST_RECALL, NUM = 0.5, "10,20", 0.05, 500
+BROKEN = {"gamma / 100": (1000, 100.0), "gamma / 1000": (1000, 1000.0), "stopped early": (60, 1.0)}
+"""Steps, and what gamma is divided by."""
 
 
 def broken_gan(home: Path, prepared: Prepared, steps: int, divisor: float) -> Gan:
@@ -72,7 +76,7 @@ def prove(home: Path, prepared: Prepared, gan: Gan, *, seed: int) -> Proof:
     return experiment(run, prepared, [offered], recipe, config, seed=seed, stop=False, progress=lambda event: None)
 
 
-def one_draw(home: Path, per_class: int, draw: int, args: argparse.Namespace) -> tuple[dict[str, Any], Proof]:
+def one_draw(home: Path, per_class: int, draw: int, broken: str) -> tuple[dict[str, Any], Proof]:
     """Break a GAN on one draw of the digits, and put its samples to the proof."""
     kind, cpu = get("image"), cpu_seconds()
     data, _ = write_digits(home / "labelled", kind, per_class=per_class, with_pool=False, draw=draw)
@@ -80,22 +84,22 @@ def one_draw(home: Path, per_class: int, draw: int, args: argparse.Namespace) ->
     _, pool = write_digits(home / "more", kind, per_class=per_class, with_pool=True, draw=draw)
     assert pool is not None
     prepared = prepare(read(data), None, seed=draw, folds=5, grid=None)
-    gan = broken_gan(home / "gan", prepared, args.steps, args.divisor)
+    gan = broken_gan(home / "gan", prepared, *BROKEN[broken])
     found = recall(gan, prepared, read(pool).encode(prepared.codec)[:NUM])
     proof = prove(home / "proof", prepared, gan, seed=draw)
     verdict = next(v for v in proof.verdicts if v["question"] == "synthetic")
     told = {"verdict": verdict["verdict"], "effect": verdict["effect"], "ci95": verdict["ci95"], "p": verdict["p"]}
-    return {"a class": per_class, "draw": draw, **found, **told, "cpu_s": cpu_seconds() - cpu}, proof
+    return {"broken": broken, "a class": per_class, "draw": draw, **found, **told, "cpu_s": cpu_seconds() - cpu}, proof
 
 
-def bars(per_class: int, rows: list[dict[str, Any]]) -> list[Bar]:
-    """The claim at one number of labels."""
-    mine = [r for r in rows if r["a class"] == per_class]
+def bars(broken: str, per_class: int, rows: list[dict[str, Any]]) -> list[Bar]:
+    """The claim at one number of labels, for one way to break a GAN."""
+    mine = [r for r in rows if r["a class"] == per_class and r["broken"] == broken]
     worst = max(r["recall"] for r in mine)
     told = ", ".join(f"{r['verdict']} {r['effect']:+.2f}" for r in mine)
-    hurts, where = all(r["verdict"] == "HURTS" for r in mine), f"{per_class} a class"
+    hurts, where = all(r["verdict"] == "HURTS" for r in mine), f"{broken}, {per_class} a class"
     return [
-        Bar(f"largest recall of the broken GANs, {where}", f"< {MOST_RECALL}", f"{worst:.3f}", worst < MOST_RECALL),
+        Bar(f"largest recall, {where}", f"< {MOST_RECALL}", f"{worst:.3f}", worst < MOST_RECALL),
         Bar(f"verdicts on a share of {SHARE:.0%}, {where}", "HURTS", told, hurts),
     ]
 
@@ -104,31 +108,34 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--per-class", default=PER_CLASS, help="labelled digits of each class")
-    parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--divisor", type=float, default=100.0, help="of gamma; 1 = the GAN is not broken")
     args = parser.parse_args()
     torch.set_num_threads(1)
     rows: list[dict[str, Any]] = []
     proofs: list[Proof] = []
-    counts = [int(n) for n in args.per_class.split(",")]
-    for per_class in counts:
+    cases = [(broken, int(n)) for broken in BROKEN for n in args.per_class.split(",")]
+    for broken, per_class in cases:
         for draw in range(args.draws):
             with TemporaryDirectory() as scratch:
-                row, proof = one_draw(Path(scratch), per_class, draw, args)
+                row, proof = one_draw(Path(scratch), per_class, draw, broken)
             rows.append(row)
             proofs.append(proof)
             print(row, flush=True)
     levels = [
         {
             "arm": arm["title"],
-            **{f"{r['a class']}, draw {r['draw']}": p.arms[i]["mean"] for r, p in zip(rows, proofs, strict=True)},
+            **{
+                f"{r['broken']}, {r['a class']}, draw {r['draw']}": p.arms[i]["mean"]
+                for r, p in zip(rows, proofs, strict=True)
+            },
         }
         for i, arm in enumerate(proofs[0].arms)
     ]
     claim = (__doc__ or "").split("\n\n")[1].replace("\n", " ")
     tables = {"Broken GANs": rows, "Accuracy of every arm, %": levels}
-    store = (args.draws, args.per_class, args.steps, args.divisor) == (3, PER_CLASS, 1000, 100.0)
-    judged = [bar for per_class in counts for bar in bars(per_class, rows)]
+    store = (args.draws, args.per_class) == (3, PER_CLASS)
+    judged = [bar for broken, per_class in cases for bar in bars(broken, per_class, rows)]
+    helped = [r for r in rows if r["verdict"] == "HELPS"]
+    judged.append(Bar("HELPS among all of them", "none", str(len(helped)), not helped))
     return publish("poison", claim, judged, tables, [s for p in proofs for s in p.sentences[1:]], store=store)
 
 
