@@ -30,6 +30,8 @@ from augmint.transforms.run_torch import augment
 Figures = dict[str, float]
 Losses = dict[str, float | Tensor]
 """Figures of a step that may still lie on the device: reading one waits for the whole step."""
+REBUILT = 2
+"""Every how many-th real sample of a batch is rebuilt: with all of them a step takes a twentieth longer and learns no better (docs/log.md)."""
 COUNTERS = ("step", "samples_seen", "aug_p", "lr_scale", "best_recall", "improved_at", "notes")
 NUM_GAP = 128
 MATCHED = 4
@@ -317,19 +319,32 @@ def one_step(state: State, data: Data, s: Schedule, recipe: Recipe) -> Losses:
     real_seen, fake_seen = seen[: len(real)].detach(), seen[len(real) :]
 
     # Verifier: real above fake; rebuild and name the reals; lazily, flat slopes at reals (R1) and fakes (R2).
+    # In full precision and not compiled, as the slopes need it always, verdict and penalty come from one pass.
     verifier = state.verifier
+    is_penalised = s.gamma > 0 and state.step % s.lazy == 0
+    is_shared = is_penalised and s.precision == "fp32" and not s.compiled
+    r1 = r2 = None
+    if is_shared:
+        (on_real, r1), (on_fake, r2) = (
+            losses.penalised(lambda x: verifier.forward(x, label), x) for x in (real_seen, fake_seen)
+        )
     with s.half(real):
-        on_real, on_fake = (verifier(x, label).to(real.dtype) for x in (real_seen, fake_seen.detach()))
-        rebuilt = verifier.rebuild(verifier.heads.code(on_real.features))
-    recon = losses.rebuild_error(real_seen, rebuilt.to(real.dtype)).mean()
+        if not is_shared:
+            on_real, on_fake = (verifier(x, label).to(real.dtype) for x in (real_seen, fake_seen.detach()))
+        again = slice(-mine.start % REBUILT, None, REBUILT)  # by the place in the whole batch, however many ranks share it
+        rebuilt = verifier.rebuild(verifier.heads.code(on_real.features[again]))
+    error = losses.rebuild_error(real_seen[again], rebuilt.to(real.dtype))
+    recon = error.sum() * ranks.num_ranks() / -(-s.batch // REBUILT)
     v_loss = losses.verifier_loss(on_real, on_fake)
     total = v_loss + s.rebuild_weight * recon
     if data.has_labels:
         total = total + s.class_weight * F.cross_entropy(on_real.logits, label)
     figures: Losses = {"v_loss": v_loss.detach(), "recon": recon.detach(), "aug_p": state.aug_p}
-    if s.gamma > 0 and state.step % s.lazy == 0:  # in full precision always: they are slopes of slopes
-        r1 = losses.gradient_penalty(lambda x: verifier.forward(x, label).score, real_seen)
-        r2 = losses.gradient_penalty(lambda x: verifier.forward(x, label).score, fake_seen)
+    if is_penalised:
+        if r1 is None or r2 is None:
+            r1, r2 = (
+                losses.gradient_penalty(lambda x: verifier.forward(x, label).score, x) for x in (real_seen, fake_seen)
+            )
         total = total + 0.5 * s.gamma * s.lazy * (r1 + r2)
         figures |= {"r1": r1.detach(), "r2": r2.detach()}
     state.opt_v.zero_grad(set_to_none=True)

@@ -41,8 +41,20 @@ def gradient_penalty(score: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """``E |d score / d x|^2`` at ``x [N, ...]``: R1 on reals (Mescheder et al. 2018), R2 on fakes. Differentiable in the weights."""
     x = x.detach().requires_grad_(True)
     with PiecewiseLinear():
-        total = score(x).sum()
-    (grad,) = torch.autograd.grad(total, x, create_graph=True)
+        found = score(x)
+    return _penalty(found, x)
+
+
+def penalised(judge: Callable[[Tensor], Verdict], x: Tensor) -> tuple[Verdict, Tensor]:
+    """The verdict on ``x [N, ...]`` and the `gradient_penalty` of its score, from one pass; what is made of both goes back through it once."""
+    x = x.detach().requires_grad_(True)
+    with PiecewiseLinear():
+        found = judge(x)
+    return found, _penalty(found.score, x)
+
+
+def _penalty(score: Tensor, x: Tensor) -> Tensor:
+    (grad,) = torch.autograd.grad(score.sum(), x, create_graph=True)
     return grad.square().flatten(1).sum(1).mean()
 
 
