@@ -41,7 +41,7 @@ from augmint.models.verifier import Judge
 from augmint.steps import widening
 from augmint.training.choose import best_precision, most_steps
 from augmint.training.loop import Data, Schedule, State, latents, one_step, train
-from augmint.training.losses import gamma_for
+from augmint.training.losses import gamma_for, lr_for
 from augmint.transforms.recipe import Recipe
 from augmint.transforms.run_torch import gan_recipe
 
@@ -174,9 +174,9 @@ def start(data: Data, seed: int, *, steps: int = 10**6) -> tuple[State, Schedule
     chosen = TrainConfig()
     generator, verifier = networks(get("image"), "nano", data.grid, data.num_classes, seed=seed)
     batch = min(chosen.batch, max(2, len(data.x)))
-    gamma = gamma_for(data.grid.shape, batch)
-    schedule = Schedule(steps, batch, gamma, chosen.lr, chosen.rebuild_weight, lazy=chosen.lazy, seed=seed)
-    return State.fresh(generator, verifier, chosen.lr), schedule
+    gamma, lr = gamma_for(data.grid.shape, batch), lr_for(data.grid.shape, steps)
+    schedule = Schedule(steps, batch, gamma, lr, chosen.rebuild_weight, lazy=chosen.lazy, seed=seed)
+    return State.fresh(generator, verifier, lr), schedule
 
 
 def train_ours(
@@ -207,6 +207,7 @@ def train_ours(
     steps = max(1, int(0.98 * (budget.seconds - budget.used) / _step_seconds(state, data, schedule, recipe)))
     steps = min(steps, most_steps(len(data.x), schedule.batch))
     probed = steps
+    schedule = replace(schedule, lr=schedule.lr * lr_for(data.grid.shape, steps) / lr_for(data.grid.shape, 10**6))
     with suppress(Interrupted):  # where the machine became slower than the probe, the budget holds
         train(state, data, replace(schedule, steps=steps), recipe, stop=budget)
     spread = widened(state.ema)

@@ -194,6 +194,20 @@ def test_gamma_starts_where_the_formula_says() -> None:
     assert losses.gamma_for((8, 8, 8), 64) == pytest.approx(3.0)
 
 
+@pytest.mark.parametrize(
+    ("shape", "steps", "lr"),
+    [
+        ((16, 16), 500, 6e-4),
+        ((64, 64), 8000, 1e-3),
+        ((63, 64), 500, 6e-4),
+        ((80, 64), 12_000, 6e-4),
+        ((16, 16, 16), 900, 1e-3),
+    ],
+)
+def test_large_grids_in_few_steps_have_the_higher_rate(shape: tuple[int, ...], steps: int, lr: float) -> None:
+    assert losses.lr_for(shape, steps) == lr
+
+
 # -- what steers itself ----------------------------------------------------------------------------------------------
 
 

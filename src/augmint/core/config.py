@@ -86,7 +86,12 @@ class TrainConfig(Section):
     gamma: float | None = Field(
         None, gt=0, description="Weight of the gradient penalties (default: 0.375 x pixels / batch)."
     )
-    lr: float = Field(6e-4, gt=0, description="Adam's learning rate at the start; it falls to a third.")
+    lr: float | None = Field(
+        None,
+        gt=0,
+        description="Adam's learning rate at the start; it falls to a third (default: 0.0006, or 0.001 where a grid of 64 x 64 cells or "
+        "more gets no more than 8,000 steps).",
+    )
     rebuild_weight: float = Field(0.1, ge=0, description="Weight of the verifier's rebuild loss.")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="Numbers in the convolutions; auto takes bf16 where a step is measurably faster with it."

@@ -20,7 +20,7 @@ from augmint.core.run import Run
 from augmint.core.types import F32
 from augmint.models.verifier import Judge
 from augmint.scale import ranks
-from augmint.training import checkpoint, probe
+from augmint.training import checkpoint, losses, probe
 from augmint.training.loop import Data, Figures, Schedule, State, one_step
 from augmint.transforms.recipe import Recipe
 
@@ -184,6 +184,15 @@ def steps(run: Run, state: State, data: Data, schedule: Schedule, wanted: int | 
         )
     run.choose("steps", num, why, anew=True)
     return int(chosen(run, "steps"))
+
+
+def lr(run: Run, config: TrainConfig, shape: tuple[int, ...], steps: int) -> float:
+    """The learning rate at the start: as set, or by the grid and the steps."""
+    if config.lr is not None:
+        run.choose("lr", config.lr, "as set")
+    elif run.chosen("lr") is None:
+        run.choose("lr", losses.lr_for(shape, steps), "by the cells of the grid and the number of steps")
+    return float(chosen(run, "lr"))
 
 
 def most_steps(num_samples: int, batch: int) -> int:

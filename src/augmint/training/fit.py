@@ -118,16 +118,17 @@ def fit(
     data = Data(known.x, known.y, known.num_classes, known.held_out_x, known.held_out_y, sizes.device(config.device))
 
     schedule = Schedule(
-        1, config.batch, _gamma(config, verifier, material, config.batch), config.lr,
+        1, config.batch, _gamma(config, verifier, material, config.batch), losses.LR,
         rebuild_weight=config.rebuild_weight, lazy=config.lazy, patience=choose.PATIENCE if config.steps is None else None, seed=seed,
     )  # fmt: skip
-    state = State.fresh(generator, verifier, config.lr)
+    state = State.fresh(generator, verifier, losses.LR)
     batch = choose.batch(run, config, state, data, schedule)
     schedule = replace(schedule, batch=batch, gamma=_gamma(config, verifier, material, batch))
     schedule = replace(schedule, precision=choose.precision(run, config, state, data, schedule))
     schedule = replace(schedule, compiled=choose.compiled(run, config, state, data, schedule, seconds))
     state.lay_out(schedule)
     schedule = replace(schedule, steps=choose.steps(run, state, data, schedule, config.steps, seconds))
+    schedule = replace(schedule, lr=choose.lr(run, config, material.grid.shape, schedule.steps))
     gamma = choose.gamma(
         run, state, data, schedule, views.gan, config, seconds,
         stop=stop, measure=lambda trial: on_tick(trial, {}, known), progress=progress,
@@ -288,7 +289,7 @@ def machine_seconds(modality: Modality, x: F32, num_classes: int, config: TrainC
     generator, verifier = networks(modality, size, grid, num_classes, seed=0, tier=config.tier)
     y = np.arange(len(x), dtype=np.int64) % max(1, num_classes)
     data = Data(x, y, num_classes, x[:0], y[:0], device)
-    schedule = Schedule(1000, len(x), losses.gamma_for(x.shape[2:], len(x)), config.lr, lazy=max(2, config.lazy))
+    schedule = Schedule(1000, len(x), losses.gamma_for(x.shape[2:], len(x)), losses.LR, lazy=max(2, config.lazy))
 
     def step(number: int) -> float:
         state.step = number
@@ -296,7 +297,7 @@ def machine_seconds(modality: Modality, x: F32, num_classes: int, config: TrainC
 
     try:
         torch.set_num_threads(ranks.told(choose.best_threads(verifier, x)[0]))
-        state = State.fresh(generator.to(device), verifier.to(device), config.lr)
+        state = State.fresh(generator.to(device), verifier.to(device), losses.LR)
         step(0)  # the first one is slower than all others
         penalised, plain = step(0), step(1)
     finally:

@@ -21,7 +21,7 @@ from augmint.core import rng
 from augmint.core.errors import Interrupted, UserError
 from augmint.core.types import F32, I64, Grid
 from augmint.models.generator import Z_DIM, Maker
-from augmint.models.verifier import Judge
+from augmint.models.verifier import Judge, Verdict
 from augmint.scale import ranks
 from augmint.training import adapt, checkpoint, ema, losses, watch
 from augmint.transforms.recipe import Recipe
@@ -319,34 +319,20 @@ def one_step(state: State, data: Data, s: Schedule, recipe: Recipe) -> Losses:
     real_seen, fake_seen = seen[: len(real)].detach(), seen[len(real) :]
 
     # Verifier: real above fake; rebuild and name the reals; lazily, flat slopes at reals (R1) and fakes (R2).
-    # In full precision and not compiled, as the slopes need it always, verdict and penalty come from one pass.
     verifier = state.verifier
-    is_penalised = s.gamma > 0 and state.step % s.lazy == 0
-    is_shared = is_penalised and s.precision == "fp32" and not s.compiled
-    r1 = r2 = None
-    if is_shared:
-        (on_real, r1), (on_fake, r2) = (
-            losses.penalised(lambda x: verifier.forward(x, label), x) for x in (real_seen, fake_seen)
-        )
+    (on_real, on_fake), slopes = _judged(state, (real_seen, fake_seen.detach()), label, s)
+    again = slice(-mine.start % REBUILT, None, REBUILT)  # by the place in the whole batch, however many ranks share it
     with s.half(real):
-        if not is_shared:
-            on_real, on_fake = (verifier(x, label).to(real.dtype) for x in (real_seen, fake_seen.detach()))
-        again = slice(-mine.start % REBUILT, None, REBUILT)  # by the place in the whole batch, however many ranks share it
-        rebuilt = verifier.rebuild(verifier.heads.code(on_real.features[again]))
-    error = losses.rebuild_error(real_seen[again], rebuilt.to(real.dtype))
-    recon = error.sum() * ranks.num_ranks() / -(-s.batch // REBUILT)
+        rebuilt = verifier.rebuild(verifier.heads.code(on_real.features[again])).to(real.dtype)
+    recon = losses.rebuild_error(real_seen[again], rebuilt).sum() * ranks.num_ranks() / -(-s.batch // REBUILT)
     v_loss = losses.verifier_loss(on_real, on_fake)
     total = v_loss + s.rebuild_weight * recon
     if data.has_labels:
         total = total + s.class_weight * F.cross_entropy(on_real.logits, label)
     figures: Losses = {"v_loss": v_loss.detach(), "recon": recon.detach(), "aug_p": state.aug_p}
-    if is_penalised:
-        if r1 is None or r2 is None:
-            r1, r2 = (
-                losses.gradient_penalty(lambda x: verifier.forward(x, label).score, x) for x in (real_seen, fake_seen)
-            )
-        total = total + 0.5 * s.gamma * s.lazy * (r1 + r2)
-        figures |= {"r1": r1.detach(), "r2": r2.detach()}
+    for name, slope in zip(("r1", "r2"), slopes, strict=False):
+        total = total + 0.5 * s.gamma * s.lazy * slope
+        figures[name] = slope.detach()
     state.opt_v.zero_grad(set_to_none=True)
     torch.autograd.backward(total)
     ranks.average_grads(verifier)
@@ -369,6 +355,24 @@ def one_step(state: State, data: Data, s: Schedule, recipe: Recipe) -> Losses:
     state.samples_seen += s.batch
     ema.update(state.ema, state.generator, s.batch, state.samples_seen, s.steps * s.batch)
     return {**figures, "g_loss": g_loss.detach(), "lr": state.opt_g.param_groups[0]["lr"]}
+
+
+def _judged(
+    state: State, both: tuple[Tensor, Tensor], label: Tensor, s: Schedule
+) -> tuple[list[Verdict], list[Tensor]]:
+    """The verifier on reals and fakes; every ``lazy`` steps the penalties of its slopes there, in full precision always: slopes of slopes.
+
+    Where the verdicts are in full precision too, and not compiled, one pass gives verdict and penalty.
+    """
+    verifier = state.verifier
+    is_penalised = s.gamma > 0 and state.step % s.lazy == 0
+    if is_penalised and s.precision == "fp32" and not s.compiled:
+        found = [losses.penalised(lambda x: verifier.forward(x, label), x) for x in both]
+        return [verdict for verdict, _ in found], [slope for _, slope in found]
+    with s.half(both[0]):
+        verdicts = [verifier(x, label).to(x.dtype) for x in both]
+    slopes = [losses.gradient_penalty(lambda x: verifier.forward(x, label).score, x) for x in both if is_penalised]
+    return verdicts, slopes
 
 
 @torch.no_grad()
