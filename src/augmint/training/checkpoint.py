@@ -24,13 +24,17 @@ def adam_state(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def load_adam(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """The inverse of `adam_state`."""
+    """The inverse of `adam_state`. Moments are laid out in memory as the weights are: the fused Adam takes that for granted, without a word."""
     whole = optimiser.state_dict()
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         index, entry = name.split(".", 1)
         state.setdefault(int(index), {})[entry] = value
     optimiser.load_state_dict({"state": state, "param_groups": whole["param_groups"]})
+    for weight, moments in optimiser.state.items():
+        for name, value in moments.items():
+            if value.shape == weight.shape:
+                moments[name] = torch.empty_like(weight).copy_(value)
 
 
 def save_folder(folder: Path, parts: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]) -> None:

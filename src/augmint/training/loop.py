@@ -105,7 +105,7 @@ class State:
     @classmethod
     def fresh(cls, generator: Maker, verifier: Judge, lr: float) -> State:
         average = copy.deepcopy(generator).requires_grad_(False)
-        adam = {"lr": lr, "betas": (0.0, 0.9), "eps": 1e-8}
+        adam = {"lr": lr, "betas": (0.0, 0.9), "eps": 1e-8, "fused": True}
         return cls(
             generator,
             verifier,
