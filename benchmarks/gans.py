@@ -174,7 +174,7 @@ def start(data: Data, seed: int, *, steps: int = 10**6) -> tuple[State, Schedule
     chosen = TrainConfig()
     generator, verifier = networks(get("image"), "nano", data.grid, data.num_classes, seed=seed)
     batch = min(chosen.batch, max(2, len(data.x)))
-    gamma, lr = gamma_for(data.grid.shape, batch), lr_for(data.grid.shape, steps)
+    gamma, lr = gamma_for(data.grid.shape, batch, steps), lr_for(data.grid.shape, steps)
     schedule = Schedule(steps, batch, gamma, lr, chosen.rebuild_weight, lazy=chosen.lazy, seed=seed)
     return State.fresh(generator, verifier, lr), schedule
 
@@ -207,7 +207,7 @@ def train_ours(
     steps = max(1, int(0.98 * (budget.seconds - budget.used) / _step_seconds(state, data, schedule, recipe)))
     steps = min(steps, most_steps(len(data.x), schedule.batch))
     probed = steps
-    schedule = replace(schedule, lr=schedule.lr * lr_for(data.grid.shape, steps) / lr_for(data.grid.shape, 10**6))
+    schedule = _of(schedule, data.grid.shape, steps)
     with suppress(Interrupted):  # where the machine became slower than the probe, the budget holds
         train(state, data, replace(schedule, steps=steps), recipe, stop=budget)
     spread = widened(state.ema)
@@ -220,6 +220,14 @@ def train_ours(
     facts = {"weights": weights, "cpu_s": used, "steps": state.step, "samples_seen": state.samples_seen}
     facts |= {"in": precision, "planned": probed, "aug_p": state.aug_p, "spread": spread}
     return Ours("augmint", draw, facts, state.ema, state.verifier)
+
+
+def _of(schedule: Schedule, shape: tuple[int, ...], steps: int) -> Schedule:
+    """What the product changes once it knows how many steps there are, beside what was changed for a benchmark."""
+    many, batch = schedule.steps, schedule.batch
+    rate = lr_for(shape, steps) / lr_for(shape, many)
+    weight = gamma_for(shape, batch, steps) / gamma_for(shape, batch, many)
+    return replace(schedule, lr=rate * schedule.lr, gamma=weight * schedule.gamma)
 
 
 class _Widened:

@@ -50,7 +50,7 @@ def broken_gan(home: Path, prepared: Prepared, steps: int, divisor: float) -> Ga
     mends some of the damage."""
     material = prepared.material(prepared.folds[0])
     material = replace(material, held_out_x=material.held_out_x[:0], held_out_y=material.held_out_y[:0])
-    config = TrainConfig(steps=steps, gamma=gamma_for(material.grid.shape, 32) / divisor)
+    config = TrainConfig(steps=steps, gamma=gamma_for(material.grid.shape, 32, steps) / divisor)
     run = Run.open(home, verb="train", config=config.model_dump(), inputs={})
     kind = prepared.data.modality
     fitted = fit(run, kind, material, config, seconds=60.0, seed=0)

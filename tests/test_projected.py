@@ -150,8 +150,8 @@ def test_the_losses_are_the_hinge_of_every_patch() -> None:
 
 def test_there_is_no_penalty_unless_one_is_asked_for(verifier: ProjectedVerifier) -> None:
     material: Any = SimpleNamespace(grid=Grid(3, (32, 32)))
-    assert _gamma(TrainConfig(tier="projected"), verifier, material, 32) == 0
-    assert _gamma(TrainConfig(tier="projected", gamma=2.0), verifier, material, 32) == 2.0
+    assert _gamma(TrainConfig(tier="projected"), verifier, material, 32, 100) == 0
+    assert _gamma(TrainConfig(tier="projected", gamma=2.0), verifier, material, 32, 100) == 2.0
 
 
 def test_the_backbone_has_no_dead_weights(verifier: ProjectedVerifier) -> None:

@@ -189,9 +189,16 @@ def test_consistency_teaches_only_the_strong_view() -> None:
 
 
 def test_gamma_starts_where_the_formula_says() -> None:
-    assert losses.gamma_for((16, 16), 32) == pytest.approx(0.375 * 256 / 32) == pytest.approx(3.0)
-    assert losses.gamma_for((50,), 10) == pytest.approx(0.375 * 5)
-    assert losses.gamma_for((8, 8, 8), 64) == pytest.approx(3.0)
+    assert losses.gamma_for((16, 16), 32, 9000) == pytest.approx(0.375 * 256 / 32) == pytest.approx(3.0)
+    assert losses.gamma_for((50,), 10, 100) == pytest.approx(0.375 * 5)
+    assert losses.gamma_for((8, 8, 8), 64, 100) == pytest.approx(3.0)
+
+
+def test_in_few_steps_large_grids_have_a_lighter_penalty() -> None:
+    full = {side: 0.375 * side * side / 32 for side in (16, 32, 48, 64, 128)}
+    few = {side: losses.gamma_for((side, side), 32, 8000) for side in full}
+    assert {side: losses.gamma_for((side, side), 32, 8001) for side in full} == pytest.approx(full)
+    assert few == pytest.approx({16: full[16], 32: full[32], 48: full[32], 64: full[32], 128: full[128] / 4})
 
 
 @pytest.mark.parametrize(

@@ -224,7 +224,7 @@ def gamma(
     progress: Callable[[dict[str, Any]], None],
 ) -> float:
     """The weight of the penalties: as set, as the formula has it, or as trials found it. After trials the winner's is the last checkpoint."""
-    folder, formula = run / "checkpoints", "0.375 x cells of the grid / batch"
+    folder, formula = run / "checkpoints", "0.375 x cells of the grid / batch, on large grids in few steps less"
     if config.gamma is not None:
         run.choose("gamma", config.gamma, "as set")
     elif schedule.gamma == 0:

@@ -118,17 +118,19 @@ def fit(
     data = Data(known.x, known.y, known.num_classes, known.held_out_x, known.held_out_y, sizes.device(config.device))
 
     schedule = Schedule(
-        1, config.batch, _gamma(config, verifier, material, config.batch), losses.LR,
+        1, config.batch, _gamma(config, verifier, material, config.batch, 1), losses.LR,
         rebuild_weight=config.rebuild_weight, lazy=config.lazy, patience=choose.PATIENCE if config.steps is None else None, seed=seed,
     )  # fmt: skip
     state = State.fresh(generator, verifier, losses.LR)
     batch = choose.batch(run, config, state, data, schedule)
-    schedule = replace(schedule, batch=batch, gamma=_gamma(config, verifier, material, batch))
+    schedule = replace(schedule, batch=batch, gamma=_gamma(config, verifier, material, batch, 1))
     schedule = replace(schedule, precision=choose.precision(run, config, state, data, schedule))
     schedule = replace(schedule, compiled=choose.compiled(run, config, state, data, schedule, seconds))
     state.lay_out(schedule)
     schedule = replace(schedule, steps=choose.steps(run, state, data, schedule, config.steps, seconds))
-    schedule = replace(schedule, lr=choose.lr(run, config, material.grid.shape, schedule.steps))
+    num = schedule.steps
+    gamma, lr = _gamma(config, verifier, material, batch, num), choose.lr(run, config, material.grid.shape, num)
+    schedule = replace(schedule, gamma=gamma, lr=lr)
     gamma = choose.gamma(
         run, state, data, schedule, views.gan, config, seconds,
         stop=stop, measure=lambda trial: on_tick(trial, {}, known), progress=progress,
@@ -195,11 +197,11 @@ def _size(run: Run, config: TrainConfig, material: Material) -> tuple[str, str]:
     return sizes.choose(material.grid, len(material.x) + len(material.pool_x), sizes.device(config.device))
 
 
-def _gamma(config: TrainConfig, verifier: Judge, material: Material, batch: int) -> float:
+def _gamma(config: TrainConfig, verifier: Judge, material: Material, batch: int, steps: int) -> float:
     """As set, none for a verifier on frozen features, or what the formula starts from."""
     if config.gamma is not None:
         return config.gamma
-    return 0.0 if verifier.borrowed else losses.gamma_for(material.grid.shape, batch)
+    return 0.0 if verifier.borrowed else losses.gamma_for(material.grid.shape, batch, steps)
 
 
 def _with_pool(
@@ -289,7 +291,7 @@ def machine_seconds(modality: Modality, x: F32, num_classes: int, config: TrainC
     generator, verifier = networks(modality, size, grid, num_classes, seed=0, tier=config.tier)
     y = np.arange(len(x), dtype=np.int64) % max(1, num_classes)
     data = Data(x, y, num_classes, x[:0], y[:0], device)
-    schedule = Schedule(1000, len(x), losses.gamma_for(x.shape[2:], len(x)), losses.LR, lazy=max(2, config.lazy))
+    schedule = Schedule(1000, len(x), losses.gamma_for(x.shape[2:], len(x), 1000), losses.LR, lazy=max(2, config.lazy))
 
     def step(number: int) -> float:
         state.step = number

@@ -74,7 +74,7 @@ def consistency(logits_weak: Tensor, logits_strong: Tensor, threshold: float) ->
 
 
 LR, FAST_LR = 6e-4, 1e-3
-_LARGE, _FEW_STEPS = 64 * 64, 8000
+_MIDDLING, _LARGE, _FEW_STEPS = 32 * 32, 64 * 64, 8000
 
 
 def lr_for(shape: tuple[int, ...], steps: int) -> float:
@@ -86,13 +86,16 @@ def lr_for(shape: tuple[int, ...], steps: int) -> float:
     return FAST_LR if _cells(shape) >= _LARGE and steps <= _FEW_STEPS else LR
 
 
-def gamma_for(shape: tuple[int, ...], batch: int) -> float:
-    """Where the penalties' weight starts: ``0.375 * cells / batch`` (3 at 16 x 16 and a batch of 32).
+def gamma_for(shape: tuple[int, ...], batch: int, steps: int) -> float:
+    """Where the penalties' weight starts: ``0.375 * cells / batch`` (3 at 16 x 16 and a batch of 32); in few steps the same from 32 x 32 to
+    64 x 64 cells, and a quarter of it from there on.
 
     Measured, not derived: 1 to 10 was best at 16 x 16, 100 times too low collapses to one picture a class, ten times too
-    high is only slower (docs/log.md).
+    high is only slower; and slower is what few steps of a large grid cannot afford: at 64 and 128 pixels a quarter is nearer to the reals
+    and covers more of them (docs/log.md).
     """
-    return 0.375 * _cells(shape) / batch
+    full = 0.375 * _cells(shape) / batch
+    return full if steps > _FEW_STEPS else full * min(1.0, max(_MIDDLING / _cells(shape), _MIDDLING / _LARGE))
 
 
 def _cells(shape: tuple[int, ...]) -> int:
