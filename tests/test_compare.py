@@ -140,6 +140,14 @@ def test_a_table_that_does_not_fit_is_told_by_name(change: Any, told: str, tmp_p
     assert found.value.mend
 
 
+@pytest.mark.parametrize("change", [lambda t: t.drop(columns="label"), lambda t: t.assign(label=np.nan)])
+def test_real_rows_without_any_label_are_told_where_it_was_looked_for(change: Any, tmp_path: Path) -> None:
+    real = saved(change(table(20, 1)), tmp_path / "r.csv")
+    with pytest.raises(UserError, match=r"no row has a label; r\.csv: .*label") as found:
+        am.prove(real, saved(table(20, 2), tmp_path / "s.csv"), dry_run=True)
+    assert "name the column" in found.value.mend
+
+
 def test_the_label_column_is_looked_for_and_named(tmp_path: Path) -> None:
     def rows(**columns: Any) -> Any:
         return read_rows(saved(pd.DataFrame(columns), tmp_path / f"{len(list(tmp_path.iterdir()))}.csv"))

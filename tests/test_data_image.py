@@ -190,18 +190,30 @@ def test_the_codec_survives_json(tmp_path: Path, deep: bool) -> None:
     assert MODALITY.codec(json.loads(json.dumps(codec.to_dict()))) == codec
 
 
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("channels", [1, 3, 4])
 def test_scans_of_12_bits_in_16_span_the_grid_and_come_back(tmp_path: Path, channels: int) -> None:
     """In 8 bits such a scan has 17 levels; here no level is lost, and a network sees as much contrast as of an 8-bit picture."""
     ramps = {f"{i}.png": _ramp(channels, 300 + i, 4000) for i in range(3)}
+    for x in ramps.values() if channels == 4 else ():
+        x[..., 3] = 65535
     codec = MODALITY.fit(dataset(tmp_path, ramps))
     assert codec.span == (300, 4000)
     for name, x in ramps.items():
         coded = codec.encode(Sample(name, x))
-        np.testing.assert_allclose(coded.transpose(1, 2, 0), (x.astype(float) - 300) / 3700 * 2 - 1, atol=1 / 65535)
+        wanted = (x[..., :3].astype(float) - 300) / 3700 * 2 - 1
+        np.testing.assert_allclose(coded.transpose(1, 2, 0)[..., :3], wanted, atol=1 / 65535)
         back = codec.decode(coded)
         assert back.dtype == np.uint16
         np.testing.assert_array_equal(back, x)
+
+
+def test_previews_of_12_bits_are_no_black_squares() -> None:
+    x = _ramp(4, 300, 4000)
+    x[..., 3] = 65535
+    for shown in (x, x[..., :1]):
+        coded = MODALITY.preview(Sample("a", shown)).split("base64,")[1].split('"')[0]
+        seen = np.asarray(Image.open(BytesIO(base64.b64decode(coded))))
+        assert seen[..., 0].max() == 255 if seen.ndim == 3 else seen.max() == 255
 
 
 def _ramp(channels: int, low: int, high: int) -> np.ndarray:

@@ -112,6 +112,11 @@ def test_a_probe_that_fails_is_named_with_its_arm(own, body, match):
         lift.seconds_per_arm(task(), name)
 
 
+def test_a_probe_that_waits_is_timed_by_the_clock(own):
+    name = own("import time\ndef probe(x, y, test_x, seed):\n    time.sleep(0.1)\n    return [0] * len(test_x)\n")
+    assert lift.seconds_per_arm(task(), name, seeds=10) >= 1.0
+
+
 CRASHES = """
 import numpy as np
 from pathlib import Path

@@ -209,6 +209,7 @@ class Modality(Protocol):
     data set's metadata that stay true of a sample's variants; ``networks(size, grid, num_classes)`` replaces the generic nets;
     ``transform(plan, sample, load)`` runs a plan on a sample as it is, its targets too (without it, transforms run on the grid);
     ``load(id)`` gives it the samples that a mixing op mixes in;
+    ``span(dataset)`` is what such plans take for black and white, where that is not all that a file can hold;
     ``sheet(rows, titles)`` draws samples in a grid of pictures and returns ``(bytes, suffix)``;
     ``previews(line, width=)`` is ``preview`` of samples side by side, to one scale;
     ``marked(sample, side)`` is the sample with its targets drawn onto it, for such a sheet, where they can be;

@@ -265,9 +265,8 @@ def _shown(x: U8, side: int) -> U8:
 
 def _visible(x: NDArray[Any]) -> U8:
     """In 8 bits; what uses little of 16 bits is brightened to be seen."""
-    if x.dtype == np.uint16 and x.shape[2] < 4 and 0 < (top := int(x.max())) < _NARROW * _DEEPEST:
-        x = (x * (_DEEPEST / top)).astype(np.uint16)
-    out: U8 = images.eight_bits(x)
+    top = int(x[..., :3].max())
+    out: U8 = images.eight_bits(_stretched(x, (0, top)) if 0 < top < _NARROW * _DEEPEST else x)
     return out
 
 

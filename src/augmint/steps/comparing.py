@@ -78,6 +78,7 @@ def compare(
         Refused: if test samples stand in the training part or in the synthetic set.
     """
     probe = probe_input(config)  # first: a name that is no probe must not cost a reading of all samples
+    _check_labels(*(data for data in (real, synthetic) if isinstance(data, Dataset)))
     sealed = _sealed(synthetic)
     seed, num_folds, fold = read_sealed(sealed) if sealed is not None else (config.seed, FOLDS, None)
     # A maker from elsewhere may have had all training samples, so all arms get them: what one arm alone had would look like a lift.
@@ -166,7 +167,7 @@ def _check_task(p: Prepared) -> None:
     """Whether there is something to learn and something to test it on."""
     if p.regime == "none":
         raise UserError(
-            "there is nothing to prove: " + "; ".join([*_no_labels(p.data), p.notes[-1]]),
+            "there is nothing to prove: " + p.notes[-1],
             where=p.data.root,
             mend="give labelled samples of two classes at least, and more than a few",
         )
@@ -178,9 +179,15 @@ def _check_task(p: Prepared) -> None:
         )
 
 
-def _no_labels(data: Dataset) -> list[str]:
-    """Of a table without labels, where they were looked for."""
-    return list(data.notes) if data.layout == "table" and not data.classes else []
+def _check_labels(*sets: Dataset) -> None:
+    """A table may be a pool, and then has no labels: here they are missed, and the table's first note says where they were looked for."""
+    for data in sets:
+        if data.layout == "table" and not data.classes:
+            raise UserError(
+                f"no row has a label; {data.notes[0]}",
+                where=data.root,
+                mend="name the column with the classes label (in npz files the array y)",
+            )
 
 
 def tests_needed(points: float, num_seeds: int) -> int:
@@ -276,8 +283,7 @@ def _on_grid(synthetic: Synthetic, p: Prepared, sealed: str | None, *, strict: b
     labels = {s.label for s in loaded if s.label is not None}
     if not labels & set(known):
         raise UserError(
-            f"no class is in both sets: real {', '.join(list(known)[:5])}; synthetic {', '.join(sorted(labels)[:5]) or 'none'}"
-            + "".join(f" ({note})" for note in notes if not labels),
+            f"no class is in both sets: real {', '.join(list(known)[:5])}; synthetic {', '.join(sorted(labels)[:5]) or 'none'}",
             mend="give the synthetic samples the class names of the real ones",
         )
     usable = [s for s in loaded if s.label in known]

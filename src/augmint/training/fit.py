@@ -123,7 +123,7 @@ def fit(
     )  # fmt: skip
     state = State.fresh(generator, verifier, losses.LR)
     batch = choose.batch(run, config, state, data, schedule)
-    schedule = replace(schedule, batch=batch, gamma=_gamma(config, verifier, material, batch, 1))
+    schedule = replace(schedule, batch=batch)
     schedule = replace(schedule, precision=choose.precision(run, config, state, data, schedule))
     schedule = replace(schedule, compiled=choose.compiled(run, config, state, data, schedule, seconds))
     state.lay_out(schedule)

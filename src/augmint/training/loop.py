@@ -367,7 +367,7 @@ def _judged(
     verifier = state.verifier
     is_penalised = s.gamma > 0 and state.step % s.lazy == 0
     if is_penalised and s.precision == "fp32" and not s.compiled:
-        found = [losses.penalised(lambda x: verifier.forward(x, label), x) for x in both]
+        found = [losses.penalised(lambda x: verifier.forward(x, label), x, lambda v: v.score) for x in both]
         return [verdict for verdict, _ in found], [slope for _, slope in found]
     with s.half(both[0]):
         verdicts = [verifier(x, label).to(x.dtype) for x in both]

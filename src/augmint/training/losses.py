@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,8 @@ from torch import Tensor
 
 from augmint.models.verifier import Verdict
 from augmint.training.slopes import PiecewiseLinear
+
+Found = TypeVar("Found")
 
 
 def relativistic(winner: Tensor, loser: Tensor) -> Tensor:
@@ -39,23 +42,16 @@ def generator_loss(fake: Verdict, real_score: Tensor) -> Tensor:
 
 def gradient_penalty(score: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """``E |d score / d x|^2`` at ``x [N, ...]``: R1 on reals (Mescheder et al. 2018), R2 on fakes. Differentiable in the weights."""
-    x = x.detach().requires_grad_(True)
-    with PiecewiseLinear():
-        found = score(x)
-    return _penalty(found, x)
+    return penalised(score, x, lambda found: found)[1]
 
 
-def penalised(judge: Callable[[Tensor], Verdict], x: Tensor) -> tuple[Verdict, Tensor]:
-    """The verdict on ``x [N, ...]`` and the `gradient_penalty` of its score, from one pass; what is made of both goes back through it once."""
+def penalised(judge: Callable[[Tensor], Found], x: Tensor, score: Callable[[Found], Tensor]) -> tuple[Found, Tensor]:
+    """What is found at ``x [N, ...]``, and the `gradient_penalty` of its score, from one pass; both go back through it once."""
     x = x.detach().requires_grad_(True)
     with PiecewiseLinear():
         found = judge(x)
-    return found, _penalty(found.score, x)
-
-
-def _penalty(score: Tensor, x: Tensor) -> Tensor:
-    (grad,) = torch.autograd.grad(score.sum(), x, create_graph=True)
-    return grad.square().flatten(1).sum(1).mean()
+    (grad,) = torch.autograd.grad(score(found).sum(), x, create_graph=True)
+    return found, grad.square().flatten(1).sum(1).mean()
 
 
 def rebuild_error(x: Tensor, rebuilt: Tensor) -> Tensor:
